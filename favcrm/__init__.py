@@ -1,0 +1,148 @@
+"""The Python SDK with which an agent signs itself up for FavCRM and starts working.
+
+Names are loaded when they are first used: importing this package loads nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from favcrm.client import AsyncFavCRMClient, FavCRMClient
+    from favcrm.errors import (
+        AlreadyRegisteredError,
+        AuthenticationError,
+        CodeExpiredError,
+        FavCRMError,
+        InvalidCodeError,
+        InvalidInputError,
+        NotReadyError,
+        NotSentError,
+        OutcomeUnknownError,
+        PlanLimitError,
+        Problem,
+        RateLimitError,
+        RefusedError,
+        ServerBusyError,
+        StoreError,
+        TooManyAttemptsError,
+        TransportError,
+        UnexpectedAnswerError,
+    )
+    from favcrm.events import Event, EventKind
+    from favcrm.inputs import Industry, Registration
+    from favcrm.ledger import MemoryLedger
+    from favcrm.models import (
+        Check,
+        CheckStatus,
+        DiagnosticReport,
+        PendingRegistration,
+        Tool,
+        ToolResult,
+        Workspace,
+    )
+    from favcrm.provisioner import AsyncFavCRMProvisioner, FavCRMProvisioner
+    from favcrm.retry import RetryPolicy
+    from favcrm.secret import Secret, SecretRef
+    from favcrm.stores import MemoryStore
+    from favcrm.transports.http import BearerAuth
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "AlreadyRegisteredError": "errors",
+    "AsyncFavCRMClient": "client",
+    "AsyncFavCRMProvisioner": "provisioner",
+    "AuthenticationError": "errors",
+    "BearerAuth": "transports.http",
+    "Check": "models",
+    "CheckStatus": "models",
+    "CodeExpiredError": "errors",
+    "DiagnosticReport": "models",
+    "Event": "events",
+    "EventKind": "events",
+    "FavCRMClient": "client",
+    "FavCRMError": "errors",
+    "FavCRMProvisioner": "provisioner",
+    "Industry": "inputs",
+    "InvalidCodeError": "errors",
+    "InvalidInputError": "errors",
+    "MemoryLedger": "ledger",
+    "MemoryStore": "stores",
+    "NotReadyError": "errors",
+    "NotSentError": "errors",
+    "OutcomeUnknownError": "errors",
+    "PendingRegistration": "models",
+    "PlanLimitError": "errors",
+    "Problem": "errors",
+    "RateLimitError": "errors",
+    "RefusedError": "errors",
+    "Registration": "inputs",
+    "RetryPolicy": "retry",
+    "Secret": "secret",
+    "SecretRef": "secret",
+    "ServerBusyError": "errors",
+    "StoreError": "errors",
+    "Tool": "models",
+    "ToolResult": "models",
+    "TooManyAttemptsError": "errors",
+    "TransportError": "errors",
+    "UnexpectedAnswerError": "errors",
+    "Workspace": "models",
+}
+
+__all__ = [
+    "AlreadyRegisteredError",
+    "AsyncFavCRMClient",
+    "AsyncFavCRMProvisioner",
+    "AuthenticationError",
+    "BearerAuth",
+    "Check",
+    "CheckStatus",
+    "CodeExpiredError",
+    "DiagnosticReport",
+    "Event",
+    "EventKind",
+    "FavCRMClient",
+    "FavCRMError",
+    "FavCRMProvisioner",
+    "Industry",
+    "InvalidCodeError",
+    "InvalidInputError",
+    "MemoryLedger",
+    "MemoryStore",
+    "NotReadyError",
+    "NotSentError",
+    "OutcomeUnknownError",
+    "PendingRegistration",
+    "PlanLimitError",
+    "Problem",
+    "RateLimitError",
+    "RefusedError",
+    "Registration",
+    "RetryPolicy",
+    "Secret",
+    "SecretRef",
+    "ServerBusyError",
+    "StoreError",
+    "Tool",
+    "ToolResult",
+    "TooManyAttemptsError",
+    "TransportError",
+    "UnexpectedAnswerError",
+    "Workspace",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        value = getattr(import_module(f"favcrm.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,96 @@
+"""From a constructor's arguments to an engine: the same for the provisioner and the client, in both colours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from favcrm._core.engine import Engine
+from favcrm._ports import AsyncPort, BlockingPort
+from favcrm.errors import InvalidInputError, Problem
+from favcrm.retry import RetryPolicy
+from favcrm.secret import Secret, SecretRef
+from favcrm.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from favcrm._core.ports import Ledger, Port, Store
+    from favcrm._core.transport import AsyncTransport, Transport
+    from favcrm.events import Event
+    from favcrm.transports.http import AsyncHTTPClient, HTTPClient
+
+
+@frozen(kw_only=True)
+class Options:
+    """What both colours of provisioner and client take alike."""
+
+    endpoint: str | None
+    api_key: str | Secret | SecretRef | None
+    store: Store | None
+    ledger: Ledger | None
+    retry: RetryPolicy | None
+    timeout: float | None
+    on_event: Callable[[Event], None] | None
+
+    def settings(self) -> Settings:
+        """Read the settings that the arguments leave open."""
+        by_reference = isinstance(self.api_key, SecretRef)
+        if by_reference and self.store is None:
+            raise InvalidInputError([Problem("api_key", "is a reference, so the store must be given too")])
+        key = None if by_reference else self.api_key
+        return Settings.load(endpoint=self.endpoint, api_key=key, timeout=self.timeout)
+
+    def engine(self, port: Port, settings: Settings) -> Engine:
+        """Return an engine over a port."""
+        return Engine(
+            port,
+            policy=self.retry or RetryPolicy(),
+            timeout=settings.timeout,
+            key=self.api_key if isinstance(self.api_key, SecretRef) else settings.api_key,
+            store=self.store,
+            ledger=self.ledger,
+            on_event=self.on_event,
+        )
+
+    def check_alone(self, transport: object, http_client: object) -> None:
+        """Refuse what a transport that was handed over would silently ignore."""
+        if transport is not None and not (self.endpoint is None and http_client is None):
+            raise InvalidInputError([Problem("transport", "goes neither with endpoint nor with http_client")])
+
+
+def blocking_engine(
+    options: Options, transport: Transport | None, http_client: HTTPClient | None
+) -> tuple[Engine, Callable[[], None]]:
+    """Return a blocking engine, and what closes the transport that was made for it."""
+    options.check_alone(transport, http_client)
+    settings = options.settings()
+    if transport is not None:
+        return options.engine(BlockingPort(transport), settings), _leave_open
+    from favcrm.transports.http import HTTPTransport
+
+    own = HTTPTransport(settings.endpoint, http_client=http_client)
+    return options.engine(BlockingPort(own), settings), own.close
+
+
+def async_engine(
+    options: Options, transport: AsyncTransport | None, http_client: AsyncHTTPClient | None
+) -> tuple[Engine, Callable[[], Awaitable[None]]]:
+    """Return an asynchronous engine, and what closes the transport that was made for it."""
+    options.check_alone(transport, http_client)
+    settings = options.settings()
+    if transport is not None:
+        return options.engine(AsyncPort(transport), settings), _leave_open_async
+    from favcrm.transports.http import AsyncHTTPTransport
+
+    own = AsyncHTTPTransport(settings.endpoint, http_client=http_client)
+    return options.engine(AsyncPort(own), settings), own.aclose
+
+
+def _leave_open() -> None:
+    """Whoever made a transport closes it."""
+
+
+async def _leave_open_async() -> None:
+    """Whoever made a transport closes it."""

@@ -1,0 +1,131 @@
+"""Each call as data: which tool, with what, how to read the answer, and whether it may be repeated."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from attrs import field, frozen
+
+from favcrm._core import structure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from favcrm._core.transport import JSON, Clock, Response
+    from favcrm.inputs import Registration
+    from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
+
+R = TypeVar("R")
+
+ALWAYS = 1_000_000
+"""More repeats than any policy allows attempts: for calls that change nothing."""
+
+LIST = "tools/list"
+DOCTOR = "favcrm_doctor"
+COMPANIES = "list_my_companies"
+PLAN = "get_plan_status"
+WHATSAPP = "get_whatsapp_connection_status"
+
+
+@frozen(kw_only=True)
+class Call(Generic[R]):
+    """One call.
+
+    Attributes:
+        phase: The part of the flow it belongs to.
+        tool: The tool's name, or ``tools/list``, for logs.
+        method: The MCP method.
+        params: The method's parameters.
+        read: Reads a good answer; raises `UnexpectedAnswerError` where something is missing in it.
+        rescue: Looks for the value in any answer at all, a refusal or a broken one included.
+        promised: The field that a good payload has.
+        unknown_repeats: How often it may be sent again when it may have been carried out.
+        authenticated: Whether the key is presented.
+        hide: Values in the parameters that no error may show.
+    """
+
+    phase: str
+    tool: str
+    method: str = "tools/call"
+    params: Mapping[str, JSON] = field(repr=False)
+    read: Callable[[Response], R] = field(repr=False)
+    rescue: Callable[[Response], R | None] | None = field(default=None, repr=False)
+    promised: str | None = None
+    unknown_repeats: int = 0
+    authenticated: bool = True
+    hide: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def sign_up(self) -> bool:
+        """Whether it is part of a registration, which needs no key."""
+        return not self.authenticated and self.promised is not None
+
+
+def request_code(registration: Registration, clock: Clock) -> Call[PendingRegistration]:
+    """Ask for a one-time code. It sends an email and counts against 3 an hour: once more at most when unknown."""
+    arguments = {
+        "email": registration.email,
+        "organisationName": registration.organisation_name,
+        "industry": registration.industry,
+        "country": registration.country,
+        "timezone": registration.timezone,
+    }
+    hide = (registration.email,)
+    return Call(
+        phase="initiate",
+        tool="register_organisation_request",
+        params=_named(
+            "register_organisation_request",
+            {name: str(value) for name, value in arguments.items() if value is not None},
+        ),
+        read=partial(structure.read_pending, clock=clock, hide=hide),
+        promised="requestId",
+        unknown_repeats=1,
+        authenticated=False,
+        hide=hide,
+    )
+
+
+def verify_code(request_id: str, code: str) -> Call[Workspace]:
+    """Use a one-time code. The server takes it once, so the same code may be sent once more when unknown."""
+    return Call(
+        phase="confirm",
+        tool="register_organisation_verify",
+        params=_named("register_organisation_verify", {"requestId": request_id, "code": code}),
+        read=structure.read_workspace,
+        rescue=structure.find_workspace,
+        promised="apiKey",
+        unknown_repeats=1,
+        authenticated=False,
+        hide=(code,),
+    )
+
+
+def list_tools(cursor: str | None, *, authenticated: bool) -> Call[tuple[tuple[Tool, ...], str | None]]:
+    """Read one page of the tools."""
+    return Call(
+        phase="list",
+        tool=LIST,
+        method=LIST,
+        params={} if cursor is None else {"cursor": cursor},
+        read=structure.read_tools,
+        unknown_repeats=ALWAYS,
+        authenticated=authenticated,
+    )
+
+
+def check_tool(name: str) -> Call[ToolResult]:
+    """Call a tool that only reads, for a diagnosis."""
+    return Call(
+        phase="diagnose", tool=name, params=_named(name, {}), read=structure.read_result, unknown_repeats=ALWAYS
+    )
+
+
+def any_tool(name: str, arguments: Mapping[str, JSON]) -> Call[ToolResult]:
+    """Call any tool for a user. What it does is not known here, so it is not repeated when unknown."""
+    return Call(phase="call", tool=name, params=_named(name, arguments), read=structure.read_result)
+
+
+def _named(name: str, arguments: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    return {"name": name, "arguments": arguments}

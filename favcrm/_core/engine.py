@@ -1,0 +1,276 @@
+"""The order of things, written once for both colours.
+
+Rules of this file: it awaits nothing but its port; one attempt is a value, and an error is raised once, from here;
+no local variable of a frame that raises holds a key, a code or an answer.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import TYPE_CHECKING, Never, TypeVar
+
+from attrs import evolve
+
+from favcrm._core import calls, diagnosis
+from favcrm._core.attempts import Attempts
+from favcrm._core.outcomes import Failed, Kind, judge
+from favcrm.errors import (
+    PORTAL,
+    CodeExpiredError,
+    FavCRMError,
+    NotSentError,
+    OutcomeUnknownError,
+    StoreError,
+    TooManyAttemptsError,
+    UnexpectedAnswerError,
+)
+from favcrm.events import Event, EventKind, log_attempt, logger
+from favcrm.inputs import check_code, check_request_id
+from favcrm.models import PendingRegistration
+from favcrm.secret import SecretRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from favcrm._core.calls import Call
+    from favcrm._core.outcomes import Outcome
+    from favcrm._core.ports import Ledger, Port, Store
+    from favcrm._core.transport import JSON
+    from favcrm.inputs import Registration
+    from favcrm.models import DiagnosticReport, Tool, ToolResult, Workspace
+    from favcrm.retry import RetryPolicy
+    from favcrm.secret import Secret
+
+R = TypeVar("R")
+
+MAX_PAGES = 100
+NAMELESS = "workspace"
+UNKNOWN_WORKSPACE = (
+    f"The workspace may exist: sign in at {PORTAL} with the email. If it does, create a key under Settings, MCP Keys; "
+    "if it does not, call initiate again."
+)
+
+
+class Engine:
+    """The flows over one port."""
+
+    def __init__(
+        self,
+        port: Port,
+        *,
+        policy: RetryPolicy,
+        timeout: float,
+        key: Secret | SecretRef | None = None,
+        store: Store | None = None,
+        ledger: Ledger | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.port = port
+        self._policy = policy
+        self._timeout = timeout
+        self._key = key
+        self._store = store
+        self._ledger = ledger
+        self._on_event = on_event
+
+    async def initiate(self, registration: Registration, *, resend: bool) -> PendingRegistration:
+        """Ask for a one-time code, unless one for the same email and organisation is still good."""
+        if not resend and self._ledger and (known := self._ledger.find(registration)):
+            self._tell(EventKind.CODE_REUSED, registration_id=known.request_id)
+            return known
+        pending = await self._perform(calls.request_code(registration, self.port.clock))
+        self._tell(EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id)
+        if self._ledger:
+            self._ledger.keep(registration, pending)
+        return pending
+
+    async def confirm(self, pending: PendingRegistration | str, code: str) -> Workspace:
+        """Use a one-time code, and save the key before anything else."""
+        window = pending if isinstance(pending, PendingRegistration) else None
+        request_id = check_request_id(window.request_id if window else pending)
+        call = calls.verify_code(request_id, check_code(code))
+        del code
+        if window and window.expired:
+            self._forget(request_id)
+            raise CodeExpiredError("The code has expired, so it was not sent. No workspace was created.")
+        if self._store:
+            await self.port.blocking(self._store.check)
+        # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
+        return await self.port.uncancelled(partial(self._verify, call, request_id, window))
+
+    async def _verify(self, call: Call[Workspace], request_id: str, window: PendingRegistration | None) -> Workspace:
+        self._tell(EventKind.VERIFY_SENT, registration_id=request_id)
+        attempts = self._attempts(call, window)
+        outcome = await attempts.settle()
+        if isinstance(outcome, Failed):
+            self._raise_unconfirmed(outcome, attempts.unknown, request_id)
+        workspace = outcome.value
+        self._forget(request_id)
+        self._tell(
+            EventKind.KEY_RECEIVED,
+            registration_id=request_id,
+            organisation_id=workspace.organisation_id,
+            fingerprint=workspace.api_key.fingerprint,
+            x_request_id=workspace.x_request_id,
+        )
+        self._key = workspace.api_key
+        return await self._save(workspace, request_id) if self._store else workspace
+
+    def _raise_unconfirmed(self, outcome: Failed, unknown: list[Failed], request_id: str) -> Never:
+        if isinstance(outcome.error, CodeExpiredError | TooManyAttemptsError):
+            self._forget(request_id)
+        if not unknown:
+            _raise(outcome.error)
+        # A refusal after an attempt that may have worked is what a used code gets: it proves nothing.
+        self._tell(EventKind.OUTCOME_UNKNOWN, registration_id=request_id, error=type(unknown[0].error).__name__)
+        raise OutcomeUnknownError(
+            f"{unknown[0].error.message} No key was received.",
+            next_step=UNKNOWN_WORKSPACE,
+            request_id=unknown[0].error.request_id,
+        )
+
+    async def _save(self, workspace: Workspace, request_id: str) -> Workspace:
+        store = self._store
+        assert store is not None
+        name = workspace.organisation_id or NAMELESS
+        put = partial(store.put, name, workspace.api_key, {"organisation_id": name})
+        told = {"registration_id": request_id, "organisation_id": workspace.organisation_id}
+        try:
+            ref = await self.port.blocking(put)
+        except StoreError as error:
+            failure = error
+        else:
+            self._key = ref
+            self._tell(EventKind.KEY_STORED, ref=ref, fingerprint=workspace.api_key.fingerprint, **told)
+            return evolve(workspace, ref=ref)
+        self._tell(EventKind.STORE_FAILED, error=type(failure).__name__, **told)
+        raise StoreError(
+            f"The workspace was created, but its key could not be saved: {failure.message}", workspace=workspace
+        )
+
+    async def diagnose(self) -> DiagnosticReport:
+        """Ask every question side by side, then the server's own doctor where it has one."""
+        has_key, store_error = False, None
+        try:
+            has_key = await self._current_key() is not None
+        except StoreError as error:
+            store_error = error
+        questions: dict[str, Callable[[], Coroutine[None, None, object]]] = {
+            calls.LIST: partial(self.list_tools, authenticated=has_key)
+        }
+        if has_key:
+            questions |= {name: self._asker(name) for name in diagnosis.QUESTIONS}
+        answers = await self.port.side_by_side([partial(self._ask, *question) for question in questions.items()])
+        findings = {finding.name: finding for finding in answers}
+        if has_key and diagnosis.names_doctor(findings[calls.LIST]):
+            findings[calls.DOCTOR] = await self._ask(calls.DOCTOR, self._asker(calls.DOCTOR))
+        self._tell(EventKind.DIAGNOSED)
+        return diagnosis.report(findings, has_key=has_key, store_error=store_error)
+
+    def _asker(self, name: str) -> Callable[[], Coroutine[None, None, ToolResult]]:
+        return partial(self._perform, calls.check_tool(name))
+
+    async def _ask(self, name: str, question: Callable[[], Coroutine[None, None, object]]) -> diagnosis.Finding:
+        """Ask one question; its failure is a finding too."""
+        started = self.port.clock.monotonic()
+        answer: object
+        try:
+            answer = await question()
+        except FavCRMError as error:
+            answer = error
+        return diagnosis.Finding(name, answer, self.port.clock.monotonic() - started)
+
+    async def call_tool(self, name: str, arguments: Mapping[str, JSON]) -> ToolResult:
+        """Call any tool."""
+        return await self._perform(calls.any_tool(name, arguments))
+
+    async def list_tools(self, *, authenticated: bool = True) -> tuple[Tool, ...]:
+        """List every tool, page by page."""
+        tools: list[Tool] = []
+        cursor: str | None = None
+        cursors: set[str] = set()
+        while len(cursors) < MAX_PAGES:
+            page, cursor = await self._perform(calls.list_tools(cursor, authenticated=authenticated))
+            tools += page
+            if cursor is None:
+                return tuple(tools)
+            if cursor in cursors:
+                break
+            cursors.add(cursor)
+        raise UnexpectedAnswerError("The list of tools does not end.", problems=["$.nextCursor leads nowhere"])
+
+    async def _perform(self, call: Call[R]) -> R:
+        """Make a call, as often as it may be made, and return its value or raise."""
+        outcome = await self._attempts(call).settle()
+        if isinstance(outcome, Failed):
+            _raise(outcome.error)
+        return outcome.value
+
+    def _attempts(self, call: Call[R], window: PendingRegistration | None = None) -> Attempts[R]:
+        """Plan the attempts at a call; none of them, and no wait, goes past the deadline or the code's expiry."""
+        clock = self.port.clock
+        ends_at = clock.monotonic() + self._policy.deadline
+
+        def remaining() -> float:
+            left = ends_at - clock.monotonic()
+            return min(left, window.remaining()) if window else left
+
+        return Attempts(
+            attempt=partial(self._attempt, call, remaining),
+            remaining=remaining,
+            policy=self._policy,
+            unknown_repeats=call.unknown_repeats,
+            port=self.port,
+            random=random.random,
+        )
+
+    async def _attempt(self, call: Call[R], remaining: Callable[[], float], number: int) -> Outcome[R]:
+        clock = self.port.clock
+        key = await self._current_key() if call.authenticated else None
+        started = clock.monotonic()
+        outcome: Outcome[R]
+        try:
+            timeout = min(self._timeout, remaining())
+            response = await self.port.request(call.method, call.params, api_key=key, timeout=timeout)
+        except NotSentError as error:
+            outcome = Failed(Kind.NEVER_SENT, error)
+        except OutcomeUnknownError as error:
+            outcome = Failed(Kind.UNKNOWN, error)
+        else:
+            outcome = judge(call, response, clock)
+        log_attempt(
+            phase=call.phase,
+            tool=call.tool,
+            attempt=number,
+            outcome=outcome.kind,
+            duration=clock.monotonic() - started,
+            request_id=outcome.x_request_id,
+        )
+        return outcome
+
+    async def _current_key(self) -> Secret | None:
+        """Return the key, read from its store at this moment, so that a rotated key works at once."""
+        if not isinstance(self._key, SecretRef):
+            return self._key
+        assert self._store is not None  # a reference comes with its store
+        return await self.port.blocking(partial(self._store.get, self._key))
+
+    def _forget(self, request_id: str) -> None:
+        if self._ledger:
+            self._ledger.forget(request_id)
+
+    def _tell(self, kind: EventKind, **details: str | None) -> None:
+        logger.info("%s %s", kind, details)
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(Event(kind=kind, time=self.port.clock.time(), **details))
+        except Exception:  # a listener's mistake must not lose a key
+            logger.warning("the on_event callback failed at %s", kind)
+
+
+def _raise(error: FavCRMError) -> Never:
+    """Raise an error without the frames and the cause it had: they saw the key and the answer."""
+    error.__cause__ = error.__context__ = None
+    raise error.with_traceback(None)

@@ -1,0 +1,159 @@
+"""JSON-RPC 2.0 messages: writing a request, reading an HTTP answer to it from bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, cast
+
+from favcrm._core.sse import EventDecoder
+from favcrm._core.transport import JSON, JSONRPCError, Response
+from favcrm.errors import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+FIRST_ERROR_STATUS = 400
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def encode_request(request_id: int, method: str, params: Mapping[str, JSON]) -> bytes:
+    """Return the bytes of one request.
+
+    Raises:
+        InvalidInputError: The parameters hold something that JSON cannot carry.
+    """
+    message = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+    try:
+        return _encode(message).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidInputError([Problem("arguments", "hold something that JSON cannot carry")]) from None
+
+
+class AnswerReader:
+    """Reads the HTTP answer to one request: fed with chunks, asked for the `Response` at the end.
+
+    Args:
+        request_id: The id of the request that is being answered.
+        status: The HTTP status.
+        headers: The HTTP headers, names in lower case.
+        max_bytes: How much is read at the most; what is longer is left unread.
+    """
+
+    def __init__(
+        self, request_id: int, status: int, headers: Mapping[str, str], *, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> None:
+        self._request_id = request_id
+        self._status = status
+        self._headers = headers
+        self._room = max_bytes
+        self._body = bytearray()
+        self._events: EventDecoder | None = None
+        self._answer: Mapping[str, JSON] | None = None
+        self._defect = ""
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type == "text/event-stream" and status < FIRST_ERROR_STATUS:
+            self._events = EventDecoder()
+
+    @property
+    def answered(self) -> bool:
+        """True when the answer has arrived in a stream."""
+        return self._answer is not None
+
+    @property
+    def done(self) -> bool:
+        """True when nothing more needs to be read."""
+        return self.answered or bool(self._defect)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next chunk of the body, after any content encoding is undone."""
+        self._room -= len(chunk)
+        if self._room < 0:
+            self._defect = "is larger than this client reads"
+        elif self._events is None:
+            self._body += chunk
+        else:
+            for event in self._events.feed(chunk):
+                # Events with other names carry no JSON-RPC.
+                if event.name == "message" and not self.done:
+                    self._take_event(event.data)
+
+    def finish(self, *, cut: bool = False) -> Response:
+        """Return what the body says, once it has ended or broken off (``cut``)."""
+        if self._events is None and not cut and not self._defect:
+            self._take_body()
+        answer = self._answer
+        complete = not cut and (answer is not None or bool(self._defect) or self._events is None)
+        if answer is None:
+            return Response(
+                status=self._status,
+                headers=self._headers,
+                body=self._unread().decode("utf-8", "replace"),
+                defect=self._defect,
+                complete=complete,
+            )
+        return Response(
+            result=answer.get("result"),
+            error=_read_error(answer.get("error")),
+            status=self._status,
+            headers=self._headers,
+        )
+
+    def _unread(self) -> bytes:
+        return bytes(self._body) if self._events is None else self._events.unfinished
+
+    def _take_body(self) -> None:
+        found = _parse(self._body.decode("utf-8-sig", "replace"))
+        self._answer = _pick(found, self._request_id, alone=True)
+        if self._answer is None:
+            self._defect = "is no JSON-RPC answer" if self._body.strip() else "is empty"
+
+    def _take_event(self, data: str) -> None:
+        found = _parse(data)
+        if found is None:
+            self._defect = "has an event that is not JSON"
+        else:
+            self._answer = _pick(found, self._request_id, alone=False)
+
+
+def _parse(text: str) -> JSON:
+    """Return the JSON value, or None where the text is none."""
+    try:
+        return cast("JSON", json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _pick(message: JSON, request_id: int, *, alone: bool) -> Mapping[str, JSON] | None:
+    """Return the answer to our request: the message itself, or its member in a batch.
+
+    In a body there is one outstanding request, so an error may have any id there: servers answer refusals
+    with null or a word. In a stream, other people's answers may pass by.
+    """
+    for member in message if isinstance(message, list) else [message]:
+        if not isinstance(member, dict):
+            continue
+        identifier = member.get("id")
+        ours = identifier in {request_id, str(request_id)} if isinstance(identifier, int | str) else False
+        if "result" in member and ours:
+            return member
+        if _is_error(member.get("error")) and (ours or alone or identifier is None):
+            return member
+    return None
+
+
+def _is_error(error: JSON) -> bool:
+    """Tell a JSON-RPC error from the error member of a REST answer, whose code is a word."""
+    return isinstance(error, dict) and isinstance(error.get("code"), int)
+
+
+def _read_error(error: JSON) -> JSONRPCError | None:
+    if not isinstance(error, dict):
+        return None
+    message = error.get("message")
+    return JSONRPCError(
+        code=cast("int", error["code"]),
+        message=message if isinstance(message, str) else "",
+        data=error.get("data"),
+    )

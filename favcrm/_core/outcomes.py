@@ -1,0 +1,98 @@
+"""What became of one attempt, as a value."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar
+
+from attrs import field, frozen
+
+from favcrm._core.refusals import find_failure, retry_after, to_error
+from favcrm.errors import OutcomeUnknownError, ServerBusyError, UnexpectedAnswerError
+
+if TYPE_CHECKING:
+    from favcrm._core.calls import Call
+    from favcrm._core.transport import Clock, Response
+    from favcrm.errors import FavCRMError
+
+R = TypeVar("R")
+
+SERVER_ERRORS = range(500, 600)
+SERVICE_UNAVAILABLE = 503
+
+
+class Kind(StrEnum):
+    """How an attempt ended without a value."""
+
+    REFUSED = "refused"
+    BUSY = "busy"
+    NEVER_SENT = "never sent"
+    UNKNOWN = "unknown"
+
+
+@frozen
+class Answered(Generic[R]):
+    """The server did it, and this is what it gave."""
+
+    value: R = field(repr=False)
+    x_request_id: str | None = None
+    kind: ClassVar[str] = "answered"
+
+
+@frozen
+class Failed:
+    """There is no value, and this error says why."""
+
+    kind: Kind
+    error: FavCRMError
+
+    @property
+    def x_request_id(self) -> str | None:
+        """The server's id of the answer, if there was one."""
+        return self.error.request_id
+
+
+Outcome: TypeAlias = Answered[R] | Failed
+
+
+def judge(call: Call[R], response: Response, clock: Clock) -> Outcome[R]:
+    """Return what an answer means for a call."""
+    if call.rescue is not None and (rescued := call.rescue(response)) is not None:
+        return Answered(rescued, response.x_request_id)
+    if not response.complete:
+        return _unknown("The answer broke off", response)
+    if response.status in SERVER_ERRORS:
+        return _server_error(response, clock)
+    failure = find_failure(response, now=clock.time(), promised=call.promised)
+    if failure is not None:
+        error = to_error(failure, response, sign_up=call.sign_up, hide=call.hide)
+        return Failed(Kind.BUSY if isinstance(error, ServerBusyError) else Kind.REFUSED, error)
+    if response.defect:
+        defect = UnexpectedAnswerError(f"The answer {response.defect}.", request_id=response.x_request_id)
+        return Failed(Kind.REFUSED, defect)
+    try:
+        return Answered(call.read(response), response.x_request_id)
+    except UnexpectedAnswerError as error:
+        return Failed(Kind.REFUSED, error)
+
+
+def _server_error(response: Response, clock: Clock) -> Failed:
+    """A server or proxy that says when to come back did nothing; any other 5xx leaves it open."""
+    wait = retry_after(response, clock.time())
+    if response.status == SERVICE_UNAVAILABLE and wait is not None:
+        return Failed(
+            Kind.BUSY,
+            ServerBusyError(
+                "The server is not available for now. Nothing was done.",
+                retry_after=wait,
+                request_id=response.x_request_id,
+            ),
+        )
+    return _unknown(f"The server failed with HTTP {response.status}", response)
+
+
+def _unknown(what: str, response: Response) -> Failed:
+    return Failed(
+        Kind.UNKNOWN,
+        OutcomeUnknownError(f"{what}, so it may have been carried out.", request_id=response.x_request_id),
+    )

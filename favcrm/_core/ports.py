@@ -1,0 +1,103 @@
+"""Everything a flow may await or ask for. The flows touch nothing else of the outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+
+    from favcrm._core.transport import JSON, Clock, Response
+    from favcrm.inputs import Registration
+    from favcrm.models import PendingRegistration
+    from favcrm.secret import Secret, SecretRef
+
+T = TypeVar("T")
+
+
+class Port(Protocol):
+    """One colour: blocking, where nothing ever suspends, or asynchronous."""
+
+    clock: Clock
+
+    async def request(
+        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+    ) -> Response:
+        """Send one request through the transport."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    async def side_by_side(self, tasks: Sequence[Callable[[], Coroutine[None, None, T]]]) -> list[T]:
+        """Run the tasks at the same time and return what they return, in their order."""
+        ...
+
+    async def uncancelled(self, task: Callable[[], Awaitable[T]]) -> T:
+        """Run the task to its end even if the caller is cancelled meanwhile."""
+        ...
+
+    async def blocking(self, function: Callable[[], T]) -> T:
+        """Run a function that may block, such as a store's."""
+        ...
+
+
+class Store(Protocol):
+    """Where a key goes. Its methods may block; the async side calls them in a worker thread."""
+
+    def check(self) -> None:
+        """Find out, without a secret and without asking anybody, whether `put` can work.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        ...
+
+    def put(
+        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+    ) -> SecretRef:
+        """Save a secret under a name.
+
+        Args:
+            name: The workspace's name.
+            secret: What to save.
+            metadata: What may be known to all, such as the organisation's id.
+            if_absent: Whether to refuse to replace another secret of that name.
+
+        Raises:
+            StoreError: It was not saved.
+        """
+        ...
+
+    def get(self, ref: SecretRef) -> Secret:
+        """Return a saved secret.
+
+        Raises:
+            StoreError: It is not there, or cannot be read.
+        """
+        ...
+
+    def delete(self, ref: SecretRef) -> None:
+        """Remove a saved secret; do nothing where there is none.
+
+        Raises:
+            StoreError: It is there and cannot be removed.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """What was asked for and not yet confirmed, so that asking again sends no second email. It holds no secret."""
+
+    def find(self, registration: Registration) -> PendingRegistration | None:
+        """Return the pending registration of this email and organisation, if it lives."""
+        ...
+
+    def keep(self, registration: Registration, pending: PendingRegistration) -> None:
+        """Remember a pending registration."""
+        ...
+
+    def forget(self, request_id: str) -> None:
+        """Drop a registration that is over."""
+        ...

@@ -1,0 +1,291 @@
+"""From any wire form of a failure to one of our errors.
+
+Which form FavCRM uses is not known, so every form is first brought into one shape, a `Failure`, and that is
+looked up in one table: the server's code first, then its words, then the HTTP status.
+"""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from favcrm._core import payloads
+from favcrm._core.text import clean
+from favcrm.errors import (
+    AlreadyRegisteredError,
+    AuthenticationError,
+    CodeExpiredError,
+    InvalidCodeError,
+    PlanLimitError,
+    RateLimitError,
+    RefusedError,
+    ServerBusyError,
+    TooManyAttemptsError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from favcrm._core.transport import JSON, Response
+    from favcrm.errors import FavCRMError
+
+HTTP_OK = range(200, 300)
+HTTP_REDIRECT = range(300, 400)
+LONGEST_DELAY = 1e9
+WAIT_IN_WORDS = re.compile(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?\b", re.IGNORECASE)
+SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+
+
+@frozen(kw_only=True)
+class Failure:
+    """One failure, whatever form it came in; ``status`` is an HTTP status that says so by itself."""
+
+    code: int | str | None
+    text: str
+    details: Mapping[str, JSON]
+    retry_after: float | None
+    status: int | None
+
+
+@frozen
+class Rule:
+    """One row of the table: what a failure looks like, and which error says so."""
+
+    error: type[RefusedError | ServerBusyError]
+    codes: frozenset[int | str]
+    words: re.Pattern[str]
+    message: str
+    only_sign_up: bool = False
+
+
+def _rule(
+    error: type[RefusedError | ServerBusyError], codes: Iterable[int | str], words: str, message: str, *, only_sign_up: bool = False
+) -> Rule:
+    return Rule(error, frozenset(codes), re.compile(words, re.IGNORECASE), message, only_sign_up)
+
+
+RULES = (
+    _rule(
+        CodeExpiredError,
+        ["CODE_EXPIRED", "OTP_EXPIRED", "EXPIRED", "REQUEST_EXPIRED", "EXPIRED_CODE", 410],
+        r"expired|no longer valid",
+        "The code has expired. No workspace was created.",
+        only_sign_up=True,
+    ),
+    _rule(
+        TooManyAttemptsError,
+        ["TOO_MANY_ATTEMPTS", "MAX_ATTEMPTS", "ATTEMPTS_EXCEEDED", "MAX_ATTEMPTS_EXCEEDED", "LOCKED", 423],
+        r"too many (\w+ )*(attempts|tries|codes)|attempts? exceeded|no (more )?attempts",
+        "Too many wrong codes were given. No workspace was created.",
+        only_sign_up=True,
+    ),
+    _rule(
+        InvalidCodeError,
+        ["INVALID_CODE", "INCORRECT_CODE", "WRONG_CODE", "CODE_INVALID", "CODE_MISMATCH", "INVALID_OTP"],
+        r"\b(invalid|incorrect|wrong)\b[^.]{0,40}\bcode\b|\bcode\b[^.]{0,40}\b(invalid|incorrect|wrong|not match|not correct)",
+        "The code is wrong. No workspace was created.",
+        only_sign_up=True,
+    ),
+    _rule(
+        AlreadyRegisteredError,
+        ["ALREADY_REGISTERED", "ALREADY_EXISTS", "ACCOUNT_EXISTS", "EMAIL_EXISTS", "EMAIL_TAKEN", "CONFLICT", 409],
+        r"already (\w+ )*(registered|exists|taken|has an account|in use)|(account|user|email) exists",
+        "The email has an account already. No workspace was created.",
+        only_sign_up=True,
+    ),
+    _rule(
+        RateLimitError,
+        ["RATE_LIMITED", "RATE_LIMIT", "RATE_LIMIT_EXCEEDED", "TOO_MANY_REQUESTS", 429],
+        r"rate.?limit|too many (\w+ )*requests|slow down",
+        "The server takes no more requests for now. Nothing was done.",
+    ),
+    _rule(
+        AuthenticationError,
+        ["UNAUTHORIZED", "UNAUTHENTICATED", "INVALID_API_KEY", "INVALID_TOKEN", "FORBIDDEN", 401, 403],
+        r"unauthori[sz]ed|unauthenticated|not authenticated|authentication (is )?required|(invalid|revoked|missing|unknown) (\w+ )?(key|token)|forbidden",
+        "The server refused the key. Nothing was done.",
+    ),
+    _rule(
+        PlanLimitError,
+        ["PLAN_LIMIT", "PLAN_LIMIT_REACHED", "QUOTA_EXCEEDED", "UPGRADE_REQUIRED", "PAYMENT_REQUIRED", 402],
+        r"\bplan\b|quota|upgrade",
+        "The plan does not allow this. Nothing was done.",
+    ),
+)
+
+
+def find_failure(response: Response, *, now: float, promised: str | None = None) -> Failure | None:
+    """Return the failure that an answer tells of, or None where it tells of none.
+
+    Args:
+        response: What came back.
+        now: This machine's time, in seconds since 1970, for where the server does not tell its own.
+        promised: The field that a good payload has. Where it is given, a result without it is a failure if
+            it gives a reason.
+    """
+    wait = retry_after(response, now)
+    if (error := response.error) is not None:
+        return _failure(response, error.data, code=error.code, text=error.message, wait=wait)
+    if response.status is not None and response.status not in HTTP_OK:
+        return _from_body(response, wait)
+    if response.result is not None:
+        return _from_result(response, promised, wait)
+    # A REST refusal sent with status 200.
+    told = payloads.as_json(response.body)
+    return _from_body(response, wait) if isinstance(told, dict) and _reason(told) != (None, "") else None
+
+
+def to_error(failure: Failure, response: Response, *, sign_up: bool, hide: Iterable[str] = ()) -> FavCRMError:
+    """Return the error for a failure.
+
+    Args:
+        failure: What was found.
+        response: The answer it was found in.
+        sign_up: Whether the call is part of a registration; elsewhere "expired" or "exists" mean other things.
+        hide: Values of the request that the server may repeat and that must not be shown.
+    """
+    summary = clean(failure.text, hide=hide)
+    request_id = response.x_request_id
+    code = failure.status if failure.code is None else failure.code
+    rule = _match(failure, sign_up=sign_up)
+    if rule is None:
+        message = _told("The server refused this. Nothing was done.", summary or _status_text(failure))
+        step = _next_step(failure)
+        return RefusedError(message, code=code, summary=summary, next_step=step, request_id=request_id)
+    message = _told(rule.message, summary)
+    if issubclass(rule.error, ServerBusyError):
+        return rule.error(message, retry_after=failure.retry_after, request_id=request_id)
+    error = rule.error(message, code=code, summary=summary, request_id=request_id)
+    if isinstance(error, AlreadyRegisteredError):
+        error.login_url = _text(failure.details, "loginUrl", "login_url") or error.login_url
+    if isinstance(error, PlanLimitError):
+        error.upgrade_action = _text(failure.details, "upgradeAction", "upgrade_action")
+    return error
+
+
+def server_time(response: Response) -> float | None:
+    """Return the server's time in seconds since 1970 from its ``Date`` header, or None."""
+    return _http_date(response.headers.get("date", ""))
+
+
+def retry_after(response: Response, now: float) -> float | None:
+    """Return the seconds of the ``Retry-After`` header (RFC 9110, section 10.2.3), which is a number or a date."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value), LONGEST_DELAY)
+    date = _http_date(value)
+    return None if date is None else max(0.0, date - (server_time(response) or now))
+
+
+def _http_date(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _from_body(response: Response, wait: float | None) -> Failure:
+    """Read an HTTP refusal: JSON of several shapes, HTML, or nothing."""
+    told = payloads.as_json(response.body)
+    if isinstance(told, dict):
+        return _failure(response, told, wait=wait)
+    # The words of an HTML page are a proxy's, for people; its status says enough.
+    text = "" if response.body.lstrip().startswith("<") else response.body
+    return _failure(response, {}, text=text, wait=wait)
+
+
+def _from_result(response: Response, promised: str | None, wait: float | None) -> Failure | None:
+    """Read a tool's own refusal: ``isError``, or a result without what it promises."""
+    result = response.result
+    details = payloads.payload(result)
+    told = payloads.summary(result)
+    if isinstance(result, dict) and result.get("isError") is True:
+        return _failure(response, details, text=told, wait=wait)
+    if promised is None or payloads.payload(result, promised) is not None:
+        return None
+    failure = _failure(response, details, wait=wait)
+    if failure.code is not None or failure.text:
+        return failure
+    spoken = _failure(response, details, text=told, wait=wait)
+    # A good-looking summary beside a payload with a field missing is a defect, not a refusal.
+    refused = bool(told) and (not isinstance(details, dict) or not details or _match(spoken, sign_up=True) is not None)
+    return spoken if refused else None
+
+
+def _failure(
+    response: Response, details: JSON, *, code: int | str | None = None, text: str = "", wait: float | None
+) -> Failure:
+    known = details if isinstance(details, dict) else {}
+    told_code, told_text = _reason(known)
+    words = text or told_text or (details if isinstance(details, str) else "")
+    if wait is None:
+        wait = _told_wait(known, words)
+    return Failure(
+        code=code if told_code is None else told_code,
+        text=words,
+        details=known,
+        retry_after=wait,
+        status=None if response.status in HTTP_OK else response.status,
+    )
+
+
+def _told_wait(details: Mapping[str, JSON], words: str) -> float | None:
+    """Return the seconds to wait that a payload names, in a field or in words such as "in 12 minutes"."""
+    seconds = details.get("retryAfter", details.get("retry_after"))
+    if isinstance(seconds, int | float) and 0 <= seconds < LONGEST_DELAY:
+        return float(seconds)
+    found = WAIT_IN_WORDS.search(words)
+    return float(found[1]) * SECONDS[found[2].lower()] if found else None
+
+
+def _reason(told: Mapping[str, JSON]) -> tuple[int | str | None, str]:
+    """Return the code and the words with which a payload or a REST body gives its reason."""
+    inner = told.get("error")
+    if isinstance(inner, dict):
+        return _reason(inner)
+    code = told.get("code")
+    words = [told.get(name) for name in ("message", "detail", "reason")] + [inner]
+    text = next((word for word in words if isinstance(word, str) and word), "")
+    return (code if isinstance(code, int | str) and code != "" else None), text
+
+
+def _match(failure: Failure, *, sign_up: bool) -> Rule | None:
+    """Look a failure up: its own code, then its words, then the HTTP status, which is the least specific."""
+    rules = [rule for rule in RULES if sign_up or not rule.only_sign_up]
+    return (
+        _by_code(rules, failure.code)
+        or next((rule for rule in rules if rule.words.search(failure.text)), None)
+        or _by_code(rules, failure.status)
+    )
+
+
+def _by_code(rules: Iterable[Rule], code: int | str | None) -> Rule | None:
+    known = re.sub(r"[^A-Z0-9]+", "_", code.upper()) if isinstance(code, str) else code
+    return next((rule for rule in rules if known in rule.codes), None)
+
+
+def _told(message: str, words: str) -> str:
+    return f'{message} The server says: "{words.rstrip(".")}".' if words else message
+
+
+def _status_text(failure: Failure) -> str:
+    return "" if failure.status is None else f"HTTP {failure.status}"
+
+
+def _next_step(failure: Failure) -> str | None:
+    """Say what to do about a bare HTTP status, which tells of the endpoint rather than of the tool."""
+    if failure.status is None:
+        return None
+    if failure.status in HTTP_REDIRECT:
+        return "Set the endpoint to the address that the server really has: redirects elsewhere are not followed."
+    return "Check that the endpoint is the address of a FavCRM MCP endpoint."
+
+
+def _text(details: Mapping[str, JSON], *names: str) -> str | None:
+    for name in names:
+        if isinstance(value := details.get(name), str) and value:
+            return clean(value)
+    return None

@@ -1,0 +1,76 @@
+"""Server-sent events from bytes, as the WHATWG standard frames them.
+
+Splitting decoded text into lines would be wrong: U+2028 and others are line ends to ``str.splitlines`` but
+plain characters inside JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LINE_END = re.compile(rb"\r\n|\n|\r")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@frozen
+class Event:
+    """One event: its name (``message`` where unnamed) and its data."""
+
+    name: str
+    data: str
+
+
+class EventDecoder:
+    """Turns chunks of bytes, cut anywhere, into events. An event without its closing blank line never comes out."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._at_start = True
+        self._name = ""
+        self._data: list[bytes] = []
+
+    @property
+    def unfinished(self) -> bytes:
+        """What has arrived of an event that is not complete."""
+        return b"\n".join([*self._data, self._buffer])
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """Take the next chunk and yield the events that it completes."""
+        self._buffer += chunk
+        for line in self._complete_lines():
+            if line:
+                self._take_field(line)
+            elif self._data:
+                yield Event(self._name or "message", b"\n".join(self._data).decode("utf-8", "replace"))
+                self._name, self._data = "", []
+            else:
+                self._name = ""
+
+    def _complete_lines(self) -> Iterator[bytes]:
+        if self._at_start:
+            if BYTE_ORDER_MARK.startswith(self._buffer):
+                return
+            self._buffer = self._buffer.removeprefix(BYTE_ORDER_MARK)
+            self._at_start = False
+        buffer, position = self._buffer, 0
+        while end := LINE_END.search(buffer, position):
+            # A CR at the very end may be the first half of a CRLF.
+            if end.group() == b"\r" and end.end() == len(buffer):
+                break
+            yield buffer[position : end.start()]
+            position = end.end()
+        self._buffer = buffer[position:]
+
+    def _take_field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+        elif name == b"event":
+            self._name = value.decode("utf-8", "replace")

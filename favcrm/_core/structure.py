@@ -1,0 +1,243 @@
+"""Reading payloads with cattrs: strict about types, problems as paths, never values."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar, cast, get_origin
+
+from attrs import fields, frozen
+from cattrs import ClassValidationError, Converter, transform_error
+
+from favcrm._core import payloads
+from favcrm._core.refusals import server_time
+from favcrm._core.text import MASK, clean
+from favcrm.errors import UnexpectedAnswerError
+from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
+from favcrm.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from attrs import AttrsInstance
+
+    from favcrm._core.transport import JSON, Clock, Response
+
+A = TypeVar("A", bound="AttrsInstance")
+
+DATE_RESOLUTION = 1.0
+USUAL_KEY_PREFIX = "fav_mcp_"
+# A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
+KEY_FIELD = re.compile(r'\\*"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
+# A key in a sentence. Placeholders such as fav_mcp_XXXX and fav_mcp_... are none.
+KEY_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+\b)[A-Za-z0-9_-]{16,}")
+
+
+# The server's own spelling, so that a path in a problem is the path in the answer.
+@frozen
+class CodeRequested:
+    """The payload of ``register_organisation_request``."""
+
+    requestId: str
+    expiresAt: datetime
+    maskedEmail: str
+    instructions: str
+
+
+@frozen
+class ListedTool:
+    """One entry of ``tools/list``."""
+
+    name: str
+    description: str | None = None
+    inputSchema: dict[str, object] | None = None
+    outputSchema: dict[str, object] | None = None
+    annotations: dict[str, object] | None = None
+
+
+def _text(value: object, _: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError("text")
+
+
+def _object(value: object, _: object) -> dict[str, object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value)
+    raise TypeError("an object")
+
+
+def _time(value: object, _: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(_text(value, str))
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError):
+        raise TypeError("an ISO 8601 time") from None
+
+
+_converter = Converter(detailed_validation=True)
+_converter.register_structure_hook(str, _text)
+_converter.register_structure_hook_func(lambda kind: get_origin(kind) is dict, _object)
+_converter.register_structure_hook(datetime, _time)
+
+
+def _problem(error: BaseException, _: type | None) -> str:
+    """Say what is wrong. The hooks above raise what was expected; other messages could quote a value."""
+    if isinstance(error, KeyError):
+        return "is missing"
+    return f"is not {error}" if isinstance(error, TypeError) else "is not what was expected"
+
+
+def _structure(payload: JSON, cls: type[A], response: Response) -> A:
+    try:
+        return _converter.structure(payload, cls)
+    except ClassValidationError as error:
+        problems = [_path_first(told) for told in transform_error(error, format_exception=_problem)]
+    raise UnexpectedAnswerError(
+        "The answer lacks what it should have.", problems=problems, request_id=response.x_request_id
+    )
+
+
+def _path_first(told: str) -> str:
+    problem, _, path = told.rpartition(" @ ")
+    return f"{path} {problem}"
+
+
+def _unknown_fields(payload: Mapping[str, JSON], known: set[str]) -> dict[str, JSON]:
+    return {name: value for name, value in payload.items() if name not in known}
+
+
+def read_pending(response: Response, *, clock: Clock, hide: tuple[str, ...] = ()) -> PendingRegistration:
+    """Return the pending registration; its time counts from now, by the server's clock."""
+    payload = _promised(response, "requestId")
+    read = _structure(payload, CodeRequested, response)
+    now = server_time(response)
+    # The Date header leaves out the fraction of the second; the code must not be believed alive for longer.
+    now = clock.time() if now is None else now + DATE_RESOLUTION
+    return PendingRegistration(
+        request_id=read.requestId,
+        expires_at=read.expiresAt,
+        masked_email=clean(read.maskedEmail, hide=hide),
+        instructions=clean(read.instructions, hide=hide),
+        x_request_id=response.x_request_id,
+        extra=_unknown_fields(payload, {field.name for field in fields(CodeRequested)}),
+        ends_at=clock.monotonic() + read.expiresAt.timestamp() - now,
+        monotonic=clock.monotonic,
+    )
+
+
+def _promised(response: Response, name: str) -> Mapping[str, JSON]:
+    payload = payloads.payload(response.result, name)
+    if isinstance(payload, dict):
+        return payload
+    raise UnexpectedAnswerError(
+        "The answer lacks what it should have.", problems=[f"$.{name} is missing"], request_id=response.x_request_id
+    )
+
+
+def read_workspace(response: Response) -> Workspace:
+    """Return the workspace whose key stands in a sentence of an answer that is otherwise good."""
+    if found := KEY_IN_WORDS.search(_everything(response)):
+        return _workspace(response, {}, found.group())
+    raise UnexpectedAnswerError(
+        "The answer lacks what it should have.",
+        problems=["$.apiKey is missing"],
+        request_id=response.x_request_id,
+        next_step="The workspace may exist. Sign in with the email, and create a key under Settings, MCP Keys.",
+    )
+
+
+def find_workspace(response: Response) -> Workspace | None:
+    """Return the workspace if there is a key anywhere in an answer, whatever else is wrong with it."""
+    payload = payloads.payload(response.result, "apiKey")
+    if isinstance(payload, dict) and isinstance(key := payload.get("apiKey"), str) and key.strip():
+        return _workspace(response, payload, key.strip())
+    found = KEY_FIELD.search(_everything(response))
+    return _workspace(response, {}, found.group(1)) if found else None
+
+
+def _everything(response: Response) -> str:
+    error = response.error
+    return json.dumps([response.result, error and [error.message, error.data], response.body], ensure_ascii=False)
+
+
+def _workspace(response: Response, payload: Mapping[str, JSON], key: str) -> Workspace:
+    problems: list[str] = []
+    if not key.startswith(USUAL_KEY_PREFIX):
+        problems.append("$.apiKey has an unusual prefix")
+
+    def sibling(name: str) -> str | None:
+        value = payload.get(name)
+        if isinstance(value, str) and value:
+            return clean(value, hide=[key])
+        problems.append(f"$.{name} is missing" if value is None or value == "" else f"$.{name} is not text")
+        return None
+
+    known = {"apiKey", "organisationId", "companyId", "userId", "loginUrl", "nextSteps"}
+    extra = json.dumps(_unknown_fields(payload, known)).replace(key, MASK)
+    return Workspace(
+        api_key=Secret(key),
+        organisation_id=sibling("organisationId"),
+        company_id=sibling("companyId"),
+        user_id=sibling("userId"),
+        login_url=sibling("loginUrl"),
+        next_steps=_next_steps(payload.get("nextSteps"), problems, key),
+        problems=tuple(problems),
+        x_request_id=response.x_request_id,
+        extra=cast("dict[str, JSON]", json.loads(extra)),
+    )
+
+
+def _next_steps(value: JSON, problems: list[str], key: str) -> tuple[str, ...]:
+    """Take text, a list of texts, or nothing."""
+    steps = [value] if isinstance(value, str) else value or []
+    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+        problems.append("$.nextSteps is neither text nor a list of texts")
+        return ()
+    return tuple(clean(cast("str", step), hide=[key]) for step in steps)
+
+
+def read_tools(response: Response) -> tuple[tuple[Tool, ...], str | None]:
+    """Return one page of ``tools/list`` and the cursor of the next one; an empty text is a cursor too."""
+    page = response.result
+    entries = page.get("tools") if isinstance(page, dict) else None
+    if not isinstance(page, dict) or not isinstance(entries, list):
+        raise UnexpectedAnswerError(
+            "The answer lacks what it should have.", problems=["$.tools is missing"], request_id=response.x_request_id
+        )
+    cursor = page.get("nextCursor")
+    return tuple(_tool(entry, response) for entry in entries), cursor if isinstance(cursor, str) else None
+
+
+def _tool(entry: JSON, response: Response) -> Tool:
+    listed = _structure(_object_or_empty(entry), ListedTool, response)
+    return Tool(
+        name=listed.name,
+        description=listed.description or "",
+        input_schema=cast("Mapping[str, JSON]", listed.inputSchema or {}),
+        output_schema=cast("Mapping[str, JSON] | None", listed.outputSchema),
+        annotations=cast("Mapping[str, JSON]", listed.annotations or {}),
+    )
+
+
+def _object_or_empty(entry: JSON) -> JSON:
+    return entry if isinstance(entry, dict) else {}
+
+
+def read_result(response: Response) -> ToolResult:
+    """Return what a tool answered, with nothing promised but an MCP result."""
+    result = response.result
+    if not isinstance(result, dict):
+        raise UnexpectedAnswerError(
+            "The answer lacks what it should have.", problems=["$ is not an object"], request_id=response.x_request_id
+        )
+    content = result.get("content")
+    blocks = content if isinstance(content, list) else []
+    return ToolResult(
+        data=payloads.payload(result),
+        summary=clean(payloads.summary(result)),
+        content=tuple(block for block in blocks if isinstance(block, dict)),
+        raw=result,
+        x_request_id=response.x_request_id,
+    )

@@ -1,0 +1,33 @@
+"""The server's words: data, bounded, without control characters and without secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LONGEST = 500
+MASK = "[hidden]"
+
+# Line feeds and tabs are folded into blanks with the other white space. Besides the C0 and C1 controls this
+# takes out what turns the direction of text around or cannot be seen.
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+WHITE_SPACE = re.compile(r"\s+")
+KEYS = re.compile(r"fav_[a-z0-9]+_[A-Za-z0-9_-]{4,}|(?<=[Bb]earer )\S+")
+
+
+def clean(text: str, *, hide: Iterable[str] = (), longest: int = LONGEST) -> str:
+    """Return text of the server's that can be shown: keys and the values in ``hide`` are masked."""
+    # Masked before it is cut, so that no half of a secret stays at the end.
+    text = UNSEEN.sub("", WHITE_SPACE.sub(" ", mask(text, hide=hide))).strip()
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def mask(text: str, *, hide: Iterable[str] = ()) -> str:
+    """Return the text with keys and the values in ``hide`` masked."""
+    for value in hide:
+        if value:
+            text = re.sub(re.escape(value), MASK, text, flags=re.IGNORECASE)
+    return KEYS.sub(MASK, text)

@@ -1,0 +1,242 @@
+"""Working with a workspace: any tool, after the hand-over. Blocking and asynchronous."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from favcrm._assembly import Options, async_engine, blocking_engine
+from favcrm._bridge import run_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from favcrm._core.ports import Store
+    from favcrm._core.transport import JSON, AsyncTransport, Transport
+    from favcrm.events import Event
+    from favcrm.models import Tool, ToolResult
+    from favcrm.retry import RetryPolicy
+    from favcrm.secret import Secret, SecretRef
+    from favcrm.transports.http import AsyncHTTPClient, HTTPClient
+
+__all__ = ["AsyncFavCRMClient", "FavCRMClient"]
+
+
+class FavCRMClient:
+    """Calls the tools of a workspace, blocking.
+
+    The asynchronous twin is `AsyncFavCRMClient`.
+
+    Args:
+        endpoint: The address of the tools. By default from the environment, then from the vendor's config file,
+            then FavCRM's own.
+        api_key: The key, or its reference in ``store``. By default from the environment or the config file.
+        transport: Another way to reach the tools than HTTP. It stays open at `close`.
+        store: Where the key is read, for each request, if ``api_key`` is a reference.
+        retry: How often and how long a call is tried.
+        timeout: Seconds that one attempt may take. By default from the environment, then 30.
+        on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
+        http_client: An ``httpx.Client`` or its httpx2 twin to use. It stays open at `close`.
+
+    Raises:
+        InvalidInputError: An argument, a variable of the environment or the config file is wrong.
+
+    Example:
+        >>> from favcrm.sandbox import Sandbox
+        >>> sandbox = Sandbox()
+        >>> with FavCRMClient(transport=sandbox.transport(), api_key=sandbox.add_organisation()) as crm:
+        ...     crm.call_tool("create_member", {"name": "Ada", "email": "ada@example.com"}).summary
+        ...     crm.call_tool("list_services").data
+        'Member created.'
+        {'services': []}
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        api_key: str | Secret | SecretRef | None = None,
+        transport: Transport | None = None,
+        store: Store | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        http_client: HTTPClient | None = None,
+    ) -> None:
+        options = Options(
+            endpoint=endpoint,
+            api_key=api_key,
+            store=store,
+            ledger=None,
+            retry=retry,
+            timeout=timeout,
+            on_event=on_event,
+        )
+        self._engine, self._close = blocking_engine(options, transport, http_client)
+
+    def call_tool(self, name: str, arguments: Mapping[str, JSON] | None = None) -> ToolResult:
+        """Call a tool.
+
+        A call that never reached the server is made again; one that may have been carried out is not.
+
+        Args:
+            name: The tool's name, as `list_tools` gives it.
+            arguments: The tool's arguments.
+
+        Returns:
+            What the tool answered. Empty data is an answer like any other.
+
+        Raises:
+            InvalidInputError: The name is empty, or the arguments are not JSON; nothing was sent.
+            AuthenticationError: The key is missing, wrong, revoked or not allowed to do this.
+            PlanLimitError: The plan does not allow it.
+            RefusedError: The tool said no for another reason.
+            RateLimitError: Too many requests.
+            ServerBusyError: The server asks to wait.
+            NotSentError: Nothing reached the server.
+            OutcomeUnknownError: The call may have been carried out.
+            UnexpectedAnswerError: The answer is no MCP result.
+            StoreError: The key cannot be read from its store.
+        """
+        return run_sync(self._engine.call_tool(name, arguments or {}))
+
+    def list_tools(self) -> tuple[Tool, ...]:
+        """List the tools, every page of them. It works without a key.
+
+        Returns:
+            The tools, their schemas as the server sent them.
+
+        Raises:
+            AuthenticationError: The key is wrong or revoked.
+            RefusedError: The server said no for another reason.
+            RateLimitError: Too many requests.
+            ServerBusyError: The server asks to wait.
+            NotSentError: Nothing reached the server.
+            OutcomeUnknownError: No answer came.
+            UnexpectedAnswerError: The answer is no list of tools, or the list does not end.
+            StoreError: The key cannot be read from its store.
+        """
+        return run_sync(self._engine.list_tools())
+
+    def close(self) -> None:
+        """Close the connections that were opened here."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncFavCRMClient:
+    """Calls the tools of a workspace, asynchronous, on asyncio and on trio.
+
+    The blocking twin is `FavCRMClient`.
+
+    Args:
+        endpoint: The address of the tools. By default from the environment, then from the vendor's config file,
+            then FavCRM's own.
+        api_key: The key, or its reference in ``store``. By default from the environment or the config file.
+        transport: Another way to reach the tools than HTTP. It stays open at `aclose`.
+        store: Where the key is read, for each request, if ``api_key`` is a reference.
+        retry: How often and how long a call is tried.
+        timeout: Seconds that one attempt may take. By default from the environment, then 30.
+        on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
+        http_client: An ``httpx.AsyncClient`` or its httpx2 twin to use. It stays open at `aclose`.
+
+    Raises:
+        InvalidInputError: An argument, a variable of the environment or the config file is wrong.
+
+    Example:
+        >>> import asyncio
+        >>> from favcrm.sandbox import Sandbox
+        >>> sandbox = Sandbox()
+        >>> async def count_tools() -> bool:
+        ...     async with AsyncFavCRMClient(transport=sandbox.async_transport()) as crm:
+        ...         return len(await crm.list_tools()) > 0
+        >>> asyncio.run(count_tools())
+        True
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        api_key: str | Secret | SecretRef | None = None,
+        transport: AsyncTransport | None = None,
+        store: Store | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        http_client: AsyncHTTPClient | None = None,
+    ) -> None:
+        options = Options(
+            endpoint=endpoint,
+            api_key=api_key,
+            store=store,
+            ledger=None,
+            retry=retry,
+            timeout=timeout,
+            on_event=on_event,
+        )
+        self._engine, self._close = async_engine(options, transport, http_client)
+
+    async def call_tool(self, name: str, arguments: Mapping[str, JSON] | None = None) -> ToolResult:
+        """Call a tool.
+
+        A call that never reached the server is made again; one that may have been carried out is not.
+
+        Args:
+            name: The tool's name, as `list_tools` gives it.
+            arguments: The tool's arguments.
+
+        Returns:
+            What the tool answered. Empty data is an answer like any other.
+
+        Raises:
+            InvalidInputError: The name is empty, or the arguments are not JSON; nothing was sent.
+            AuthenticationError: The key is missing, wrong, revoked or not allowed to do this.
+            PlanLimitError: The plan does not allow it.
+            RefusedError: The tool said no for another reason.
+            RateLimitError: Too many requests.
+            ServerBusyError: The server asks to wait.
+            NotSentError: Nothing reached the server.
+            OutcomeUnknownError: The call may have been carried out.
+            UnexpectedAnswerError: The answer is no MCP result.
+            StoreError: The key cannot be read from its store.
+        """
+        return await self._engine.call_tool(name, arguments or {})
+
+    async def list_tools(self) -> tuple[Tool, ...]:
+        """List the tools, every page of them. It works without a key.
+
+        Returns:
+            The tools, their schemas as the server sent them.
+
+        Raises:
+            AuthenticationError: The key is wrong or revoked.
+            RefusedError: The server said no for another reason.
+            RateLimitError: Too many requests.
+            ServerBusyError: The server asks to wait.
+            NotSentError: Nothing reached the server.
+            OutcomeUnknownError: No answer came.
+            UnexpectedAnswerError: The answer is no list of tools, or the list does not end.
+            StoreError: The key cannot be read from its store.
+        """
+        return await self._engine.list_tools()
+
+    async def aclose(self) -> None:
+        """Close the connections that were opened here."""
+        await self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

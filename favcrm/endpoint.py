@@ -1,0 +1,90 @@
+"""The address of the tools, and which other addresses are the same place."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from attrs import frozen
+
+__all__ = ["Endpoint"]
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+@frozen
+class Endpoint:
+    """An address that a key may be sent to: TLS, or plain HTTP that does not leave this machine.
+
+    Attributes:
+        url: The whole address.
+        origin: Scheme, host and port. The key goes nowhere else.
+    """
+
+    url: str
+    origin: tuple[str, str, int]
+
+    @classmethod
+    def parse(cls, url: str) -> Endpoint:
+        """Read an address.
+
+        Raises:
+            ValueError: It is none, or no key may be sent there; the message says which.
+        """
+        try:
+            parts = urlsplit(url.strip())
+            origin = _origin(parts)
+        except ValueError:
+            raise ValueError("must be an address such as https://api.favcrm.io/mcp") from None
+        if not url.isascii():
+            raise ValueError("must be written in ASCII")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("must not hold a user name or password")
+        if parts.scheme == "http" and not _is_loopback(origin[1]):
+            raise ValueError("must begin with https://, since plain http is only allowed on this machine")
+        return cls(parts._replace(fragment="").geturl(), origin)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is used."""
+        return self.origin[0] == "https"
+
+    def follow(self, location: str) -> Endpoint | None:
+        """Return where a redirect leads if it stays at this origin, or None."""
+        try:
+            target = Endpoint.parse(urljoin(self.url, location))
+        except ValueError:
+            return None
+        return target if target.origin == self.origin else None
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Tell whether two addresses have the same scheme, host and port."""
+    try:
+        return _origin(urlsplit(one)) == _origin(urlsplit(other))
+    except ValueError:
+        return False
+
+
+def without_details(location: str) -> str:
+    """Return an address for people: no user, no query, no fragment."""
+    try:
+        parts = urlsplit(location)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an address that cannot be read"
+    return f"{parts.scheme}://{host}{port}{parts.path}" if host else parts.path
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise ValueError("no HTTP address")
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

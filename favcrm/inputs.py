@@ -1,0 +1,228 @@
+"""What goes in, checked before anything is called: all problems at once, each with its field."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from favcrm.errors import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Industry", "Registration"]
+
+SHORTEST_NAME, LONGEST_NAME = 2, 80
+LONGEST_REQUEST_ID = 512
+# The server's own rule: no leading dot, no double dot, a top level of two letters or more. An A-label, the
+# ASCII form of an international name, ends in letters and digits.
+EMAIL = re.compile(
+    r"(?!\.)(?!.*\.\.)[A-Za-z0-9_'+\-.]*[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9-]*\.)+([A-Za-z]{2,}|xn--[A-Za-z0-9-]+)"
+)
+CODE = re.compile(r"[0-9]{6}")
+
+
+class Industry(StrEnum):
+    """What a business does, as FavCRM knows it."""
+
+    BEAUTY = "beauty"
+    FITNESS = "fitness"
+    TUTORING = "tutoring"
+    RETAIL = "retail"
+    HOSPITALITY = "hospitality"
+    SERVICES = "services"
+    OTHER = "other"
+
+
+def _hidden(_: object) -> str:
+    return "'...'"
+
+
+def _trimmed(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _ascii_domain(value: object) -> object:
+    """Turn an international domain into its ASCII form; leave what is no address to the check."""
+    value = _trimmed(value)
+    if not isinstance(value, str) or value.isascii():
+        return value
+    # idna comes with httpx, which cannot be installed without it.
+    import idna
+
+    name, at, domain = value.rpartition("@")
+    try:
+        return f"{name}{at}{idna.encode(domain, uts46=True).decode()}"
+    except idna.IDNAError:
+        return value
+
+
+def _upper(value: object) -> object:
+    value = _trimmed(value)
+    return value.upper() if isinstance(value, str) else value
+
+
+def _industry(value: object) -> object:
+    value = _trimmed(value)
+    if isinstance(value, str) and value.lower() in set(Industry):
+        return Industry(value.lower())
+    return value
+
+
+@frozen(kw_only=True)
+class Registration:
+    """What a workspace is registered with.
+
+    Args:
+        email: Where the 6-digit code goes. International domains are turned into their ASCII form.
+        organisation_name: 2 to 80 characters after trimming.
+        industry: One of `Industry`, or its text.
+        country: An ISO 3166-1 alpha-2 code such as ``HK``.
+        timezone: An IANA name such as ``Asia/Hong_Kong``. The country's default where it is None.
+
+    Raises:
+        InvalidInputError: With every problem found, each with its field.
+
+    Example:
+        >>> Registration(email="you@example.com", organisation_name="Stretch + Breathe", country="hk")
+        Registration(email='...', organisation_name='Stretch + Breathe', industry=None, country='HK', timezone=None)
+    """
+
+    email: str = field(converter=_ascii_domain, repr=_hidden)
+    organisation_name: str = field(converter=_trimmed)
+    industry: Industry | str | None = field(default=None, converter=_industry)
+    country: str | None = field(default=None, converter=_upper)
+    timezone: str | None = field(default=None, converter=_trimmed)
+
+    def __attrs_post_init__(self) -> None:
+        checks = {
+            "email": _check_email(self.email),
+            "organisation_name": _check_name(self.organisation_name),
+            "industry": _check_industry(self.industry),
+            "country": _check_country(self.country),
+            "timezone": _check_timezone(self.timezone),
+        }
+        raise_problems(checks)
+
+
+def registration_of(registration: Registration | None, fields: Mapping[str, str | None]) -> Registration:
+    """Return the registration that was given as an object, or make one of the fields that were given by name.
+
+    Raises:
+        InvalidInputError: Both were given, or a field is wrong.
+    """
+    if registration is None:
+        return Registration(**fields)
+    both = "give either a Registration or its fields"
+    raise_problems({name: both for name, value in fields.items() if value is not None})
+    return registration
+
+
+def check_code(code: object) -> str:
+    """Return a one-time code as six digits, without the blanks and hyphens that people paste.
+
+    Raises:
+        InvalidInputError: It is not six digits of text.
+    """
+    if isinstance(code, str):
+        digits = re.sub(r"[\s-]", "", code)
+        if CODE.fullmatch(digits):
+            return digits
+        raise_problems({"code": "must be exactly six digits"})
+    raise_problems({"code": "must be text: a number would lose its leading zeros"})
+    raise AssertionError
+
+
+def check_request_id(request_id: object) -> str:
+    """Return the id of a registration.
+
+    Raises:
+        InvalidInputError: It is not text, empty, or longer than any id.
+    """
+    problem = None
+    if not isinstance(request_id, str) or not request_id.strip():
+        problem = "must be the request_id of a pending registration"
+    elif len(request_id) > LONGEST_REQUEST_ID:
+        problem = f"must be at most {LONGEST_REQUEST_ID} characters"
+    raise_problems({"request_id": problem})
+    return str(request_id).strip()
+
+
+def raise_problems(checks: Mapping[str, str | None]) -> None:
+    """Raise one `InvalidInputError` for every check that found something."""
+    if found := [Problem(name, message) for name, message in checks.items() if message]:
+        raise InvalidInputError(found)
+
+
+def _check_email(value: object) -> str | None:
+    if isinstance(value, str) and EMAIL.fullmatch(value):
+        return None
+    return "must be an email address such as you@example.com"
+
+
+def _check_name(value: object) -> str | None:
+    if isinstance(value, str) and SHORTEST_NAME <= len(value) <= LONGEST_NAME:
+        return None
+    return f"must be {SHORTEST_NAME} to {LONGEST_NAME} characters"
+
+
+def _check_industry(value: object) -> str | None:
+    if value is None or isinstance(value, Industry):
+        return None
+    return f"must be one of {', '.join(Industry)}{_near(value, list(Industry))}"
+
+
+def _check_country(value: object) -> str | None:
+    if value is None:
+        return None
+    from favcrm.countries import COUNTRIES, near_match
+
+    if isinstance(value, str) and value in COUNTRIES:
+        return None
+    match = near_match(value) if isinstance(value, str) else None
+    hint = f"; did you mean {match} ({COUNTRIES[match]})?" if match else ""
+    return f"must be an ISO 3166-1 alpha-2 code such as HK{hint}"
+
+
+def _check_timezone(value: object) -> str | None:
+    if value is None:
+        return None
+    import zoneinfo
+
+    if isinstance(value, str) and _is_timezone(value):
+        return None
+    known = zoneinfo.available_timezones()
+    # A machine without time zone data knows none; then the server decides.
+    if isinstance(value, str) and value and not known:
+        return None
+    return f"must be an IANA time zone such as Asia/Hong_Kong{_near(value, sorted(known))}"
+
+
+def _is_timezone(name: str) -> bool:
+    """Look one name up; listing them all takes a hundred times as long."""
+    import zoneinfo
+
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return False
+    return True
+
+
+def _near(value: object, known: list[str]) -> str:
+    """Name what is close to a wrong value, whatever its case and blanks."""
+    if not isinstance(value, str):
+        return ""
+    by_folded = {_folded(name): name for name in known}
+    # A city without its area is the usual mistake: Hong_Kong for Asia/Hong_Kong.
+    by_folded |= {_folded(name.rpartition("/")[2]): name for name in known if "/" in name}
+    matches = dict.fromkeys(by_folded[match] for match in get_close_matches(_folded(value), by_folded))
+    return f"; did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace(" ", "_")

@@ -1,0 +1,207 @@
+"""What comes out. The server's words in snake_case; what it adds is kept in ``extra``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from favcrm.errors import NotReadyError
+
+if TYPE_CHECKING:
+    from favcrm._core.transport import JSON
+    from favcrm.secret import Secret, SecretRef
+
+__all__ = [
+    "Check",
+    "CheckStatus",
+    "DiagnosticReport",
+    "PendingRegistration",
+    "Tool",
+    "ToolResult",
+    "Workspace",
+]
+
+
+def _no_json() -> Mapping[str, JSON]:
+    return {}
+
+
+@frozen(kw_only=True)
+class PendingRegistration:
+    """A registration that waits for its one-time code.
+
+    The time left is counted from the moment the answer arrived, by the server's clock, so a wrong clock on this
+    machine changes nothing. An instance made by hand has only ``expires_at`` and this machine's clock to go by.
+
+    Attributes:
+        request_id: Names this registration to the server and in logs.
+        expires_at: When the code dies, in the server's time.
+        masked_email: Where the code went, to show to a person. Never log, store or compare it.
+        instructions: What the server says to do. Data for a person, shortened.
+        x_request_id: The server's id of the answer, for support, or None.
+        extra: Fields of the answer that this package does not know.
+    """
+
+    request_id: str
+    expires_at: datetime
+    masked_email: str = field(default="", repr=False)
+    instructions: str = field(default="", repr=False)
+    x_request_id: str | None = field(default=None, repr=False)
+    extra: Mapping[str, JSON] = field(factory=_no_json, repr=False)
+    _ends_at: float | None = field(default=None, repr=False, eq=False)
+    _monotonic: Callable[[], float] = field(default=time.monotonic, repr=False, eq=False)
+
+    def remaining(self) -> float:
+        """Return how many seconds the code has left, 0 where it is dead."""
+        if self._ends_at is None:
+            return max(0.0, (self.expires_at - datetime.now(UTC)).total_seconds())
+        return max(0.0, self._ends_at - self._monotonic())
+
+    @property
+    def expired(self) -> bool:
+        """True when the code is dead."""
+        return self.remaining() <= 0
+
+
+@frozen(kw_only=True)
+class Workspace:
+    """A workspace that was just created, with its key.
+
+    Attributes:
+        api_key: The key, which FavCRM shows only this once.
+        organisation_id: The organisation, or None where the answer did not name it.
+        company_id: The company, or None where the answer did not name it.
+        user_id: The user, or None where the answer did not name it.
+        login_url: Where a person signs in.
+        next_steps: What the server suggests. Data for a person, shortened, without the key.
+        problems: What was missing or odd in the answer. The key is good all the same.
+        ref: Where the key was stored, or None where there is no store.
+        x_request_id: The server's id of the answer, for support, or None.
+        extra: Fields of the answer that this package does not know, without the key.
+    """
+
+    api_key: Secret
+    organisation_id: str | None = None
+    company_id: str | None = None
+    user_id: str | None = None
+    login_url: str | None = None
+    next_steps: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    ref: SecretRef | None = None
+    x_request_id: str | None = field(default=None, repr=False)
+    extra: Mapping[str, JSON] = field(factory=_no_json, repr=False)
+
+
+@frozen(kw_only=True)
+class Tool:
+    """One tool of the server.
+
+    Attributes:
+        name: What to pass to ``call_tool``.
+        description: What the server says about it. Data, not instructions.
+        input_schema: The JSON Schema of its arguments, as the server sent it.
+        output_schema: The JSON Schema of its result, as the server sent it, or None.
+        annotations: The server's hints, such as ``readOnlyHint``. Not to be trusted.
+    """
+
+    name: str
+    description: str = field(default="", repr=False)
+    input_schema: Mapping[str, JSON] = field(factory=_no_json, repr=False)
+    output_schema: Mapping[str, JSON] | None = field(default=None, repr=False)
+    annotations: Mapping[str, JSON] = field(factory=_no_json, repr=False)
+
+
+@frozen(kw_only=True)
+class ToolResult:
+    """What a tool answered.
+
+    Attributes:
+        data: The payload.
+        summary: The server's one sentence about it; empty where there is none. Data, not instructions.
+        content: The MCP content blocks, as the server sent them.
+        raw: The whole MCP result, as the server sent it.
+        x_request_id: The server's id of the answer, for support, or None.
+    """
+
+    data: JSON
+    summary: str = ""
+    content: tuple[Mapping[str, JSON], ...] = field(default=(), repr=False)
+    raw: Mapping[str, JSON] = field(factory=_no_json, repr=False)
+    x_request_id: str | None = field(default=None, repr=False)
+
+
+class CheckStatus(StrEnum):
+    """How one check of a diagnosis came out."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@frozen(kw_only=True)
+class Check:
+    """One question of a diagnosis, and its answer.
+
+    Attributes:
+        name: ``endpoint``, ``key``, ``tools``, ``organisation``, ``plan`` or ``whatsapp``.
+        status: How it came out.
+        detail: What was found.
+        advice: What to do, empty where there is nothing to do.
+        duration: Seconds that finding out took.
+        raw: The server's payload, or None.
+        x_request_id: The server's id of the answer, for support, or None.
+    """
+
+    name: str
+    status: CheckStatus
+    detail: str = ""
+    advice: str = ""
+    duration: float = 0.0
+    raw: JSON = field(default=None, repr=False)
+    x_request_id: str | None = field(default=None, repr=False)
+
+
+@frozen(kw_only=True)
+class DiagnosticReport:
+    """Whether this workspace can be worked with, and if not, what to do.
+
+    Attributes:
+        endpoint_reachable: Whether the endpoint answers as an MCP server.
+        auth_configured: Whether there is a key and the server takes it.
+        tool_count: How many tools the server has.
+        organisation: The organisation's name or id, or None where the server does not say.
+        plan_status: The plan's status in the server's word, or None where the server does not say.
+        whatsapp_connected: Whether WhatsApp is connected, or None where the server does not say. Not needed to work.
+        checks: Every check, in a fixed order.
+    """
+
+    endpoint_reachable: bool
+    auth_configured: bool
+    tool_count: int
+    organisation: str | None
+    plan_status: str | None
+    whatsapp_connected: bool | None
+    checks: tuple[Check, ...]
+
+    @property
+    def ready(self) -> bool:
+        """True when no check failed: an endpoint, a key, at least one tool, and a plan that is not suspended."""
+        return not any(check.status is CheckStatus.FAILED for check in self.checks)
+
+    def raise_if_not_ready(self) -> None:
+        """Do nothing where `ready` is true.
+
+        Raises:
+            NotReadyError: A check failed; the error names each one and says what to do.
+        """
+        failed = [check for check in self.checks if check.status is CheckStatus.FAILED]
+        if failed:
+            found = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+            steps = " ".join(dict.fromkeys(check.advice for check in failed))
+            raise NotReadyError(f"The workspace is not ready: {found}.", report=self, next_step=steps)

@@ -1,0 +1,373 @@
+"""Signing up: ask for a code, confirm it, diagnose. Blocking and asynchronous."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, overload
+
+from favcrm._assembly import Options, async_engine, blocking_engine
+from favcrm._bridge import run_sync
+from favcrm.inputs import registration_of
+from favcrm.ledger import MemoryLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from favcrm._core.ports import Ledger, Store
+    from favcrm._core.transport import AsyncTransport, Transport
+    from favcrm.events import Event
+    from favcrm.inputs import Industry, Registration
+    from favcrm.models import DiagnosticReport, PendingRegistration, Workspace
+    from favcrm.retry import RetryPolicy
+    from favcrm.secret import Secret, SecretRef
+    from favcrm.transports.http import AsyncHTTPClient, HTTPClient
+
+__all__ = ["AsyncFavCRMProvisioner", "FavCRMProvisioner"]
+
+
+class FavCRMProvisioner:
+    """Signs an agent up for FavCRM, blocking.
+
+    The asynchronous twin is `AsyncFavCRMProvisioner`.
+
+    Args:
+        endpoint: The address of the tools. By default from the environment, then from the vendor's config file,
+            then FavCRM's own.
+        api_key: The key to diagnose with, until `confirm` brings one; or its reference in ``store``. By default
+            from the environment or the config file.
+        transport: Another way to reach the tools than HTTP. It stays open at `close`.
+        store: Where `confirm` saves the key before it returns. By default nowhere: the key is in the workspace.
+        ledger: Where pending registrations are remembered. By default in this object.
+        retry: How often and how long a call is tried.
+        timeout: Seconds that one attempt may take. By default from the environment, then 30.
+        on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
+        http_client: An ``httpx.Client`` or its httpx2 twin to use. It stays open at `close`.
+
+    Raises:
+        InvalidInputError: An argument, a variable of the environment or the config file is wrong.
+
+    Example:
+        >>> from favcrm.sandbox import Sandbox
+        >>> sandbox = Sandbox()
+        >>> with FavCRMProvisioner(transport=sandbox.transport()) as favcrm:
+        ...     pending = favcrm.initiate(email="you@example.com", organisation_name="Stretch + Breathe")
+        ...     workspace = favcrm.confirm(pending, code=sandbox.inbox.code_for("you@example.com"))
+        ...     favcrm.diagnose().ready
+        True
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        api_key: str | Secret | SecretRef | None = None,
+        transport: Transport | None = None,
+        store: Store | None = None,
+        ledger: Ledger | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        http_client: HTTPClient | None = None,
+    ) -> None:
+        options = Options(
+            endpoint=endpoint,
+            api_key=api_key,
+            store=store,
+            ledger=MemoryLedger() if ledger is None else ledger,
+            retry=retry,
+            timeout=timeout,
+            on_event=on_event,
+        )
+        self._engine, self._close = blocking_engine(options, transport, http_client)
+
+    @overload
+    def initiate(self, registration: Registration, *, resend: bool = False) -> PendingRegistration: ...
+
+    @overload
+    def initiate(
+        self,
+        *,
+        email: str,
+        organisation_name: str,
+        industry: Industry | str | None = None,
+        country: str | None = None,
+        timezone: str | None = None,
+        resend: bool = False,
+    ) -> PendingRegistration: ...
+
+    def initiate(
+        self,
+        registration: Registration | None = None,
+        *,
+        email: str | None = None,
+        organisation_name: str | None = None,
+        industry: Industry | str | None = None,
+        country: str | None = None,
+        timezone: str | None = None,
+        resend: bool = False,
+    ) -> PendingRegistration:
+        """Ask FavCRM to email a 6-digit code.
+
+        Asking again for the same email and organisation returns the registration that is pending, and sends no
+        second email, while its code lives.
+
+        Args:
+            registration: What to register, in place of the fields below.
+            email: Where the code goes.
+            organisation_name: 2 to 80 characters.
+            industry: One of `favcrm.Industry`, or its text.
+            country: An ISO 3166-1 alpha-2 code such as ``HK``.
+            timezone: An IANA name such as ``Asia/Hong_Kong``.
+            resend: Whether to ask for a new code even if one is pending.
+
+        Returns:
+            The pending registration: what to show to the user, and how long the code lives.
+
+        Raises:
+            InvalidInputError: A field is wrong; nothing was sent.
+            AlreadyRegisteredError: The email has an account.
+            RateLimitError: Too many requests: 3 an hour and 20 a day are allowed for one IP address.
+            RefusedError: The server said no for another reason.
+            NotSentError: Nothing reached the server.
+            OutcomeUnknownError: An email may have been sent.
+            ServerBusyError: The server asks to wait.
+            UnexpectedAnswerError: The answer lacks what it should have.
+        """
+        given = {
+            "email": email,
+            "organisation_name": organisation_name,
+            "industry": industry,
+            "country": country,
+            "timezone": timezone,
+        }
+        return run_sync(self._engine.initiate(registration_of(registration, given), resend=resend))
+
+    def confirm(self, pending: PendingRegistration | str, code: str) -> Workspace:
+        """Create the workspace with the code from the email, and receive its key.
+
+        FavCRM shows the key exactly once. If there is a store, it is asked first whether it can be written, and the
+        key is saved before this returns. Cancelling an asynchronous `confirm` takes effect after that.
+
+        Args:
+            pending: What `initiate` returned, or its ``request_id``.
+            code: The six digits, as text. Blanks and hyphens in it do not matter.
+
+        Returns:
+            The workspace, with its key.
+
+        Raises:
+            InvalidInputError: The code is not six digits of text, or there is no request id; nothing was sent.
+            InvalidCodeError: The code is wrong. The registration can be confirmed with the right one.
+            CodeExpiredError: The code is too old. Where this is known beforehand, it is not sent.
+            TooManyAttemptsError: Too many wrong codes.
+            AlreadyRegisteredError: The email has an account.
+            RefusedError: The server said no for another reason.
+            OutcomeUnknownError: The workspace may exist, but no key was received.
+            NotSentError: Nothing reached the server.
+            ServerBusyError: The server asks to wait.
+            UnexpectedAnswerError: The answer has no key.
+            StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
+                is in the error's ``workspace``.
+        """
+        flow = self._engine.confirm(pending, code)
+        # No frame of this package that an error passes through holds the code.
+        del code
+        return run_sync(flow)
+
+    def diagnose(self) -> DiagnosticReport:
+        """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
+
+        The questions are asked side by side. What goes wrong is told in the report, not raised.
+
+        Returns:
+            The report.
+        """
+        return run_sync(self._engine.diagnose())
+
+    def close(self) -> None:
+        """Close the connections that were opened here."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncFavCRMProvisioner:
+    """Signs an agent up for FavCRM, asynchronous, on asyncio and on trio.
+
+    The blocking twin is `FavCRMProvisioner`.
+
+    Args:
+        endpoint: The address of the tools. By default from the environment, then from the vendor's config file,
+            then FavCRM's own.
+        api_key: The key to diagnose with, until `confirm` brings one; or its reference in ``store``. By default
+            from the environment or the config file.
+        transport: Another way to reach the tools than HTTP. It stays open at `aclose`.
+        store: Where `confirm` saves the key before it returns. By default nowhere: the key is in the workspace.
+        ledger: Where pending registrations are remembered. By default in this object.
+        retry: How often and how long a call is tried.
+        timeout: Seconds that one attempt may take. By default from the environment, then 30.
+        on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
+        http_client: An ``httpx.AsyncClient`` or its httpx2 twin to use. It stays open at `aclose`.
+
+    Raises:
+        InvalidInputError: An argument, a variable of the environment or the config file is wrong.
+
+    Example:
+        >>> import asyncio
+        >>> from favcrm.sandbox import Sandbox
+        >>> sandbox = Sandbox()
+        >>> async def sign_up() -> bool:
+        ...     async with AsyncFavCRMProvisioner(transport=sandbox.async_transport()) as favcrm:
+        ...         pending = await favcrm.initiate(email="you@example.com", organisation_name="Stretch + Breathe")
+        ...         await favcrm.confirm(pending, code=sandbox.inbox.code_for("you@example.com"))
+        ...         return (await favcrm.diagnose()).ready
+        >>> asyncio.run(sign_up())
+        True
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        api_key: str | Secret | SecretRef | None = None,
+        transport: AsyncTransport | None = None,
+        store: Store | None = None,
+        ledger: Ledger | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        http_client: AsyncHTTPClient | None = None,
+    ) -> None:
+        options = Options(
+            endpoint=endpoint,
+            api_key=api_key,
+            store=store,
+            ledger=MemoryLedger() if ledger is None else ledger,
+            retry=retry,
+            timeout=timeout,
+            on_event=on_event,
+        )
+        self._engine, self._close = async_engine(options, transport, http_client)
+
+    @overload
+    async def initiate(self, registration: Registration, *, resend: bool = False) -> PendingRegistration: ...
+
+    @overload
+    async def initiate(
+        self,
+        *,
+        email: str,
+        organisation_name: str,
+        industry: Industry | str | None = None,
+        country: str | None = None,
+        timezone: str | None = None,
+        resend: bool = False,
+    ) -> PendingRegistration: ...
+
+    async def initiate(
+        self,
+        registration: Registration | None = None,
+        *,
+        email: str | None = None,
+        organisation_name: str | None = None,
+        industry: Industry | str | None = None,
+        country: str | None = None,
+        timezone: str | None = None,
+        resend: bool = False,
+    ) -> PendingRegistration:
+        """Ask FavCRM to email a 6-digit code.
+
+        Asking again for the same email and organisation returns the registration that is pending, and sends no
+        second email, while its code lives.
+
+        Args:
+            registration: What to register, in place of the fields below.
+            email: Where the code goes.
+            organisation_name: 2 to 80 characters.
+            industry: One of `favcrm.Industry`, or its text.
+            country: An ISO 3166-1 alpha-2 code such as ``HK``.
+            timezone: An IANA name such as ``Asia/Hong_Kong``.
+            resend: Whether to ask for a new code even if one is pending.
+
+        Returns:
+            The pending registration: what to show to the user, and how long the code lives.
+
+        Raises:
+            InvalidInputError: A field is wrong; nothing was sent.
+            AlreadyRegisteredError: The email has an account.
+            RateLimitError: Too many requests: 3 an hour and 20 a day are allowed for one IP address.
+            RefusedError: The server said no for another reason.
+            NotSentError: Nothing reached the server.
+            OutcomeUnknownError: An email may have been sent.
+            ServerBusyError: The server asks to wait.
+            UnexpectedAnswerError: The answer lacks what it should have.
+        """
+        given = {
+            "email": email,
+            "organisation_name": organisation_name,
+            "industry": industry,
+            "country": country,
+            "timezone": timezone,
+        }
+        return await self._engine.initiate(registration_of(registration, given), resend=resend)
+
+    async def confirm(self, pending: PendingRegistration | str, code: str) -> Workspace:
+        """Create the workspace with the code from the email, and receive its key.
+
+        FavCRM shows the key exactly once. If there is a store, it is asked first whether it can be written, and the
+        key is saved before this returns. Cancelling an asynchronous `confirm` takes effect after that.
+
+        Args:
+            pending: What `initiate` returned, or its ``request_id``.
+            code: The six digits, as text. Blanks and hyphens in it do not matter.
+
+        Returns:
+            The workspace, with its key.
+
+        Raises:
+            InvalidInputError: The code is not six digits of text, or there is no request id; nothing was sent.
+            InvalidCodeError: The code is wrong. The registration can be confirmed with the right one.
+            CodeExpiredError: The code is too old. Where this is known beforehand, it is not sent.
+            TooManyAttemptsError: Too many wrong codes.
+            AlreadyRegisteredError: The email has an account.
+            RefusedError: The server said no for another reason.
+            OutcomeUnknownError: The workspace may exist, but no key was received.
+            NotSentError: Nothing reached the server.
+            ServerBusyError: The server asks to wait.
+            UnexpectedAnswerError: The answer has no key.
+            StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
+                is in the error's ``workspace``.
+        """
+        flow = self._engine.confirm(pending, code)
+        # No frame of this package that an error passes through holds the code.
+        del code
+        return await flow
+
+    async def diagnose(self) -> DiagnosticReport:
+        """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
+
+        The questions are asked side by side. What goes wrong is told in the report, not raised.
+
+        Returns:
+            The report.
+        """
+        return await self._engine.diagnose()
+
+    async def aclose(self) -> None:
+        """Close the connections that were opened here."""
+        await self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,81 @@
+"""The key, as an object that does not show itself.
+
+It is a class of its own on purpose: serializers look inside str subclasses, pydantic models and dataclasses,
+and some call any method named ``get_secret_value`` and write down what it returns.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Never, final
+
+__all__ = ["Secret", "SecretRef"]
+
+SHORTEST_WITH_FINGERPRINT = 16
+
+
+@final
+class Secret:
+    """A secret text. Everything but `reveal` shows a mask.
+
+    Args:
+        value: The text to keep.
+
+    Example:
+        >>> key = Secret("not-a-real-key-6789")
+        >>> key
+        Secret('...6789')
+        >>> f"Bearer {key}"
+        'Bearer ...6789'
+        >>> key.reveal()
+        'not-a-real-key-6789'
+    """
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str) -> None:
+        self.__value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself. Hand it to what needs it, and keep it in no variable longer than that."""
+        return self.__value
+
+    @property
+    def fingerprint(self) -> str:
+        """The last four characters behind dots, enough to tell two keys apart; dots alone where it is short."""
+        return f"...{self.__value[-4:]}" if len(self.__value) >= SHORTEST_WITH_FINGERPRINT else "..."
+
+    def __repr__(self) -> str:
+        return f"Secret({self.fingerprint!r})"
+
+    def __str__(self) -> str:
+        return self.fingerprint
+
+    def __format__(self, spec: str) -> str:
+        return format(self.fingerprint, spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self.__value.encode(), other.__value.encode())
+
+    # Equal secrets would have equal hashes, and a hash is a hint.
+    __hash__ = None  # type: ignore[assignment]  # the documented way to make a class unhashable
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __getstate__(self) -> Never:
+        raise TypeError("a Secret is never pickled; store it and keep its reference")
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        self.__getstate__()
+
+
+class SecretRef(str):
+    """Where a stored secret is, such as ``memory://favcrm/acme``. Not secret: keep it anywhere."""
+
+    __slots__ = ()

@@ -1,0 +1,75 @@
+"""A store in this process."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from favcrm.errors import StoreError
+from favcrm.secret import SecretRef
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from favcrm.secret import Secret
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore:
+    """Keeps keys in this process, as `Secret`. They are gone when it ends.
+
+    Example:
+        >>> from favcrm import Secret
+        >>> store = MemoryStore()
+        >>> ref = store.put("acme", Secret("not-a-real-key-6789"), {})
+        >>> ref
+        'memory://favcrm/acme'
+        >>> store.get(ref)
+        Secret('...6789')
+    """
+
+    def __init__(self) -> None:
+        self._secrets: dict[str, Secret] = {}
+        self._lock = Lock()
+
+    def check(self) -> None:
+        """Do nothing: memory can always be written."""
+
+    def put(
+        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+    ) -> SecretRef:
+        """Keep a secret under a name; the metadata is not kept.
+
+        Args:
+            name: The workspace's name.
+            secret: What to keep.
+            metadata: Ignored.
+            if_absent: Whether to refuse to replace another secret of that name.
+
+        Returns:
+            Where it is, for `get`.
+
+        Raises:
+            StoreError: Another secret of that name is there, and ``if_absent`` is true.
+        """
+        ref = SecretRef(f"memory://favcrm/{name}")
+        with self._lock:
+            if if_absent and self._secrets.get(ref, secret) != secret:
+                raise StoreError(f"Another key is stored as {ref}. It was not replaced.")
+            self._secrets[ref] = secret
+        return ref
+
+    def get(self, ref: SecretRef) -> Secret:
+        """Return a secret.
+
+        Raises:
+            StoreError: There is none.
+        """
+        if (secret := self._secrets.get(ref)) is not None:
+            return secret
+        raise StoreError(f"There is no key at {ref}.", next_step="Check the reference, or store the key again.")
+
+    def delete(self, ref: SecretRef) -> None:
+        """Remove a secret; do nothing where there is none."""
+        self._secrets.pop(ref, None)

@@ -1,0 +1,438 @@
+"""Reaching the tools over HTTP. The only module that knows httpx.
+
+One exchange is written once, as `_exchange`, over a channel: blocking or asynchronous. An httpx2 client serves
+as well as an httpx one, since only what both have is used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import platform
+import ssl
+import sys
+import time
+import zlib
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import httpx
+from attrs import evolve
+
+import favcrm
+from favcrm._bridge import run_sync
+from favcrm._core.eras import write_bare
+from favcrm._core.jsonrpc import AnswerReader
+from favcrm.endpoint import Endpoint, same_origin, without_details
+from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem
+from favcrm.settings import Settings, as_secret
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+    from types import ModuleType
+
+    import anyio
+
+    from favcrm._core.eras import Outgoing
+    from favcrm._core.transport import JSON, Response
+    from favcrm.errors import TransportError
+    from favcrm.secret import Secret
+
+__all__ = ["AsyncHTTPClient", "AsyncHTTPTransport", "BearerAuth", "HTTPClient", "HTTPTransport"]
+
+USER_AGENT = f"favcrm-python/{favcrm.__version__} Python/{platform.python_version()}"
+MAX_REDIRECTS = 3
+REDIRECTS = range(300, 400)
+FOLLOWED_REDIRECTS = frozenset({307, 308})
+MAX_CONNECTIONS = 100
+INFLATED_PIECE = 64 * 1024
+GRACE = 1.0
+REOPEN = "Use the object inside its with block, or make a new one."
+EITHER_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
+class HTTPClient(Protocol):
+    """An ``httpx.Client`` or an ``httpx2.Client``."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed."""
+        ...
+
+    def close(self) -> None:
+        """Close it. Never called here: whoever made a client closes it."""
+        ...
+
+
+class AsyncHTTPClient(Protocol):
+    """An ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close it. Never called here: whoever made a client closes it."""
+        ...
+
+
+class HTTPTransport:
+    """Reaches the tools with one POST for each call, blocking.
+
+    Args:
+        endpoint: The address of the tools: https, or plain http on this machine.
+        http_client: An httpx or httpx2 client to use, which stays open at `close`. By default one is made.
+
+    Raises:
+        InvalidInputError: The endpoint or the client cannot be used.
+
+    Example:
+        >>> from contextlib import closing
+        >>> from favcrm import FavCRMProvisioner
+        >>> with closing(HTTPTransport("http://127.0.0.1:9/mcp")) as transport:
+        ...     FavCRMProvisioner(transport=transport, retry=RetryPolicy.never()).diagnose().endpoint_reachable
+        False
+    """
+
+    def __init__(self, endpoint: str, *, http_client: HTTPClient | None = None) -> None:
+        self._endpoint = _parse(endpoint)
+        self._owned = None if http_client else httpx.Client(**_options(self._endpoint))
+        self._channel = _BlockingChannel(http_client or self._owned, "close")
+        self._request_ids = itertools.count(1)
+
+    def request(
+        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+    ) -> Response:
+        """Send one request and return what came back; see `favcrm.transports.Transport`."""
+        outgoing = write_bare(next(self._request_ids), method, params)
+        return run_sync(_exchange(self._channel, self._endpoint, outgoing, api_key, timeout))
+
+    def close(self) -> None:
+        """Close the connections, if the client was made here."""
+        if self._owned:
+            self._owned.close()
+
+
+class AsyncHTTPTransport:
+    """Reaches the tools with one POST for each call, asynchronous: `HTTPTransport` with ``aclose``.
+
+    Args:
+        endpoint: The address of the tools: https, or plain http on this machine.
+        http_client: An asynchronous httpx or httpx2 client to use, which stays open at `aclose`.
+
+    Raises:
+        InvalidInputError: The endpoint or the client cannot be used.
+    """
+
+    def __init__(self, endpoint: str, *, http_client: AsyncHTTPClient | None = None) -> None:
+        self._endpoint = _parse(endpoint)
+        self._owned = None if http_client else httpx.AsyncClient(**_options(self._endpoint))
+        self._channel = _AsyncChannel(http_client or self._owned, "aclose")
+        self._request_ids = itertools.count(1)
+
+    async def request(
+        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+    ) -> Response:
+        """Send one request and return what came back; see `favcrm.transports.Transport`."""
+        outgoing = write_bare(next(self._request_ids), method, params)
+        import anyio
+
+        async with self._channel.turn(timeout):
+            # httpx counts each read by itself; this bounds them all together, headers included.
+            with anyio.move_on_after(timeout + GRACE):
+                return await _exchange(self._channel, self._endpoint, outgoing, api_key, timeout)
+        raise OutcomeUnknownError(f"No answer came within {timeout:g} seconds, and it may have been carried out.")
+
+    async def aclose(self) -> None:
+        """Close the connections, if the client was made here."""
+        if self._owned:
+            await self._owned.aclose()
+
+
+class BearerAuth(httpx.Auth):
+    """Adds the key to requests of your own httpx or httpx2 client, read at the moment of each request.
+
+    It is added only to requests to the endpoint's own origin.
+
+    Args:
+        api_key: The key, or a function that returns it, such as ``lambda: store.get(ref)``.
+        endpoint: The address of the tools; from the environment where it is None.
+
+    Raises:
+        InvalidInputError: The endpoint cannot be used.
+
+    Example:
+        >>> import httpx
+        >>> client = httpx.Client(auth=BearerAuth("not-a-real-key-6789"))
+    """
+
+    def __init__(self, api_key: str | Secret | Callable[[], Secret], *, endpoint: str | None = None) -> None:
+        settings = Settings.load(endpoint=endpoint)
+        self._url = settings.endpoint
+        self._read_key = api_key if callable(api_key) else partial(as_secret, api_key)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Sign a request of an httpx client."""
+        yield self(request)
+
+    def __call__(self, request: Any) -> Any:  # an httpx2 client calls what is not of its own Auth class
+        """Sign a request of an httpx2 client."""
+        if same_origin(str(request.url), self._url):
+            request.headers["Authorization"] = _bearer(self._read_key())
+        return request
+
+
+class _Channel(Protocol):
+    """One colour of client. The two libraries' classes share no base, so requests and responses are Any here."""
+
+    client: Any
+    library: ModuleType
+
+    async def send(self, request: Any) -> Any:
+        """Send a request and return the response with its body unread."""
+        ...
+
+    def chunks(self, response: Any) -> Any:
+        """Return an iterator over the body as it arrives, any content encoding not undone."""
+        ...
+
+    async def next_chunk(self, chunks: Any) -> bytes | None:
+        """Return the next chunk, or None at the end."""
+        ...
+
+    async def drain(self, chunks: Any) -> None:
+        """Read to the end of a body that is about to end."""
+        ...
+
+    async def close(self, response: Any) -> None:
+        """Give the connection back."""
+        ...
+
+
+class _BlockingChannel:
+    """Sends with a blocking client. Its methods never suspend."""
+
+    def __init__(self, client: object, colour: str) -> None:
+        self.client: Any = client
+        self.library = _library(client, colour)
+
+    async def send(self, request: Any) -> Any:
+        return self.client.send(request, stream=True, auth=None, follow_redirects=False)
+
+    def chunks(self, response: Any) -> Iterator[bytes]:
+        return cast("Iterator[bytes]", response.iter_raw())
+
+    async def next_chunk(self, chunks: Iterator[bytes]) -> bytes | None:
+        return next(chunks, None)
+
+    async def drain(self, chunks: Iterator[bytes]) -> None:
+        for _ in chunks:
+            pass
+
+    async def close(self, response: Any) -> None:
+        response.close()
+
+
+class _AsyncChannel:
+    """Sends with an asynchronous client, a bounded number of requests at a time.
+
+    httpx's pool looks at every waiting request whenever a connection comes free, so the waiting is done before it.
+    """
+
+    def __init__(self, client: object, colour: str) -> None:
+        self.client: Any = client
+        self.library = _library(client, colour)
+        self._turns: anyio.Semaphore | None = None
+
+    @asynccontextmanager
+    async def turn(self, timeout: float) -> AsyncIterator[None]:
+        import anyio
+
+        if self._turns is None:
+            self._turns = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
+        with anyio.move_on_after(timeout) as waiting:
+            await self._turns.acquire()
+        if waiting.cancelled_caught:
+            raise NotSentError(f"{MAX_CONNECTIONS} calls are under way, and none ended within {timeout:g} seconds.")
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def send(self, request: Any) -> Any:
+        return await self.client.send(request, stream=True, auth=None, follow_redirects=False)
+
+    def chunks(self, response: Any) -> AsyncIterator[bytes]:
+        return cast("AsyncIterator[bytes]", response.aiter_raw())
+
+    async def next_chunk(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        return await anext(chunks, None)
+
+    async def drain(self, chunks: AsyncIterator[bytes]) -> None:
+        import anyio
+
+        with anyio.move_on_after(GRACE):
+            async for _ in chunks:
+                pass
+
+    async def close(self, response: Any) -> None:
+        await response.aclose()
+
+
+async def _exchange(
+    channel: _Channel, endpoint: Endpoint, outgoing: Outgoing, api_key: Secret | None, timeout: float
+) -> Response:
+    """Send a request and read its answer, through redirects within the same origin."""
+    if channel.client.is_closed:
+        raise NotSentError("The HTTP client is closed. Nothing was sent.", permanent=True, next_step=REOPEN)
+    headers = {**outgoing.headers, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT}
+    if api_key is not None:
+        headers["Authorization"] = _bearer(api_key)
+    ends_at = time.monotonic() + timeout
+    for _ in range(MAX_REDIRECTS):
+        response = await _post(channel, endpoint.url, outgoing, headers, ends_at)
+        target = _redirect_target(endpoint, response)
+        if target is None:
+            return _name_redirect(response)
+        endpoint = target
+    return _name_redirect(await _post(channel, endpoint.url, outgoing, headers, ends_at))
+
+
+def _redirect_target(endpoint: Endpoint, response: Response) -> Endpoint | None:
+    """Return where to send the same request again: only these two statuses keep method and body."""
+    if response.status not in FOLLOWED_REDIRECTS:
+        return None
+    return endpoint.follow(response.headers.get("location", ""))
+
+
+def _name_redirect(response: Response) -> Response:
+    """Put where a redirect leads in place of its body, for the error to name."""
+    if response.status not in REDIRECTS:
+        return response
+    return evolve(response, body=f"redirect to {without_details(response.headers.get('location', ''))}")
+
+
+async def _post(
+    channel: _Channel, url: str, outgoing: Outgoing, headers: Mapping[str, str], ends_at: float
+) -> Response:
+    timeout = max(0.0, ends_at - time.monotonic())
+    client, library = channel.client, channel.library
+    failure: TransportError
+    try:
+        request = client.build_request("POST", url, headers=headers, content=outgoing.content, timeout=timeout)
+        answer = await channel.send(request)
+    except library.HTTPError as error:
+        failure = _translate(error, library, timeout)
+    else:
+        return await _read(channel, answer, outgoing.request_id, ends_at)
+    # Outside the except block: httpx's error holds the request with the key, and would stay as the context.
+    raise failure
+
+
+async def _read(channel: _Channel, answer: Any, request_id: int, ends_at: float) -> Response:
+    """Read an answer to its end, to the message that matters, or to where it breaks off."""
+    headers = dict(answer.headers)
+    reader = AnswerReader(request_id, answer.status_code, headers)
+    inflate = _inflater(headers.get("content-encoding", ""))
+    chunks = channel.chunks(answer)
+    cut = False
+    try:
+        while not reader.done and (chunk := await channel.next_chunk(chunks)) is not None:
+            for piece in inflate(chunk):
+                reader.feed(piece)
+            if time.monotonic() > ends_at:
+                cut = True
+                break
+        if reader.answered:
+            # A stream that has answered is about to end; read to its end, the connection can serve again.
+            await channel.drain(chunks)
+    except (channel.library.HTTPError, zlib.error):
+        cut = True
+    finally:
+        await channel.close(answer)
+    return reader.finish(cut=cut and not reader.done)
+
+
+def _inflater(encoding: str) -> Callable[[bytes], Iterable[bytes]]:
+    """Return what undoes a content encoding in pieces of bounded size; httpx inflates a chunk in one go."""
+    if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+        return lambda chunk: (chunk,)
+    stream = zlib.decompressobj(EITHER_GZIP_OR_ZLIB)
+
+    def inflate(chunk: bytes) -> Iterator[bytes]:
+        while chunk:
+            yield stream.decompress(chunk, INFLATED_PIECE)
+            chunk = stream.unconsumed_tail
+
+    return inflate
+
+
+def _translate(error: Exception, library: ModuleType, timeout: float) -> TransportError:
+    """Return our error for httpx's: what matters is whether the request can have reached the server."""
+    never_sent = (
+        library.ConnectError,
+        library.ConnectTimeout,
+        library.PoolTimeout,
+        library.ProxyError,
+        library.UnsupportedProtocol,
+        library.LocalProtocolError,
+    )
+    if isinstance(error, library.TimeoutException):
+        what = f"within {timeout:g} seconds"
+        if isinstance(error, never_sent):
+            return NotSentError(f"No connection was made {what}. Nothing was sent.")
+        return OutcomeUnknownError(f"No answer came {what}, and it may have been carried out.")
+    if not isinstance(error, never_sent):
+        return OutcomeUnknownError("The connection broke before the answer came, and it may have been carried out.")
+    reason = _tls_reason(error)
+    if reason is None:
+        return NotSentError("The endpoint cannot be reached. Nothing was sent.")
+    return NotSentError(
+        f"The endpoint's TLS certificate is not accepted: {reason}. Nothing was sent.",
+        permanent=True,
+        next_step="Check the endpoint's name and certificate; for an authority of your own, set SSL_CERT_FILE.",
+    )
+
+
+def _tls_reason(error: BaseException | None) -> str | None:
+    """Return why the certificate was refused, if that is what lies behind the error."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _library(client: object, close: str) -> ModuleType:
+    """Return the library that a client belongs to, whose exceptions it raises."""
+    for base in type(client).__mro__:
+        name = base.__module__.partition(".")[0]
+        if name in {"httpx", "httpx2"} and hasattr(client, close):
+            return sys.modules[name]
+    wanted = "httpx.Client" if close == "close" else "httpx.AsyncClient"
+    raise InvalidInputError([Problem("http_client", f"must be an {wanted} or its httpx2 twin")])
+
+
+def _parse(endpoint: str) -> Endpoint:
+    try:
+        return Endpoint.parse(endpoint)
+    except ValueError as error:
+        problem = str(error)
+    raise InvalidInputError([Problem("endpoint", problem)])
+
+
+def _options(endpoint: Endpoint) -> dict[str, Any]:
+    """Return how our own clients are made."""
+    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+    if endpoint.encrypted:
+        return {"limits": limits}
+    # Plain HTTP stays on this machine: no proxy may carry it away, and there is no certificate to load.
+    return {"limits": limits, "verify": False, "trust_env": False}
+
+
+def _bearer(api_key: Secret) -> str:
+    value = api_key.reveal()
+    if not (value.isascii() and value.isprintable() and " " not in value and value):
+        raise InvalidInputError([Problem("api_key", "holds characters that no key has")])
+    return f"Bearer {value}"
