@@ -47,10 +47,12 @@ if TYPE_CHECKING:
     from favcrm.secret import Secret, SecretRef
     from favcrm.stores import MemoryStore
     from favcrm.transports.http import BearerAuth
+    from favcrm.typing import JSON
 
 __version__ = "0.1.0"
 
 _MODULES = {
+    "JSON": "typing",
     "AlreadyRegisteredError": "errors",
     "AsyncFavCRMClient": "client",
     "AsyncFavCRMProvisioner": "provisioner",
@@ -93,6 +95,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "JSON",
     "AlreadyRegisteredError",
     "AsyncFavCRMClient",
     "AsyncFavCRMProvisioner",

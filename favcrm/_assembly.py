@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from favcrm._core.ports import Ledger, Port, Store
-    from favcrm._core.transport import AsyncTransport, Transport
+    from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
     from favcrm.events import Event
-    from favcrm.transports.http import AsyncHTTPClient, HTTPClient
 
 
 @frozen(kw_only=True)

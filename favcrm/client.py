@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
 
 from favcrm._assembly import Options, async_engine, blocking_engine
 from favcrm._bridge import run_sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
-    from typing import Self
-
-    from favcrm._core.ports import Store
-    from favcrm._core.transport import JSON, AsyncTransport, Transport
-    from favcrm.events import Event
-    from favcrm.models import Tool, ToolResult
-    from favcrm.retry import RetryPolicy
-    from favcrm.secret import Secret, SecretRef
-    from favcrm.transports.http import AsyncHTTPClient, HTTPClient
+from favcrm._core.ports import Store
+from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
+from favcrm.events import Event
+from favcrm.models import Tool, ToolResult
+from favcrm.retry import RetryPolicy
+from favcrm.secret import Secret, SecretRef
+from favcrm.typing import JSON
 
 __all__ = ["AsyncFavCRMClient", "FavCRMClient"]
 
@@ -48,7 +44,7 @@ class FavCRMClient:
         >>> with FavCRMClient(transport=sandbox.transport(), api_key=sandbox.add_organisation()) as crm:
         ...     crm.call_tool("create_member", {"name": "Ada", "email": "ada@example.com"}).summary
         ...     crm.call_tool("list_services").data
-        'Member created.'
+        'Ada is a member now.'
         {'services': []}
     """
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from favcrm.inputs import Registration
-    from favcrm.models import PendingRegistration
+from favcrm.inputs import Registration
+from favcrm.models import PendingRegistration
 
 __all__ = ["MemoryLedger"]
 

@@ -6,15 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from favcrm.errors import NotReadyError
-
-if TYPE_CHECKING:
-    from favcrm._core.transport import JSON
-    from favcrm.secret import Secret, SecretRef
+from favcrm.secret import Secret, SecretRef
+from favcrm.typing import JSON
 
 __all__ = [
     "Check",

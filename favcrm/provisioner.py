@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, overload
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, overload
 
 from favcrm._assembly import Options, async_engine, blocking_engine
 from favcrm._bridge import run_sync
-from favcrm.inputs import registration_of
+from favcrm._core.ports import Ledger, Store
+from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
+from favcrm.events import Event
+from favcrm.inputs import Industry, Registration, registration_of
 from favcrm.ledger import MemoryLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
-
-    from favcrm._core.ports import Ledger, Store
-    from favcrm._core.transport import AsyncTransport, Transport
-    from favcrm.events import Event
-    from favcrm.inputs import Industry, Registration
-    from favcrm.models import DiagnosticReport, PendingRegistration, Workspace
-    from favcrm.retry import RetryPolicy
-    from favcrm.secret import Secret, SecretRef
-    from favcrm.transports.http import AsyncHTTPClient, HTTPClient
+from favcrm.models import DiagnosticReport, PendingRegistration, Workspace
+from favcrm.retry import RetryPolicy
+from favcrm.secret import Secret, SecretRef
 
 __all__ = ["AsyncFavCRMProvisioner", "FavCRMProvisioner"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from attrs import field, frozen
 
 from favcrm._core import structure
+from favcrm._core.refusals import SOMETHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,7 +119,12 @@ def list_tools(cursor: str | None, *, authenticated: bool) -> Call[tuple[tuple[T
 def check_tool(name: str) -> Call[ToolResult]:
     """Call a tool that only reads, for a diagnosis."""
     return Call(
-        phase="diagnose", tool=name, params=_named(name, {}), read=structure.read_result, unknown_repeats=ALWAYS
+        phase="diagnose",
+        tool=name,
+        params=_named(name, {}),
+        read=structure.read_result,
+        promised=SOMETHING,
+        unknown_repeats=ALWAYS,
     )
 
 

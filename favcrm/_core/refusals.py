@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 HTTP_OK = range(200, 300)
 HTTP_REDIRECT = range(300, 400)
+SOMETHING = "*"
+"""Promised by calls whose payload has no certain field, but is never empty."""
+
+REASON_FIELDS = {"success", "error", "code", "message", "detail", "reason", "retryAfter", "loginUrl", "upgradeAction"}
 LONGEST_DELAY = 1e9
 WAIT_IN_WORDS = re.compile(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?\b", re.IGNORECASE)
 SECONDS = {"second": 1, "minute": 60, "hour": 3600}
@@ -202,17 +206,32 @@ def _from_result(response: Response, promised: str | None, wait: float | None) -
     result = response.result
     details = payloads.payload(result)
     told = payloads.summary(result)
-    if isinstance(result, dict) and result.get("isError") is True:
-        return _failure(response, details, text=told, wait=wait)
-    if promised is None or payloads.payload(result, promised) is not None:
-        return None
-    failure = _failure(response, details, wait=wait)
-    if failure.code is not None or failure.text:
-        return failure
+    reason = _failure(response, details, wait=wait)
     spoken = _failure(response, details, text=told, wait=wait)
-    # A good-looking summary beside a payload with a field missing is a defect, not a refusal.
-    refused = bool(told) and (not isinstance(details, dict) or not details or _match(spoken, sign_up=True) is not None)
-    return spoken if refused else None
+    if isinstance(result, dict) and result.get("isError") is True:
+        return spoken
+    if promised is None:
+        return reason if _says_no(details) or _by_code(_rules(sign_up=False), reason.code) else None
+    if promised == SOMETHING:
+        return next((told for told in (reason, spoken) if _is_bare(details) and _match(told, sign_up=False)), None)
+    if payloads.payload(result, promised) is not None:
+        return None
+    if reason.code is not None or reason.text:
+        return reason
+    # A good-looking sentence beside a payload that only lacks a field is a defect, not a refusal.
+    return spoken if told and (_is_bare(details) or _match(spoken, sign_up=True)) else None
+
+
+def _is_bare(details: JSON) -> bool:
+    """Tell whether a payload holds nothing, or nothing but a reason."""
+    return not isinstance(details, dict) or details.keys() <= REASON_FIELDS
+
+
+def _says_no(details: JSON) -> bool:
+    """Tell whether a payload of a tool that may answer anything says, beyond doubt, that it failed."""
+    if not isinstance(details, dict) or not _is_bare(details):
+        return False
+    return bool(details.get("error")) or details.get("success") is False
 
 
 def _failure(
@@ -254,12 +273,16 @@ def _reason(told: Mapping[str, JSON]) -> tuple[int | str | None, str]:
 
 def _match(failure: Failure, *, sign_up: bool) -> Rule | None:
     """Look a failure up: its own code, then its words, then the HTTP status, which is the least specific."""
-    rules = [rule for rule in RULES if sign_up or not rule.only_sign_up]
+    rules = _rules(sign_up=sign_up)
     return (
         _by_code(rules, failure.code)
         or next((rule for rule in rules if rule.words.search(failure.text)), None)
         or _by_code(rules, failure.status)
     )
+
+
+def _rules(*, sign_up: bool) -> list[Rule]:
+    return [rule for rule in RULES if sign_up or not rule.only_sign_up]
 
 
 def _by_code(rules: Iterable[Rule], code: int | str | None) -> Rule | None:

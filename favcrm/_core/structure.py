@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from attrs import fields, frozen
 from cattrs import ClassValidationError, Converter, transform_error
@@ -78,7 +78,7 @@ def _time(value: object, _: object) -> datetime:
 
 _converter = Converter(detailed_validation=True)
 _converter.register_structure_hook(str, _text)
-_converter.register_structure_hook_func(lambda kind: get_origin(kind) is dict, _object)
+_converter.register_structure_hook_func(lambda kind: kind == dict[str, object], _object)
 _converter.register_structure_hook(datetime, _time)
 
 

@@ -6,17 +6,13 @@ tools writes one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Mapping
+from typing import Protocol
 
 from attrs import field, frozen
 
-if TYPE_CHECKING:
-    from favcrm.secret import Secret
-
-JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
-"""Any JSON value."""
-
+from favcrm.secret import Secret
+from favcrm.typing import JSON as JSON  # for those who write a transport
 
 @frozen
 class JSONRPCError:
@@ -103,7 +99,32 @@ class AsyncTransport(Protocol):
         ...
 
 
-@runtime_checkable
+class HTTPClient(Protocol):
+    """An ``httpx.Client`` or an ``httpx2.Client``."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed."""
+        ...
+
+    def close(self) -> None:
+        """Close it. Never called here: whoever made a client closes it."""
+        ...
+
+
+class AsyncHTTPClient(Protocol):
+    """An ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close it. Never called here: whoever made a client closes it."""
+        ...
+
+
 class Clock(Protocol):
     """Where the flows read the time and wait, so that a test can move it."""
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from favcrm.errors import StoreError
-from favcrm.secret import SecretRef
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from favcrm.secret import Secret
+from favcrm.secret import Secret, SecretRef
 
 __all__ = ["MemoryStore"]
 

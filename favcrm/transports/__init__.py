@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from favcrm._core.transport import JSON, AsyncTransport, Clock, JSONRPCError, Response, Transport
+from favcrm._core.transport import (
+    JSON,
+    AsyncHTTPClient,
+    AsyncTransport,
+    Clock,
+    HTTPClient,
+    JSONRPCError,
+    Response,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport
 
 __all__ = [
     "JSON",
+    "AsyncHTTPClient",
     "AsyncHTTPTransport",
     "AsyncTransport",
     "Clock",
+    "HTTPClient",
     "HTTPTransport",
     "JSONRPCError",
     "Response",

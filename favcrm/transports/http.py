@@ -12,9 +12,10 @@ import ssl
 import sys
 import time
 import zlib
+from collections.abc import Callable, Generator, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import httpx
 from attrs import evolve
@@ -23,22 +24,23 @@ import favcrm
 from favcrm._bridge import run_sync
 from favcrm._core.eras import write_bare
 from favcrm._core.jsonrpc import AnswerReader
+from favcrm._core.transport import AsyncHTTPClient, HTTPClient, Response
 from favcrm.endpoint import Endpoint, same_origin, without_details
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem
+from favcrm.secret import Secret
 from favcrm.settings import Settings, as_secret
+from favcrm.typing import JSON
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator
     from types import ModuleType
 
     import anyio
 
     from favcrm._core.eras import Outgoing
-    from favcrm._core.transport import JSON, Response
     from favcrm.errors import TransportError
-    from favcrm.secret import Secret
 
-__all__ = ["AsyncHTTPClient", "AsyncHTTPTransport", "BearerAuth", "HTTPClient", "HTTPTransport"]
+__all__ = ["AsyncHTTPTransport", "BearerAuth", "HTTPTransport"]
 
 USER_AGENT = f"favcrm-python/{favcrm.__version__} Python/{platform.python_version()}"
 MAX_REDIRECTS = 3
@@ -49,32 +51,6 @@ INFLATED_PIECE = 64 * 1024
 GRACE = 1.0
 REOPEN = "Use the object inside its with block, or make a new one."
 EITHER_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-
-
-class HTTPClient(Protocol):
-    """An ``httpx.Client`` or an ``httpx2.Client``."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed."""
-        ...
-
-    def close(self) -> None:
-        """Close it. Never called here: whoever made a client closes it."""
-        ...
-
-
-class AsyncHTTPClient(Protocol):
-    """An ``httpx.AsyncClient`` or an ``httpx2.AsyncClient``."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close it. Never called here: whoever made a client closes it."""
-        ...
 
 
 class HTTPTransport:
@@ -150,6 +126,23 @@ class AsyncHTTPTransport:
             await self._owned.aclose()
 
 
+class SignableRequest(Protocol):
+    """A request of httpx or httpx2, as far as signing it goes."""
+
+    @property
+    def url(self) -> object:
+        """Where it goes."""
+        ...
+
+    @property
+    def headers(self) -> MutableMapping[str, str]:
+        """Its headers."""
+        ...
+
+
+RequestT = TypeVar("RequestT", bound=SignableRequest)
+
+
 class BearerAuth(httpx.Auth):
     """Adds the key to requests of your own httpx or httpx2 client, read at the moment of each request.
 
@@ -176,8 +169,8 @@ class BearerAuth(httpx.Auth):
         """Sign a request of an httpx client."""
         yield self(request)
 
-    def __call__(self, request: Any) -> Any:  # an httpx2 client calls what is not of its own Auth class
-        """Sign a request of an httpx2 client."""
+    def __call__(self, request: RequestT) -> RequestT:
+        """Sign a request of an httpx2 client, which calls what is not of its own Auth class."""
         if same_origin(str(request.url), self._url):
             request.headers["Authorization"] = _bearer(self._read_key())
         return request

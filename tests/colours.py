@@ -1,0 +1,49 @@
+"""One way to use both colours in a test: what the blocking side returns at once is awaited all the same."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+import favcrm
+from favcrm.sandbox import Sandbox
+
+Colour = Literal["blocking", "asynchronous"]
+
+
+class Facade:
+    """A provisioner or client of either colour, with async methods."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner: Any = inner
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def call(*args: object, **keywords: object) -> Any:
+            result = getattr(self.inner, name)(*args, **keywords)
+            return await result if inspect.isawaitable(result) else result
+
+        return call
+
+    async def end(self) -> None:
+        """Close it."""
+        result = self.inner.close() if hasattr(self.inner, "close") else self.inner.aclose()
+        if inspect.isawaitable(result):
+            await result
+
+
+def provisioner(colour: Colour, *args: Any, **options: Any) -> Facade:
+    """Return a provisioner of a colour."""
+    kinds = {"blocking": favcrm.FavCRMProvisioner, "asynchronous": favcrm.AsyncFavCRMProvisioner}
+    return Facade(kinds[colour](*args, **options))
+
+
+def client(colour: Colour, *args: Any, **options: Any) -> Facade:
+    """Return a client of a colour."""
+    kinds = {"blocking": favcrm.FavCRMClient, "asynchronous": favcrm.AsyncFavCRMClient}
+    return Facade(kinds[colour](*args, **options))
+
+
+def transport_to(sandbox: Sandbox, colour: Colour) -> Any:
+    """Return the sandbox's transport of a colour."""
+    return sandbox.transport() if colour == "blocking" else sandbox.async_transport()

@@ -1,0 +1,81 @@
+"""Both colours have the same methods, parameters, defaults and words."""
+
+from __future__ import annotations
+
+import inspect
+
+from typing import get_type_hints
+
+import pytest
+
+import favcrm
+from favcrm import stores, transports
+
+PAIRS = [
+    (favcrm.FavCRMProvisioner, favcrm.AsyncFavCRMProvisioner),
+    (favcrm.FavCRMClient, favcrm.AsyncFavCRMClient),
+]
+TWINS = {"close": "aclose", "__enter__": "__aenter__", "__exit__": "__aexit__"}
+
+
+def _methods(cls: type) -> dict[str, object]:
+    shown = {"__init__", *TWINS, *TWINS.values()}
+    return {
+        name: member for name, member in vars(cls).items() if not name.startswith("_") or name in shown
+    }
+
+
+@pytest.mark.parametrize(("blocking", "asynchronous"), PAIRS)
+def test_the_colours_are_twins(blocking: type, asynchronous: type) -> None:
+    ours, theirs = _methods(blocking), _methods(asynchronous)
+    assert [TWINS.get(name, name) for name in ours] == list(theirs)
+    for name, method in ours.items():
+        twin = theirs[TWINS.get(name, name)]
+        assert callable(method)
+        assert callable(twin)
+        assert inspect.getdoc(method) == inspect.getdoc(twin)
+        assert inspect.iscoroutinefunction(twin) == (name != "__init__")
+        for parameter, other in zip(
+            inspect.signature(method).parameters.values(),
+            inspect.signature(twin).parameters.values(),
+            strict=True,
+        ):
+            assert (parameter.name, parameter.kind, parameter.default) == (other.name, other.kind, other.default)
+            assert str(other.annotation).replace("Async", "") == str(parameter.annotation)
+
+
+def test_constructors_are_as_designed() -> None:
+    provisioner = inspect.signature(favcrm.FavCRMProvisioner).parameters
+    assert list(provisioner) == [
+        "endpoint",
+        "api_key",
+        "transport",
+        "store",
+        "ledger",
+        "retry",
+        "timeout",
+        "on_event",
+        "http_client",
+    ]
+    assert list(inspect.signature(favcrm.FavCRMClient).parameters) == [
+        name for name in provisioner if name != "ledger"
+    ]
+    assert all(parameter.default is None for parameter in provisioner.values())
+
+
+def test_the_transport_protocols_are_twins() -> None:
+    ours = inspect.signature(transports.Transport.request).parameters
+    theirs = inspect.signature(transports.AsyncTransport.request).parameters
+    assert list(ours) == list(theirs)
+    assert set(_methods(stores.MemoryStore)) - {"__init__"} == {"check", "put", "get", "delete"}
+
+
+@pytest.mark.parametrize("name", sorted(set(favcrm.__all__) - {"__version__", "JSON"}))
+def test_annotations_resolve_at_run_time_as_agent_frameworks_need(name: str) -> None:
+    public = getattr(favcrm, name)
+    if issubclass(public, favcrm.FavCRMError):
+        return  # frameworks catch errors, they do not build them from annotations
+    get_type_hints(public)
+    for method in _methods(public).values():
+        if inspect.isfunction(method):
+            get_type_hints(method)
