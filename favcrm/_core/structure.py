@@ -137,9 +137,7 @@ def _promised(response: Response, name: str) -> Mapping[str, JSON]:
 
 
 def read_workspace(response: Response) -> Workspace:
-    """Return the workspace whose key stands in a sentence of an answer that is otherwise good."""
-    if found := KEY_IN_WORDS.search(_everything(response)):
-        return _workspace(response, {}, found.group())
+    """Raise: an answer with a key never gets here, since `find_workspace` finds it."""
     raise UnexpectedAnswerError(
         "The answer lacks what it should have.",
         problems=["$.apiKey is missing"],
@@ -153,13 +151,15 @@ def find_workspace(response: Response) -> Workspace | None:
     payload = payloads.payload(response.result, "apiKey")
     if isinstance(payload, dict) and isinstance(key := payload.get("apiKey"), str) and key.strip():
         return _workspace(response, payload, key.strip())
-    found = KEY_FIELD.search(_everything(response))
-    return _workspace(response, {}, found.group(1)) if found else None
-
-
-def _everything(response: Response) -> str:
     error = response.error
-    return json.dumps([response.result, error and [error.message, error.data], response.body], ensure_ascii=False)
+    parts = json.dumps([response.result, error and [error.message, error.data]], ensure_ascii=False)
+    # The body stands by itself: quoted as JSON, a key that broke off would look whole.
+    if found := KEY_FIELD.search(parts) or KEY_FIELD.search(response.body):
+        return _workspace(response, {}, found.group(1))
+    result = response.result
+    if isinstance(result, dict) and result.get("isError") is not True and (found := KEY_IN_WORDS.search(parts)):
+        return _workspace(response, {}, found.group())
+    return None
 
 
 def _workspace(response: Response, payload: Mapping[str, JSON], key: str) -> Workspace:
@@ -195,7 +195,7 @@ def _next_steps(value: JSON, problems: list[str], key: str) -> tuple[str, ...]:
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         problems.append("$.nextSteps is neither text nor a list of texts")
         return ()
-    return tuple(clean(cast("str", step), hide=[key]) for step in steps)
+    return tuple(clean(cast("str", step), hide=[key]) for step in steps if step)
 
 
 def read_tools(response: Response) -> tuple[tuple[Tool, ...], str | None]:

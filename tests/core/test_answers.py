@@ -1,0 +1,595 @@
+"""From what came back to what it means: payloads, refusals, problems as paths. No input of any shape breaks it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from favcrm import errors
+from favcrm._core import calls
+from favcrm._core.jsonrpc import AnswerReader
+from favcrm._core.outcomes import Answered, Failed, Kind, judge
+from favcrm._core.text import clean
+from favcrm._core.transport import JSONRPCError, Response
+from favcrm.inputs import Registration
+from favcrm.sandbox import SandboxClock
+
+NOW = 1_778_500_000.0
+CLOCK = SandboxClock(NOW)
+EMAIL = "you@example.com"
+CODE = "271828"
+REQUEST = calls.request_code(Registration(email=EMAIL, organisation_name="Acme"), CLOCK)
+VERIFY = calls.verify_code("signup_req_1", CODE)
+LIST = calls.list_tools(None, authenticated=True)
+PLAN = calls.check_tool("get_plan_status")
+ANY = calls.any_tool("create_member", {})
+EVERY_CALL = [REQUEST, VERIFY, LIST, PLAN, ANY]
+
+PENDING = {
+    "requestId": "signup_req_1",
+    "expiresAt": "2026-05-11T12:00:00.000Z",
+    "maskedEmail": "yo*@example.com",
+    "instructions": "Read the email.",
+}
+
+
+@pytest.fixture
+def key() -> str:
+    return f"fav_mcp_{secrets.token_urlsafe(24)}"
+
+
+def enveloped(data: Any, summary: str = "Done.", **more: Any) -> Response:
+    content = [{"type": "text", "text": json.dumps(data)}]
+    structured = {"data": data, "summary": summary, "renderType": "json"}
+    return Response(result={"structuredContent": structured, "content": content, **more}, status=200)
+
+
+def value_of(call: calls.Call[Any], response: Response) -> Any:
+    outcome = judge(call, response, CLOCK)
+    assert isinstance(outcome, Answered), outcome
+    return outcome.value
+
+
+def error_of(call: calls.Call[Any], response: Response) -> Any:
+    outcome = judge(call, response, CLOCK)
+    assert isinstance(outcome, Failed), outcome
+    return outcome.error
+
+
+# Where the payload is
+
+BARE = {"content": [{"type": "text", "text": json.dumps(PENDING)}]}
+PLACES = {
+    "structuredContent.data": {"structuredContent": {"data": PENDING, "summary": "", "renderType": "json"}},
+    "structuredContent": {"structuredContent": PENDING},
+    "text": BARE,
+    "enveloped text": {
+        "content": [
+            {"type": "image", "data": ""},
+            {"type": "text", "text": json.dumps({"data": PENDING, "summary": "s", "renderType": "json"})},
+        ]
+    },
+    "result": PENDING,
+    "the first that has it": {"structuredContent": {"data": {}, "summary": "", "renderType": "json"}, **BARE},
+}
+
+
+@pytest.mark.parametrize("result", PLACES.values(), ids=PLACES.keys())
+def test_the_payload_is_found(result: dict[str, Any]) -> None:
+    pending = value_of(REQUEST, Response(result=result))
+    assert pending.request_id == "signup_req_1"
+    assert pending.masked_email == "yo*@example.com"
+    assert pending.expires_at == datetime(2026, 5, 11, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("result", "data"),
+    [
+        ({"structuredContent": {"data": [1], "summary": "s", "renderType": "json"}}, [1]),
+        ({"structuredContent": {"data": None, "summary": "s", "renderType": "json"}}, None),
+        ({"structuredContent": [1, 2]}, [1, 2]),
+        ({"content": [{"type": "text", "text": "{\"a\": 1}"}]}, {"a": 1}),
+        ({"content": [{"type": "text", "text": "hello"}]}, "hello"),
+        ({"content": "odd"}, {"content": "odd"}),
+        ({}, {}),
+    ],
+    ids=range(7),
+)
+def test_the_data_of_any_tool(result: dict[str, Any], data: object) -> None:
+    answer = value_of(ANY, Response(result=result))
+    assert answer.data == data
+    assert answer.raw == result
+
+
+def test_a_tool_result_keeps_content_and_summary() -> None:
+    result = value_of(ANY, enveloped({"a": 1}, "One.\x07"))
+    assert result.summary == "One."
+    assert result.content == ({"type": "text", "text": '{"a": 1}'},)
+
+
+def test_a_bare_text_is_the_summary_too() -> None:
+    assert value_of(ANY, Response(result={"content": [{"type": "text", "text": "hello"}]})).summary == "hello"
+
+
+def test_a_result_that_is_no_object_is_unexpected() -> None:
+    assert error_of(ANY, Response(result=[1])).problems == ("$ is not an object",)
+
+
+# What is missing or wrong
+
+
+@pytest.mark.parametrize("name", PENDING)
+def test_a_missing_field_is_named_by_its_path(name: str) -> None:
+    error = error_of(REQUEST, enveloped({**PENDING, name: None} if name == "requestId" else
+                                         {field: value for field, value in PENDING.items() if field != name}))
+    assert isinstance(error, errors.UnexpectedAnswerError)
+    assert error.problems == (f"$.{name} is {'not text' if name == 'requestId' else 'missing'}",)
+
+
+@pytest.mark.parametrize("wrong", [7, True, None, ["SECRET"], {"SECRET": "SECRET"}], ids=repr)
+@pytest.mark.parametrize("name", PENDING)
+def test_a_wrong_field_is_named_without_its_value(name: str, wrong: object) -> None:
+    error = error_of(REQUEST, enveloped({**PENDING, name: wrong}))
+    expected = "an ISO 8601 time" if name == "expiresAt" else "text"
+    assert error.problems == (f"$.{name} is not {expected}",)
+    assert "SECRET" not in str(error)
+
+
+def test_a_time_that_is_none_is_named_without_its_value() -> None:
+    assert error_of(REQUEST, enveloped({**PENDING, "expiresAt": "SECRET"})).problems == (
+        "$.expiresAt is not an ISO 8601 time",
+    )
+
+
+def test_no_request_id_and_no_reason_is_unexpected() -> None:
+    error = error_of(REQUEST, enveloped({"expiresAt": "x"}, "Code sent."))
+    assert error.problems == ("$.requestId is missing",)
+
+
+def test_unknown_fields_are_kept_aside() -> None:
+    assert value_of(REQUEST, enveloped({**PENDING, "more": [1]})).extra == {"more": [1]}
+
+
+def test_a_time_without_a_zone_is_taken_as_utc() -> None:
+    pending = value_of(REQUEST, enveloped({**PENDING, "expiresAt": "2026-05-11T12:00:00"}))
+    assert pending.expires_at == datetime(2026, 5, 11, 12, tzinfo=UTC)
+
+
+def test_tools_keep_their_schemas_verbatim() -> None:
+    schema = {"$schema": "x", "allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {}}}
+    page = {"tools": [{"name": "a", "inputSchema": schema, "annotations": {"readOnlyHint": True}}, {"name": "b"}]}
+    tools, cursor = value_of(LIST, Response(result={**page, "nextCursor": ""}))
+    assert (tools[0].input_schema, tools[0].annotations) == (schema, {"readOnlyHint": True})
+    assert (tools[1].description, tools[1].input_schema, tools[1].output_schema) == ("", {}, None)
+    assert cursor == ""
+    assert value_of(LIST, Response(result=page))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("page", "problem"),
+    [
+        ({"tools": "none"}, "$.tools is missing"),
+        ({}, "$.tools is missing"),
+        ({"tools": [{}]}, "$.name is missing"),
+        ({"tools": [7]}, "$.name is missing"),
+        ({"tools": [{"name": "a", "inputSchema": "SECRET"}]}, "$.inputSchema is not an object"),
+    ],
+    ids=range(5),
+)
+def test_a_bad_list_of_tools(page: dict[str, Any], problem: str) -> None:
+    assert error_of(LIST, Response(result=page)).problems == (problem,)
+
+
+# A key is never lost (design rule 1)
+
+SIBLINGS = {
+    "organisationId": "org_1",
+    "companyId": "co_1",
+    "userId": "usr_1",
+    "loginUrl": "https://app.example",
+    "nextSteps": "Start.",
+}
+
+
+def test_rule_1_a_whole_answer(key: str) -> None:
+    workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, "more": {"copy": key}}))
+    assert workspace.api_key.reveal() == key
+    assert (workspace.organisation_id, workspace.company_id, workspace.user_id) == ("org_1", "co_1", "usr_1")
+    assert (workspace.login_url, workspace.next_steps) == ("https://app.example", ("Start.",))
+    assert workspace.problems == ()
+    assert key not in str(workspace.extra)
+    assert "more" in workspace.extra
+
+
+@pytest.mark.parametrize("steps", [None, [], "", ["One.", "Two."], "One."], ids=repr)
+def test_next_steps_are_text_a_list_or_nothing(steps: object, key: str) -> None:
+    workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, "nextSteps": steps}))
+    assert workspace.next_steps == tuple([steps] if isinstance(steps, str) and steps else steps or ())
+    assert workspace.problems == ()
+
+
+def test_the_key_is_not_in_the_next_steps(key: str) -> None:
+    workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, "nextSteps": f"export KEY={key}"}))
+    assert workspace.next_steps == ("export KEY=[hidden]",)
+
+
+@pytest.mark.parametrize("wrong", [None, 7, [], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_rule_1_an_odd_sibling_ends_in_problems(name: str, wrong: object, key: str) -> None:
+    workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, name: wrong}))
+    assert workspace.api_key.reveal() == key
+    fine = name == "nextSteps" and not wrong
+    assert [name in problem for problem in workspace.problems] == ([] if fine else [True])
+
+
+ODD_ANSWERS = {
+    "isError": lambda key: enveloped({**SIBLINGS, "apiKey": key}, isError=True),
+    "JSON-RPC error": lambda key: Response(error=JSONRPCError(-32603, "failed", {"apiKey": key})),
+    "HTTP 500": lambda key: Response(status=500, body=json.dumps({"data": {"apiKey": key}})),
+    "HTTP 200 without JSON-RPC": lambda key: Response(status=200, body=json.dumps({"apiKey": key}), defect="odd"),
+    "cut behind the key": lambda key: Response(status=200, body=f'data: {{"apiKey": "{key}", "org', complete=False),
+    "quoted JSON, cut": lambda key: Response(status=200, body=f'{{"text":"{{\\"apiKey\\":\\"{key}\\",\\"o', complete=False),
+    "snake case": lambda key: enveloped({"api_key": key}),
+    "in words": lambda key: Response(result={"content": [{"type": "text", "text": f"Your key is {key}."}]}),
+}
+
+
+@pytest.mark.parametrize("answer", ODD_ANSWERS.values(), ids=ODD_ANSWERS.keys())
+def test_rule_1_a_key_in_any_answer_is_found(answer: Any, key: str) -> None:
+    workspace = value_of(VERIFY, answer(key))
+    assert workspace.api_key.reveal() == key
+
+
+def test_a_key_that_is_cut_off_is_not_taken_for_whole(key: str) -> None:
+    response = Response(status=200, body=f'data: {{"apiKey": "{key[:-3]}', complete=False)
+    assert isinstance(error_of(VERIFY, response), errors.OutcomeUnknownError)
+
+
+def test_a_placeholder_is_no_key() -> None:
+    text = "Set FAVCRM_API_KEY=fav_mcp_XXXXXXXXXXXXXXXXXXXXXXXX and start."
+    error = error_of(VERIFY, Response(result={"content": [{"type": "text", "text": text}]}))
+    assert not isinstance(error, errors.TransportError)
+
+
+def test_a_key_in_the_words_of_a_refusal_is_not_taken(key: str) -> None:
+    text = f"Incorrect code. Not your key: {key}"
+    result = {"content": [{"type": "text", "text": text}], "isError": True}
+    error = error_of(VERIFY, Response(result=result))
+    assert isinstance(error, errors.InvalidCodeError)
+    assert key not in str(error)
+
+
+def test_an_unusual_prefix_is_a_problem_and_no_refusal() -> None:
+    value = f"fav_v0_{secrets.token_urlsafe(24)}"
+    workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": value}))
+    assert workspace.api_key.reveal() == value
+    assert workspace.problems == ("$.apiKey has an unusual prefix",)
+
+
+def test_no_key_at_all_says_that_the_workspace_may_exist() -> None:
+    error = error_of(VERIFY, enveloped(SIBLINGS))
+    assert isinstance(error, errors.UnexpectedAnswerError)
+    assert error.problems == ("$.apiKey is missing",)
+    assert "may exist" in error.next_step
+
+
+# Refusals
+
+REFUSALS: list[tuple[str, str, int, type[errors.FavCRMError]]] = [
+    ("CODE_EXPIRED", "This code has expired.", 410, errors.CodeExpiredError),
+    ("TOO_MANY_ATTEMPTS", "Too many wrong attempts.", 423, errors.TooManyAttemptsError),
+    ("INVALID_CODE", "Incorrect verification code.", 422, errors.InvalidCodeError),
+    ("ACCOUNT_EXISTS", "This email is already registered.", 409, errors.AlreadyRegisteredError),
+    ("RATE_LIMITED", "Rate limit exceeded.", 429, errors.RateLimitError),
+    ("UNAUTHORIZED", "Unauthorized.", 401, errors.AuthenticationError),
+    ("PLAN_LIMIT", "Please upgrade your plan.", 402, errors.PlanLimitError),
+    ("SOMETHING_ELSE", "It is Sunday.", 400, errors.RefusedError),
+]
+BY_STATUS = {
+    410: errors.CodeExpiredError,
+    423: errors.TooManyAttemptsError,
+    409: errors.AlreadyRegisteredError,
+    429: errors.RateLimitError,
+    401: errors.AuthenticationError,
+    402: errors.PlanLimitError,
+}
+FORMS = {
+    "HTTP JSON": lambda code, words, status: Response(
+        status=status, body=json.dumps({"success": False, "error": {"code": code, "message": words}})
+    ),
+    "HTTP JSON, words only": lambda _, words, status: Response(status=status, body=json.dumps({"error": words})),
+    "HTTP JSON flat": lambda code, words, status: Response(
+        status=status, body=json.dumps({"code": code, "message": words})
+    ),
+    "HTTP text": lambda _, words, status: Response(status=status, body=words),
+    "JSON-RPC with data": lambda code, _, status: Response(
+        error=JSONRPCError(-32000, "Tool failed", {"code": code}), status=200
+    ),
+    "JSON-RPC words": lambda _, words, status: Response(error=JSONRPCError(-32000, words), status=200),
+    "JSON-RPC with HTTP status": lambda code, words, status: Response(
+        error=JSONRPCError(-32000, words, {"error": {"code": code}}), status=status
+    ),
+    "isError text": lambda _, words, __: Response(
+        result={"isError": True, "content": [{"type": "text", "text": words}]}, status=200
+    ),
+    "isError structured": lambda code, words, _: Response(
+        result={"isError": True, "structuredContent": {"data": {"code": code}, "summary": words}}, status=200
+    ),
+    "isError JSON text": lambda code, words, _: Response(
+        result={
+            "isError": True,
+            "content": [{"type": "text", "text": json.dumps({"error": {"code": code, "message": words}})}],
+        }
+    ),
+    "summary": lambda _, words, __: enveloped({}, words),
+    "summary, no data": lambda _, words, __: enveloped(None, words),
+    "data.error": lambda _, words, __: enveloped({"error": words}, "It did not work out."),
+    "data.message": lambda _, words, __: enveloped({"message": words}, "It did not work out."),
+    "data.code": lambda code, _, __: enveloped({"code": code}, "It did not work out."),
+    "REST at 200": lambda code, words, _: Response(
+        status=200, body=json.dumps({"success": False, "error": {"code": code, "message": words}}), defect="odd"
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+@pytest.mark.parametrize(("code", "words", "status", "kind"), REFUSALS, ids=[row[0] for row in REFUSALS])
+@pytest.mark.parametrize("call", [REQUEST, VERIFY], ids=["request", "verify"])
+def test_every_wire_form_of_every_refusal(
+    call: calls.Call[Any], code: str, words: str, status: int, kind: type[errors.FavCRMError], form: Any
+) -> None:
+    error = error_of(call, form(code, words, status))
+    assert type(error) is kind
+    assert error.next_step
+
+
+@pytest.mark.parametrize("status", BY_STATUS)
+@pytest.mark.parametrize("body", ["", "<html><body>Upgrade your plan, it has expired</body></html>"], ids=["empty", "HTML"])
+def test_a_bare_status_is_enough_and_a_pages_words_do_not_count(status: int, body: str) -> None:
+    assert type(error_of(VERIFY, Response(status=status, body=body))) is BY_STATUS[status]
+
+
+def test_words_count_before_the_http_status() -> None:
+    body = json.dumps({"message": "Too many wrong attempts."})
+    assert isinstance(error_of(VERIFY, Response(status=429, body=body)), errors.TooManyAttemptsError)
+
+
+def test_a_code_counts_before_words() -> None:
+    error = error_of(VERIFY, enveloped({"code": "code-expired", "message": "Invalid code."}))
+    assert isinstance(error, errors.CodeExpiredError)
+    assert error.code == "code-expired"
+
+
+@pytest.mark.parametrize("status", [404, 405, 302], ids=str)
+def test_a_status_that_tells_of_the_endpoint(status: int) -> None:
+    error = error_of(ANY, Response(status=status, body="<html>"))
+    assert type(error) is errors.RefusedError
+    assert error.code == status
+    assert f"HTTP {status}" in str(error)
+    assert "endpoint" in error.next_step
+
+
+@pytest.mark.parametrize("words", ["This membership has expired", "The member already exists", "Invalid promo code"])
+def test_sign_up_words_mean_nothing_else_where(words: str) -> None:
+    result = {"isError": True, "content": [{"type": "text", "text": words}]}
+    error = error_of(ANY, Response(result=result))
+    assert type(error) is errors.RefusedError
+    assert error.summary == words
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"message": "Your plan was upgraded"}, {"message": "unauthorized"}, {}, [], None, {"error": None}, {"code": "ABC"}],
+    ids=repr,
+)
+def test_an_ordinary_answer_of_any_tool_stays_one(data: object) -> None:
+    assert value_of(ANY, enveloped(data, "Your plan allows this.")).data == data
+
+
+@pytest.mark.parametrize(
+    "data", [{"error": "no"}, {"success": False}, {"code": "UNAUTHORIZED"}, {"error": {"message": "no"}}], ids=repr
+)
+def test_a_payload_that_is_only_a_reason_is_a_refusal_of_any_tool(data: object) -> None:
+    assert isinstance(error_of(ANY, enveloped(data)), errors.RefusedError)
+
+
+def test_a_diagnosis_takes_empty_data_with_a_refusing_sentence_as_a_refusal() -> None:
+    assert isinstance(error_of(PLAN, enveloped({}, "Unauthorized.")), errors.AuthenticationError)
+    assert value_of(PLAN, enveloped({}, "Nothing to tell.")).data == {}
+    assert value_of(PLAN, enveloped({"status": "ok"}, "Unauthorized.")).data == {"status": "ok"}
+
+
+def test_where_to_sign_in_and_how_to_upgrade() -> None:
+    known = enveloped({"code": "ACCOUNT_EXISTS", "loginUrl": "https://login.example"})
+    assert error_of(VERIFY, known).login_url == "https://login.example"
+    assert error_of(VERIFY, enveloped({"code": "ACCOUNT_EXISTS"})).login_url == "https://app.favcrm.io"
+    limit = {"isError": True, "structuredContent": {"code": "PLAN_LIMIT", "upgradeAction": "create_plan_upgrade_link"}}
+    assert error_of(ANY, Response(result=limit)).upgrade_action == "create_plan_upgrade_link"
+
+
+def test_the_servers_words_are_bounded_and_harmless(key: str) -> None:
+    words = f"Wrong code {CODE}\x1b[31m\u202e for Bearer abc.def, {key}" + "x" * 5000
+    error = error_of(VERIFY, Response(result={"isError": True, "content": [{"type": "text", "text": words}]}))
+    assert len(error.summary) <= 500
+    assert not {"\x1b", "\u202e"} & set(error.summary)
+    for secret in (CODE, key, "abc.def"):
+        assert secret not in str(error) + error.summary
+
+
+def test_an_email_that_the_server_repeats_is_hidden() -> None:
+    error = error_of(REQUEST, enveloped({}, f"{EMAIL.upper()} is already registered"))
+    assert EMAIL not in str(error).lower()
+    assert clean("a\nb\tc", longest=4) == "a..."
+
+
+# Busy, unknown, waits
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120.0),
+        ("  7 ", 7.0),
+        (formatdate(NOW + 90, usegmt=True), 90.0),
+        (formatdate(NOW - 90, usegmt=True), 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("9" * 400, 1e9),
+    ],
+    ids=range(7),
+)
+def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) -> None:
+    error = error_of(REQUEST, Response(status=429, headers={"retry-after": header}))
+    assert error.retry_after == seconds
+
+
+def test_a_date_in_retry_after_counts_by_the_servers_clock() -> None:
+    headers = {"retry-after": formatdate(NOW + 5030, usegmt=True), "date": formatdate(NOW + 5000, usegmt=True)}
+    assert error_of(REQUEST, Response(status=429, headers=headers)).retry_after == 30
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "seconds"),
+    [
+        ({"code": "RATE_LIMITED", "retryAfter": 12}, "", 12),
+        ({"code": "RATE_LIMITED", "retryAfter": "x"}, "", None),
+        ({"code": "RATE_LIMITED", "retryAfter": -1}, "", None),
+        ({"code": "RATE_LIMITED", "message": "Try again in 12 minutes."}, "", 720),
+        ({}, "Rate limit exceeded, wait for 1 hour", 3600),
+    ],
+    ids=range(5),
+)
+def test_a_wait_that_the_payload_names(data: dict[str, Any], words: str, seconds: float | None) -> None:
+    assert error_of(REQUEST, enveloped(data, words)).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        (Response(status=500, body="<html>"), Kind.UNKNOWN),
+        (Response(status=503), Kind.UNKNOWN),
+        (Response(status=503, headers={"retry-after": "3"}), Kind.BUSY),
+        (Response(status=502, headers={"retry-after": "3"}), Kind.UNKNOWN),
+        (Response(status=200, complete=False), Kind.UNKNOWN),
+        (Response(status=200, defect="is empty"), Kind.REFUSED),
+        (Response(status=500, error=JSONRPCError(-32603, "internal")), Kind.UNKNOWN),
+        (Response(status=429), Kind.BUSY),
+    ],
+    ids=range(8),
+)
+def test_what_an_answer_without_a_value_means(response: Response, kind: Kind) -> None:
+    for call in EVERY_CALL:
+        outcome = judge(call, response, CLOCK)
+        assert isinstance(outcome, Failed)
+        assert outcome.kind is kind
+
+
+def test_a_defect_is_named() -> None:
+    error = error_of(ANY, Response(status=200, defect="is empty", headers={"x-request-id": "req_1"}))
+    assert error.message == "The answer is empty."
+    assert error.request_id == "req_1"
+
+
+# The remaining time is the server's (design rule 4)
+
+
+@pytest.mark.parametrize("skew", [0, -86_400, 86_400])
+def test_rule_4_a_wrong_local_clock_changes_nothing(skew: float) -> None:
+    server_now = datetime.fromisoformat(PENDING["expiresAt"]).timestamp() - 600
+    clock = SandboxClock(server_now + skew)
+    call = calls.request_code(Registration(email=EMAIL, organisation_name="Acme"), clock)
+    response = enveloped(PENDING)
+    dated = Response(result=response.result, headers={"date": formatdate(server_now, usegmt=True)})
+    outcome = judge(call, dated, clock)
+    assert isinstance(outcome, Answered)
+    assert outcome.value.remaining() == 599
+    clock.advance(598)
+    assert not outcome.value.expired
+    clock.advance(1)
+    assert outcome.value.expired
+    assert outcome.value.remaining() == 0
+
+
+def test_without_a_date_the_local_clock_counts() -> None:
+    clock = SandboxClock(datetime.fromisoformat(PENDING["expiresAt"]).timestamp() - 60)
+    call = calls.request_code(Registration(email=EMAIL, organisation_name="Acme"), clock)
+    for headers in ({}, {"date": "yesterday"}, {"date": "Mon, 32 Foo 99999 00:00:00 GMT"}):
+        outcome = judge(call, Response(result=enveloped(PENDING).result, headers=headers), clock)
+        assert isinstance(outcome, Answered)
+        assert outcome.value.remaining() == 60
+
+
+# Whatever comes back
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.sampled_from([CODE, EMAIL]),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(
+        st.sampled_from(
+            ["data", "summary", "structuredContent", "content", "text", "isError", "error", "code", "message",
+             "apiKey", "requestId", "expiresAt", "tools", "name", "nextCursor", "success", "retryAfter", "type"]
+        )
+        | st.text(max_size=5),
+        inner,
+        max_size=5,
+    ),
+    max_leaves=20,
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["date", "retry-after", "x-request-id", "content-type", "location"]), st.text(max_size=40)
+)
+RESPONSES = st.builds(
+    Response,
+    result=JSON_VALUES,
+    error=st.none() | st.builds(JSONRPCError, code=st.integers(), message=st.text(), data=JSON_VALUES),
+    status=st.none() | st.integers(100, 599),
+    headers=HEADERS,
+    body=st.text() | JSON_VALUES.map(json.dumps),
+    defect=st.sampled_from(["", "is empty"]),
+    complete=st.booleans(),
+)
+
+
+@settings(max_examples=300)
+@given(RESPONSES, st.sampled_from(EVERY_CALL))
+def test_no_response_of_any_shape_breaks_it(response: Response, call: calls.Call[Any]) -> None:
+    outcome = judge(call, response, CLOCK)
+    if isinstance(outcome, Failed):
+        assert isinstance(outcome.error, errors.FavCRMError)
+        assert outcome.error.next_step
+        for secret in call.hide:
+            assert secret not in str(outcome.error)
+
+
+@settings(max_examples=200)
+@given(
+    st.binary(max_size=400) | JSON_VALUES.map(lambda value: json.dumps({"jsonrpc": "2.0", "id": 1, "result": value}).encode()),
+    st.sampled_from(["application/json", "text/event-stream", "text/html", ""]),
+    st.integers(200, 599),
+    st.sampled_from(EVERY_CALL),
+    st.booleans(),
+)
+def test_no_bytes_of_any_shape_break_it(
+    body: bytes, content_type: str, status: int, call: calls.Call[Any], cut: bool  # noqa: FBT001  # drawn
+) -> None:
+    reader = AnswerReader(1, status, {"content-type": content_type})
+    reader.feed(body)
+    outcome = judge(call, reader.finish(cut=cut), CLOCK)
+    assert isinstance(outcome, Answered) or isinstance(outcome.error, errors.FavCRMError)
+
+
+def test_deep_nesting_breaks_nothing() -> None:
+    for depth in (500, 900, 990, 2000, 100_000):
+        body = b'{"jsonrpc":"2.0","id":1,"result":{"structuredContent":' + b"[" * depth + b"]" * depth + b"}}"
+        for call in EVERY_CALL:
+            reader = AnswerReader(1, 200, {"content-type": "application/json"})
+            reader.feed(body)
+            outcome = judge(call, reader.finish(), CLOCK)
+            assert isinstance(outcome, Answered) or isinstance(outcome.error, errors.FavCRMError)

@@ -1,0 +1,211 @@
+"""What goes in is checked before anything is called, all of it at once."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from favcrm import Industry, InvalidInputError, Registration, RetryPolicy
+from favcrm.countries import COUNTRIES
+from favcrm.inputs import LONGEST_REQUEST_ID, check_code, check_request_id, registration_of
+
+GOOD = {"email": "you@example.com", "organisation_name": "Stretch + Breathe"}
+
+
+def problems_of(**fields: Any) -> dict[str, str]:
+    with pytest.raises(InvalidInputError) as caught:
+        Registration(**{**GOOD, **fields})
+    return dict(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "email",
+    ["you@example.com", "a.b+c@sub.example.co", "o'hara@example.com", "x_-1@ex-ample.org", "  you@example.com "],
+)
+def test_good_addresses(email: str) -> None:
+    assert Registration(email=email, organisation_name="Acme").email == email.strip()
+
+
+@pytest.mark.parametrize(
+    "email",
+    ["", "you", "you@", "@example.com", ".you@example.com", "a..b@example.com", "you@example.c", "you@example", "yöu@example.com", "you@exa mple.com", "you@.com", None, 7, "you@example.com\nbcc: x@example.com", "a.@example.com"],
+)
+def test_bad_addresses(email: object) -> None:
+    assert problems_of(email=email) == {"email": "must be an email address such as you@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("email", "ascii_form"),
+    [
+        ("you@bücher.example", "you@xn--bcher-kva.example"),
+        ("you@пример.рф", "you@xn--e1afmkfd.xn--p1ai"),
+        ("you@straße.de", "you@xn--strae-oqa.de"),
+    ],
+)
+def test_international_domains_are_sent_in_their_ascii_form(email: str, ascii_form: str) -> None:
+    assert Registration(email=email, organisation_name="Acme").email == ascii_form
+
+
+def test_an_impossible_international_domain_is_refused() -> None:
+    assert "email" in problems_of(email="you@-ü.example")
+
+
+@pytest.mark.parametrize("name", ["ab", "x" * 80, "  ab  "])
+def test_good_names(name: str) -> None:
+    assert Registration(email="you@example.com", organisation_name=name).organisation_name == name.strip()
+
+
+@pytest.mark.parametrize("name", ["", "a", " a ", "x" * 81, None, 12])
+def test_bad_names(name: object) -> None:
+    assert problems_of(organisation_name=name) == {"organisation_name": "must be 2 to 80 characters"}
+
+
+@pytest.mark.parametrize("industry", [*Industry, " Fitness ", "OTHER"])
+def test_good_industries(industry: str) -> None:
+    chosen = Registration(**GOOD, industry=industry).industry
+    assert isinstance(chosen, Industry)
+    assert chosen.value == industry.strip().lower()
+
+
+@pytest.mark.parametrize(("industry", "hint"), [("fitnes", "did you mean fitness?"), ("zzz", "other"), (3, "other")])
+def test_bad_industries(industry: object, hint: str) -> None:
+    assert problems_of(industry=industry)["industry"].endswith(hint)
+
+
+def test_countries_are_the_249_of_the_standard() -> None:
+    assert len(COUNTRIES) == 249
+    assert all(len(code) == 2 and code.isupper() for code in COUNTRIES)
+
+
+@pytest.mark.parametrize("country", ["HK", "hk", " gb "])
+def test_good_countries(country: str) -> None:
+    assert Registration(**GOOD, country=country).country == country.strip().upper()
+
+
+@pytest.mark.parametrize(
+    ("country", "hint"),
+    [
+        ("UK", "did you mean GB (United Kingdom)?"),
+        ("Hong Kong", "did you mean HK (Hong Kong)?"),
+        ("HKG", "did you mean HK (Hong Kong)?"),
+        ("germny", "did you mean DE (Germany)?"),
+        ("XH", "HK"),
+        ("!!", "such as HK"),
+        (852, "such as HK"),
+    ],
+)
+def test_bad_countries(country: object, hint: str) -> None:
+    assert hint in problems_of(country=country)["country"]
+
+
+@pytest.mark.parametrize("timezone", ["Asia/Hong_Kong", "UTC", " Europe/Berlin "])
+def test_good_time_zones(timezone: str) -> None:
+    assert Registration(**GOOD, timezone=timezone).timezone == timezone.strip()
+
+
+@pytest.mark.parametrize(
+    ("timezone", "hint"),
+    [
+        ("Hong Kong", "Asia/Hong_Kong"),
+        ("asia/hong_kong", "Asia/Hong_Kong"),
+        ("Europe/Berln", "Europe/Berlin"),
+        ("../etc/passwd", "such as Asia/Hong_Kong"),
+        ("", "such as Asia/Hong_Kong"),
+        (8, "such as Asia/Hong_Kong"),
+    ],
+)
+def test_bad_time_zones(timezone: object, hint: str) -> None:
+    assert hint in problems_of(timezone=timezone)["timezone"]
+
+
+def test_without_time_zone_data_the_server_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(key: str) -> None:
+        raise zoneinfo.ZoneInfoNotFoundError(key)
+
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", unknown)
+    monkeypatch.setattr(zoneinfo, "available_timezones", set[str])
+    assert Registration(**GOOD, timezone="Asia/Hong_Kong").timezone == "Asia/Hong_Kong"
+
+
+def test_every_problem_is_told_at_once() -> None:
+    found = problems_of(email="x", organisation_name="", industry="?", country="?", timezone="?")
+    assert list(found) == ["email", "organisation_name", "industry", "country", "timezone"]
+
+
+def test_the_email_is_not_in_the_repr_nor_in_an_error() -> None:
+    assert "you@" not in repr(Registration(**GOOD))
+    with pytest.raises(InvalidInputError) as caught:
+        Registration(email="you@@example.com", organisation_name="Acme")
+    assert "you@@" not in str(caught.value)
+
+
+def test_a_registration_comes_as_an_object_or_by_field() -> None:
+    registration = Registration(**GOOD)
+    assert registration_of(registration, dict.fromkeys(GOOD)) is registration
+    assert registration_of(None, {**GOOD}) == registration
+    with pytest.raises(InvalidInputError, match="email: give either"):
+        registration_of(registration, {"email": "other@example.com"})
+
+
+@pytest.mark.parametrize("code", ["123456", "123 456", "123-456", " 12 34 56\n", "012345"])
+def test_good_codes(code: str) -> None:
+    assert check_code(code) == "".join(filter(str.isdigit, code))
+
+
+@pytest.mark.parametrize("code", ["", "12345", "1234567", "12345a", "１２３４５６", "12.34.56"])
+def test_bad_codes(code: str) -> None:
+    with pytest.raises(InvalidInputError, match="code: must be exactly six digits") as caught:
+        check_code(code)
+    assert not code or code not in str(caught.value)
+
+
+def test_a_number_is_refused_because_it_loses_leading_zeros() -> None:
+    with pytest.raises(InvalidInputError, match="leading zeros"):
+        check_code(12345)
+
+
+@given(st.text())
+def test_whatever_is_pasted_it_is_six_digits_or_refused(text: str) -> None:
+    try:
+        code = check_code(text)
+    except InvalidInputError:
+        return
+    assert len(code) == 6
+    assert code.isascii()
+    assert code.isdigit()
+
+
+@pytest.mark.parametrize("request_id", ["", "  ", None, 7, "x" * (LONGEST_REQUEST_ID + 1)])
+def test_bad_request_ids(request_id: object) -> None:
+    with pytest.raises(InvalidInputError, match="request_id"):
+        check_request_id(request_id)
+
+
+def test_a_request_id_is_trimmed() -> None:
+    assert check_request_id(" signup_req_1 ") == "signup_req_1"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("attempts", 0),
+        ("deadline", 0),
+        ("deadline", float("inf")),
+        ("deadline", float("nan")),
+        ("backoff_initial", -1),
+        ("backoff_max", float("nan")),
+        ("jitter", 1.5),
+        ("jitter", -0.1),
+    ],
+)
+def test_a_policy_out_of_range_is_refused(field: str, value: float) -> None:
+    with pytest.raises(InvalidInputError, match=field):
+        RetryPolicy(**{field: value})
+
+
+def test_never_means_once() -> None:
+    assert RetryPolicy.never().attempts == 1
