@@ -1,0 +1,451 @@
+"""Initiate and confirm in both colours: codes, expiry, one workspace, one key, kept before it is returned."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import pytest
+from colours import Colour, Facade, client, provisioner, transport_to
+
+import favcrm
+from favcrm import Event, EventKind, MemoryLedger, MemoryStore, RetryPolicy, Secret, SecretRef, errors
+from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
+
+pytestmark = pytest.mark.anyio
+
+EMAIL = "you@example.com"
+PORTAL = "https://app.favcrm.io"
+WHO = {"email": EMAIL, "organisation_name": "Stretch + Breathe"}
+REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
+
+
+def sign_up(sandbox: Sandbox, colour: Colour, **options: Any) -> Facade:
+    return provisioner(colour, transport=transport_to(sandbox, colour), **options)
+
+
+async def confirmed(favcrm: Facade, sandbox: Sandbox) -> favcrm.Workspace:
+    pending = await favcrm.initiate(**WHO)
+    workspace: favcrm.Workspace = await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    return workspace
+
+
+def wrong(code: str) -> str:
+    return f"{(int(code) + 1) % 1_000_000:06}"
+
+
+@pytest.mark.parametrize("form", PayloadForm)
+async def test_the_main_job(sandbox: Sandbox, colour: Colour, form: PayloadForm) -> None:
+    sandbox.payload_form = form
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO, industry="fitness", country="hk", timezone="Asia/Hong_Kong")
+    assert pending.masked_email == "yo*@example.com"
+    assert 598 <= pending.remaining() <= 600
+    workspace = await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert workspace.api_key.reveal().startswith("fav_mcp_")
+    assert workspace.organisation_id
+    assert workspace.problems == ()
+    assert workspace.x_request_id != pending.x_request_id
+    assert (await favcrm.diagnose()).ready
+    await favcrm.end()
+    crm = client(colour, transport=transport_to(sandbox, colour), api_key=workspace.api_key)
+    member = (await crm.call_tool("create_member", {"name": "Ada", "email": "ada@example.com"})).data
+    read = (await crm.call_tool("get_member", {"memberId": member["memberId"]})).data
+    assert read["member"]["name"] == "Ada"
+    assert (await crm.call_tool("list_services")).data == {"services": []}
+    await crm.end()
+
+
+async def test_a_registration_object_serves_as_well(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(favcrm_registration())
+    assert not pending.expired
+
+
+def favcrm_registration() -> favcrm.Registration:
+    return favcrm.Registration(email=EMAIL, organisation_name="Stretch + Breathe")
+
+
+async def test_the_request_id_alone_is_enough_to_confirm(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    code = sandbox.inbox.code_for(EMAIL)
+    assert (await favcrm.confirm(pending.request_id, f"{code[:3]} {code[3:]}")).api_key
+
+
+async def test_bad_input_calls_nothing(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour)
+    with pytest.raises(errors.InvalidInputError):
+        await favcrm.initiate(email="x", organisation_name="")
+    with pytest.raises(errors.InvalidInputError):
+        await favcrm.confirm("signup_req_1", 123456)
+    with pytest.raises(errors.InvalidInputError):
+        await favcrm.confirm("", "123456")
+    assert sandbox.calls == ()
+
+
+# Codes
+
+
+async def test_a_wrong_code_can_be_corrected(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    code = sandbox.inbox.code_for(EMAIL)
+    with pytest.raises(errors.InvalidCodeError):
+        await favcrm.confirm(pending, wrong(code))
+    assert (await favcrm.initiate(**WHO)) == pending
+    assert (await favcrm.confirm(pending, code)).api_key
+
+
+@pytest.mark.parametrize("form", RefusalForm)
+async def test_every_refusal_in_every_form(sandbox: Sandbox, colour: Colour, form: RefusalForm) -> None:
+    sandbox.refusal_form = form
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    code = sandbox.inbox.code_for(EMAIL)
+    bare = form in {RefusalForm.HTTP_HTML, RefusalForm.HTTP_EMPTY}
+    wrong_code = errors.RefusedError if bare else errors.InvalidCodeError  # HTTP has no status for it
+    for _ in range(sandbox.rules.code_attempts):
+        with pytest.raises(wrong_code):
+            await favcrm.confirm(pending, wrong(code))
+    with pytest.raises(errors.TooManyAttemptsError):
+        await favcrm.confirm(pending, code)
+    pending = await favcrm.initiate(**WHO)
+    assert sandbox.count(REQUEST) == 2, "the dead registration was forgotten"
+    sandbox.clock.advance(601)
+    with pytest.raises(errors.CodeExpiredError):
+        await favcrm.confirm(pending.request_id, sandbox.inbox.code_for(EMAIL))
+    sandbox.add_account("taken@example.com")
+    with pytest.raises(errors.AlreadyRegisteredError) as caught:
+        await favcrm.initiate(email="taken@example.com", organisation_name="Acme")
+    assert caught.value.login_url == PORTAL
+    with pytest.raises(errors.RateLimitError) as limited:
+        await favcrm.initiate(email="more@example.com", organisation_name="Acme")
+    if form is not RefusalForm.DATA_CODE:
+        assert limited.value.retry_after == pytest.approx(3600 - 601, abs=61)
+
+
+async def test_rule_4_an_expired_code_is_never_sent(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    sandbox.clock.advance(600)
+    assert pending.expired
+    with pytest.raises(errors.CodeExpiredError, match="was not sent"):
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert sandbox.count(VERIFY) == 0
+    assert not (await favcrm.initiate(**WHO)).expired
+
+
+async def test_rule_4_no_attempt_and_no_sleep_goes_past_the_expiry(sandbox: Sandbox, colour: Colour) -> None:
+    policy = RetryPolicy(attempts=50, deadline=10_000, backoff_initial=30, backoff_max=300, jitter=0)
+    favcrm = sign_up(sandbox, colour, retry=policy)
+    pending = await favcrm.initiate(**WHO)
+    ends = sandbox.clock.monotonic() + pending.remaining()
+    sandbox.fail_next(VERIFY, *[Fault.REFUSE_CONNECTION] * 5)
+    with pytest.raises(errors.NotSentError):
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert sandbox.clock.sleeps == [30, 60, 120, 240]
+    assert sandbox.clock.monotonic() < ends
+    sandbox.clock.advance(pending.remaining() - 10)
+    sandbox.fail_next(VERIFY, Fault.STALL)
+    with pytest.raises(errors.OutcomeUnknownError):
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert sandbox.clock.monotonic() == pytest.approx(ends), "the attempt ended with the code"
+
+
+@pytest.mark.parametrize("skew", [-3600, 3600])
+async def test_rule_4_the_time_is_the_servers(sandbox: Sandbox, colour: Colour, skew: float) -> None:
+    sandbox.fail_next(REQUEST, Fault.clock_skew(skew))
+    pending = await sign_up(sandbox, colour).initiate(**WHO)
+    assert pending.remaining() == pytest.approx(600 - skew if skew < 600 else 0, abs=1)
+
+
+# Exactly once (rule 2)
+
+
+async def test_rule_2_a_lost_answer_to_verify_is_an_unknown_outcome_and_never_a_wrong_code(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    sandbox.fail_next(VERIFY, Fault.RESET_AFTER)
+    with pytest.raises(errors.OutcomeUnknownError) as caught:
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert sandbox.count(VERIFY) == 2
+    assert sandbox.count(VERIFY, "done") == 1
+    assert PORTAL in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.RESET_BEFORE, Fault.STALL, Fault.SERVER_ERROR, Fault.server_error(500, body="json")]
+)
+async def test_rule_2_an_answer_to_the_second_attempt_settles_it(
+    sandbox: Sandbox, colour: Colour, fault: Fault
+) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    sandbox.fail_next(VERIFY, fault)
+    assert (await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))).api_key
+    assert sandbox.count(VERIFY) == 2
+
+
+async def test_rule_2_an_email_is_sent_at_most_once_more(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour)
+    sandbox.fail_next(REQUEST, Fault.RESET_AFTER, Fault.RESET_AFTER, Fault.RESET_AFTER)
+    with pytest.raises(errors.OutcomeUnknownError):
+        await favcrm.initiate(**WHO)
+    assert len(sandbox.inbox) == 2
+
+
+async def test_rule_2_repeats_after_an_unknown_outcome_do_not_pile_up(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    sandbox.fail_next(VERIFY, Fault.RESET_BEFORE, Fault.REFUSE_CONNECTION, Fault.RESET_BEFORE, Fault.REFUSE_CONNECTION)
+    with pytest.raises(errors.OutcomeUnknownError):
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert sandbox.count(VERIFY) == 3
+
+
+@pytest.mark.parametrize("fault", [Fault.TRUNCATED_SSE_AFTER_KEY, Fault.WRONG_TYPES])
+async def test_rule_1_a_damaged_answer_with_a_key_is_a_workspace(
+    sandbox: Sandbox, colour: Colour, fault: Fault
+) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    sandbox.fail_next(VERIFY, fault)
+    workspace = await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert workspace.problems
+    assert (await favcrm.diagnose()).ready
+
+
+# Asking twice (rule 3)
+
+
+async def test_rule_3_asking_twice_sends_one_mail(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour)
+    first = await favcrm.initiate(**WHO)
+    assert await favcrm.initiate(email=EMAIL.upper(), organisation_name=" stretch + breathe ") == first
+    assert len(sandbox.inbox) == 1
+    assert (await favcrm.initiate(**WHO, resend=True)) != first
+    assert len(sandbox.inbox) == 2
+    await favcrm.initiate(email=EMAIL, organisation_name="Another")
+    assert len(sandbox.inbox) == 3
+
+
+async def test_rule_3_a_shared_ledger_is_shared(sandbox: Sandbox, colour: Colour) -> None:
+    ledger = MemoryLedger()
+    first = await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO)
+    assert await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO) == first
+    sandbox.clock.advance(600)
+    assert await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO) != first
+    assert len(sandbox.inbox) == 2
+
+
+# Stores (rule 1)
+
+
+class Store(MemoryStore):
+    """A store that fails where it is told to, and notes what is asked of it."""
+
+    def __init__(self, *, failing: str = "") -> None:
+        super().__init__()
+        self.failing = failing
+        self.asked: list[str] = []
+
+    def note(self, what: str) -> None:
+        self.asked.append(what)
+        if what == self.failing:
+            raise errors.StoreError("The disk is full.")
+
+    def check(self) -> None:
+        self.note("check")
+
+    def put(
+        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+    ) -> SecretRef:
+        self.note("put")
+        return super().put(name, secret, metadata, if_absent=if_absent)
+
+    def get(self, ref: SecretRef) -> Secret:
+        self.note("get")
+        return super().get(ref)
+
+
+async def test_rule_1_the_key_is_stored_before_it_is_returned(sandbox: Sandbox, colour: Colour) -> None:
+    store = Store()
+    favcrm = sign_up(sandbox, colour, store=store)
+    workspace = await confirmed(favcrm, sandbox)
+    assert store.asked == ["check", "put"]
+    assert workspace.ref == f"memory://favcrm/{workspace.organisation_id}"
+    assert store.get(workspace.ref) == workspace.api_key
+
+
+async def test_rule_1_a_store_that_cannot_be_written_is_found_before_the_code_is_used(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    favcrm = sign_up(sandbox, colour, store=Store(failing="check"))
+    with pytest.raises(errors.StoreError) as caught:
+        await confirmed(favcrm, sandbox)
+    assert caught.value.workspace is None
+    assert sandbox.count(VERIFY) == 0
+
+
+async def test_rule_1_a_key_that_cannot_be_saved_is_in_the_error(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour, store=Store(failing="put"))
+    with pytest.raises(errors.StoreError, match="was created, but its key could not be saved") as caught:
+        await confirmed(favcrm, sandbox)
+    workspace = caught.value.workspace
+    assert workspace is not None
+    assert workspace.api_key.reveal() not in str(caught.value)
+    assert (await favcrm.diagnose()).ready
+
+
+async def test_the_key_is_read_from_its_store_for_each_request(sandbox: Sandbox, colour: Colour) -> None:
+    store = Store()
+    old, new = sandbox.add_organisation(), sandbox.add_organisation("Other")
+    ref = store.put("acme", old, {})
+    crm = client(colour, transport=transport_to(sandbox, colour), store=store, api_key=ref)
+    assert "Stretch" in str((await crm.call_tool("list_my_companies")).data)
+    store.put("acme", new, {}, if_absent=False)
+    assert "Other" in str((await crm.call_tool("list_my_companies")).data)
+
+
+async def test_a_store_keeps_what_is_there(sandbox: Sandbox) -> None:
+    store = MemoryStore()
+    store.check()
+    key = sandbox.add_organisation()
+    ref = store.put("acme", key, {})
+    assert store.put("acme", key, {}) == ref
+    with pytest.raises(errors.StoreError, match="not replaced"):
+        store.put("acme", sandbox.add_organisation("Other"), {})
+    store.delete(ref)
+    store.delete(ref)
+    with pytest.raises(errors.StoreError, match="no key at"):
+        store.get(ref)
+
+
+# Cancellation (rule 1)
+
+
+async def test_rule_1_a_cancelled_confirm_still_stores_the_key(sandbox: Sandbox) -> None:
+    store = Store()
+    favcrm = sign_up(sandbox, "asynchronous", store=store)
+    pending = await favcrm.initiate(**WHO)
+    with anyio.CancelScope() as scope:
+        sandbox.on_mail = None
+
+        def cancel(event: Event) -> None:
+            if event.kind is EventKind.VERIFY_SENT:
+                scope.cancel()
+
+        favcrm.inner._engine._on_event = cancel
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+        await anyio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert store.asked == ["check", "put"]
+
+
+# Events and logs (rules 7 and 8)
+
+
+async def test_events_tell_what_happened(sandbox: Sandbox, colour: Colour) -> None:
+    events: list[Event] = []
+    favcrm = sign_up(sandbox, colour, store=Store(), on_event=events.append)
+    await favcrm.initiate(**WHO)
+    workspace = await confirmed(favcrm, sandbox)
+    await favcrm.diagnose()
+    assert [event.kind.value for event in events] == [
+        "code_requested",
+        "code_reused",
+        "verify_sent",
+        "key_received",
+        "key_stored",
+        "diagnosed",
+    ]
+    assert events[3].fingerprint == workspace.api_key.fingerprint
+    assert events[4].ref == workspace.ref
+    assert events[4].organisation_id == workspace.organisation_id
+    assert len({event.registration_id for event in events[:5]}) == 1
+
+
+async def test_failures_are_told_too(sandbox: Sandbox, colour: Colour) -> None:
+    events: list[Event] = []
+    favcrm = sign_up(sandbox, colour, store=Store(failing="put"), on_event=events.append)
+    pending = await favcrm.initiate(**WHO)
+    code = sandbox.inbox.code_for(EMAIL)
+    with pytest.raises(errors.StoreError):
+        await favcrm.confirm(pending, code)
+    sandbox.fail_next(VERIFY, Fault.RESET_BEFORE)
+    with pytest.raises(errors.OutcomeUnknownError):
+        await favcrm.confirm(pending, code)
+    assert [event.kind.value for event in events][-4:] == [
+        "key_received",
+        "store_failed",
+        "verify_sent",
+        "outcome_unknown",
+    ]
+    assert [event.error for event in events][-3::2] == ["StoreError", "OutcomeUnknownError"]
+
+
+async def test_a_listener_that_fails_loses_no_key(sandbox: Sandbox, colour: Colour) -> None:
+    def fail(event: Event) -> None:
+        raise ZeroDivisionError
+
+    favcrm = sign_up(sandbox, colour, on_event=fail)
+    assert (await confirmed(favcrm, sandbox)).api_key
+
+
+async def test_logs_have_every_part_and_nothing_secret(
+    sandbox: Sandbox, colour: Colour, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    favcrm = sign_up(sandbox, colour, store=Store())
+    pending = await favcrm.initiate(**WHO)
+    code = sandbox.inbox.code_for(EMAIL)
+    with pytest.raises(errors.InvalidCodeError):
+        await favcrm.confirm(pending, wrong(code))
+    sandbox.fail_next(VERIFY, Fault.REFUSE_CONNECTION)
+    workspace = await favcrm.confirm(pending, code)
+    await favcrm.diagnose()
+    attempts = [record for record in caplog.records if hasattr(record, "phase")]
+    assert [(r.phase, r.tool, r.attempt, r.outcome) for r in attempts[:4]] == [  # type: ignore[attr-defined]  # ours
+        ("initiate", REQUEST, 1, "answered"),
+        ("confirm", VERIFY, 1, "refused"),
+        ("confirm", VERIFY, 1, "never sent"),
+        ("confirm", VERIFY, 2, "answered"),
+    ]
+    assert attempts[0].request_id == pending.x_request_id  # type: ignore[attr-defined]  # ours
+    told = caplog.text + "".join(str(vars(record)) for record in caplog.records)
+    for secret in (workspace.api_key.reveal(), code, wrong(code), EMAIL, pending.masked_email):
+        assert secret not in told
+
+
+async def test_rule_7_no_error_carries_a_secret_nor_a_cause(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour, store=Store(failing="put"))
+    pending = await favcrm.initiate(**WHO)
+    code = sandbox.inbox.code_for(EMAIL)
+    caught: list[errors.FavCRMError] = []
+    for use in (wrong(code), code, code):
+        try:
+            await favcrm.confirm(pending, use)
+        except errors.FavCRMError as error:
+            caught.append(error)
+    stored = caught[1]
+    assert isinstance(stored, errors.StoreError)
+    assert stored.workspace is not None
+    key = stored.workspace.api_key.reveal()
+    for error in caught:
+        assert error.__cause__ is None
+        assert error.__context__ is None
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        ours = [frame for frame in frames if "favcrm" in frame.f_globals.get("__name__", "").split(".")[:1]]
+        assert ours
+        shown = str(error) + repr(error) + "".join(repr(frame.f_locals) for frame in ours)
+        assert not [frame for frame in frames if "tenacity" in frame.f_code.co_filename]
+        for secret in (key, code, wrong(code), EMAIL):
+            assert secret not in shown
+    gc.collect()
