@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from sandbox.wires import SHORT, InProcess, OverHTTP
+
+from favcrm.sandbox import Sandbox, SandboxClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sandbox.wires import Wire
+
+    from favcrm.sandbox.server import Server
+
+NOON = 1_778_500_800.0
+"""2026-05-11, noon."""
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    return Sandbox(clock=SandboxClock(start=NOON))
+
+
+@pytest.fixture
+def server(sandbox: Sandbox) -> Iterator[Server]:
+    with sandbox.serve() as server:
+        yield server
+
+
+@pytest.fixture(params=["in process", "over HTTP"])
+def wire(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Wire]:
+    """Both ways to a sandbox: a test that has it runs on each."""
+    if request.param == "in process":
+        yield InProcess(sandbox)
+        return
+    with sandbox.serve() as server, httpx.Client(timeout=SHORT) as client:
+        yield OverHTTP(sandbox, client, server.url)

@@ -1,0 +1,232 @@
+"""Every wire form of an answer, and every reason in each form of a refusal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sandbox.wires import EMAIL, InProcess, ask, call, data, other_code
+
+from favcrm._core.transport import JSONRPCError
+from favcrm.sandbox import AnswerForm, PayloadForm, Reason, RefusalForm, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox.wires import Wire
+
+    from favcrm._core.transport import Response
+
+PORTAL = "https://app.favcrm.io"
+REQUEST = {"email": EMAIL, "organisationName": "Stretch"}
+WORDS = "Rate limit exceeded for sign-up requests. Try again in 60 minutes."
+TOLD: dict[str, Any] = {"code": "RATE_LIMITED", "message": WORDS, "retryAfter": 3600}
+
+
+@pytest.fixture
+def limited(wire: Wire) -> Wire:
+    """A sandbox that takes no more sign-up requests for an hour."""
+    wire.sandbox.rules.requests_per_hour = 1
+    ask(wire)
+    return wire
+
+
+def refused(wire: Wire, form: RefusalForm) -> Response:
+    wire.sandbox.refusal_form = form
+    return call(wire, "register_organisation_request", **REQUEST)
+
+
+def result(response: Response) -> Any:
+    assert response.status == 200
+    assert response.error is None
+    return response.result
+
+
+def test_as_an_http_status_with_json(limited: Wire) -> None:
+    response = refused(limited, RefusalForm.HTTP_JSON)
+    assert (response.status, response.result, response.error) == (429, None, None)
+    assert json.loads(response.body) == {"success": False, "error": TOLD}
+    assert response.headers["retry-after"] == "3600"
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_as_an_http_status_with_flat_json(limited: Wire) -> None:
+    response = refused(limited, RefusalForm.HTTP_JSON_FLAT)
+    assert response.status == 429
+    assert json.loads(response.body) == {"success": False, **TOLD}
+    assert response.headers["retry-after"] == "3600"
+
+
+def test_as_an_http_status_with_html(limited: Wire) -> None:
+    response = refused(limited, RefusalForm.HTTP_HTML)
+    assert response.status == 429
+    assert f"<h1>{WORDS}</h1>" in response.body
+    assert response.headers["content-type"].startswith("text/html")
+    assert response.headers["retry-after"] == "3600"
+
+
+def test_as_an_http_status_with_nothing(limited: Wire) -> None:
+    response = refused(limited, RefusalForm.HTTP_EMPTY)
+    assert (response.status, response.body) == (429, "")
+    assert response.headers["retry-after"] == "3600"
+
+
+def test_as_a_json_rpc_error(limited: Wire) -> None:
+    response = refused(limited, RefusalForm.JSON_RPC_ERROR)
+    assert response.error == JSONRPCError(-32009, WORDS, TOLD)
+    assert (response.result, response.status) == (None, 200)
+
+
+def test_as_is_error_with_text(limited: Wire) -> None:
+    response = refused(limited, RefusalForm.IS_ERROR_TEXT)
+    assert result(response) == {"content": [{"type": "text", "text": WORDS}], "isError": True}
+
+
+def test_as_is_error_with_structured_content(limited: Wire) -> None:
+    response = refused(limited, RefusalForm.IS_ERROR_STRUCTURED)
+    assert result(response) == {
+        "content": [{"type": "text", "text": WORDS}],
+        "structuredContent": {"data": TOLD, "summary": WORDS, "renderType": "error"},
+        "isError": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("form", "payload", "summary"),
+    [
+        (RefusalForm.SUMMARY_ONLY, {}, WORDS),
+        (RefusalForm.DATA_ERROR, {"error": WORDS}, "The request was not completed."),
+        (RefusalForm.DATA_MESSAGE, {"message": WORDS}, "The request was not completed."),
+        (RefusalForm.DATA_CODE, {"code": "RATE_LIMITED"}, "The request was not completed."),
+    ],
+)
+def test_as_an_ordinary_result(
+    limited: Wire, form: RefusalForm, payload: dict[str, str], summary: str
+) -> None:
+    answer = result(refused(limited, form))
+    assert answer["isError"] is False
+    assert answer["structuredContent"] == {"data": payload, "summary": summary, "renderType": "json"}
+    assert json.loads(answer["content"][0]["text"]) == payload
+
+
+def test_every_form_is_tested_here() -> None:
+    assert len(RefusalForm) == 11
+
+
+def test_the_words_are_text_on_a_page() -> None:
+    sandbox = Sandbox(refusal_form=RefusalForm.HTTP_HTML)
+    response = InProcess(sandbox).request("tools/call", {"name": "<script>"})
+    assert "<script>" not in response.body
+    assert "&lt;script&gt;" in response.body
+
+
+def provoke(sandbox: Sandbox, reason: Reason, form: RefusalForm) -> Response:
+    """Make the sandbox refuse for a reason."""
+    wire = InProcess(sandbox)
+    verify = {"requestId": ask(wire)["requestId"], "code": sandbox.inbox.code_for(EMAIL)}
+    key = sandbox.add_organisation()
+    arrange: dict[Reason, Callable[[], object]] = {
+        Reason.PLAN_LIMIT: sandbox.suspend_plan,
+        Reason.ACCOUNT_EXISTS: lambda: sandbox.add_account(EMAIL),
+        Reason.CODE_EXPIRED: lambda: sandbox.clock.advance(600),
+        Reason.TOO_MANY_ATTEMPTS: lambda: setattr(sandbox.rules, "code_attempts", 0),
+        Reason.RATE_LIMITED: lambda: setattr(sandbox.rules, "requests_per_hour", 1),
+    }
+    calls: dict[Reason, tuple[str, dict[str, str]]] = {
+        Reason.INVALID_INPUT: ("register_organisation_request", {**REQUEST, "email": "nobody"}),
+        Reason.UNAUTHORIZED: ("list_services", {}),
+        Reason.PLAN_LIMIT: ("create_member", {"name": "Ada"}),
+        Reason.NOT_FOUND: ("register_organisation_verify", {**verify, "requestId": "made up"}),
+        Reason.ACCOUNT_EXISTS: ("register_organisation_request", REQUEST),
+        Reason.CODE_EXPIRED: ("register_organisation_verify", verify),
+        Reason.INVALID_CODE: ("register_organisation_verify", {**verify, "code": other_code(verify["code"])}),
+        Reason.TOO_MANY_ATTEMPTS: ("register_organisation_verify", verify),
+        Reason.RATE_LIMITED: ("register_organisation_request", REQUEST),
+    }
+    arrange.get(reason, lambda: None)()
+    sandbox.refusal_form = form
+    tool, arguments = calls[reason]
+    return call(wire, tool, key if reason is Reason.PLAN_LIMIT else None, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "details"),
+    [
+        (Reason.INVALID_INPUT, 400, {}),
+        (Reason.UNAUTHORIZED, 401, {}),
+        (Reason.PLAN_LIMIT, 402, {"upgradeAction": f"{PORTAL}/settings/plan"}),
+        (Reason.NOT_FOUND, 404, {}),
+        (Reason.ACCOUNT_EXISTS, 409, {"loginUrl": PORTAL}),
+        (Reason.CODE_EXPIRED, 410, {}),
+        (Reason.INVALID_CODE, 422, {}),
+        (Reason.TOO_MANY_ATTEMPTS, 423, {}),
+        (Reason.RATE_LIMITED, 429, {"retryAfter": 3600}),
+    ],
+)
+def test_each_reason_has_its_status_word_and_details(
+    sandbox: Sandbox, reason: Reason, status: int, details: dict[str, object]
+) -> None:
+    response = provoke(sandbox, reason, RefusalForm.HTTP_JSON_FLAT)
+    told = json.loads(response.body)
+    assert response.status == status
+    assert told.pop("message")
+    assert told == {"success": False, "code": reason.word, **details}
+    assert sandbox.calls[-1].outcome == reason.name.lower()
+
+
+def test_only_a_refused_key_is_asked_for_again(sandbox: Sandbox) -> None:
+    unauthorized = provoke(sandbox, Reason.UNAUTHORIZED, RefusalForm.HTTP_JSON)
+    assert "Bearer" in unauthorized.headers["www-authenticate"]
+    assert "www-authenticate" not in provoke(Sandbox(), Reason.NOT_FOUND, RefusalForm.HTTP_JSON).headers
+
+
+@pytest.mark.parametrize("answer_form", AnswerForm)
+@pytest.mark.parametrize("refusal_form", RefusalForm)
+def test_the_framing_does_not_touch_refusals_on_http(
+    limited: Wire, answer_form: AnswerForm, refusal_form: RefusalForm
+) -> None:
+    limited.sandbox.answer_form = answer_form
+    response = refused(limited, refusal_form)
+    on_http = response.status != 200
+    assert on_http is refusal_form.name.startswith("HTTP")
+    if not on_http:
+        assert response.headers["content-type"] == answer_form.value
+        assert response.result is not None or response.error is not None
+
+
+def test_as_one_server_sent_event(wire: Wire) -> None:
+    wire.sandbox.answer_form = AnswerForm.SSE
+    assert ask(wire)["requestId"]
+    response = wire.request("tools/list", {})
+    assert response.headers["content-type"] == "text/event-stream"
+    assert isinstance(response.result, dict)
+
+
+def test_the_frame_is_one_event(sandbox: Sandbox) -> None:
+    sandbox.answer_form = AnswerForm.SSE
+    reply = sandbox.handle(b'{"jsonrpc":"2.0","id":"x","method":"tools/list"}', key=None, ip="192.0.2.1")
+    name, message, *end = reply.body.split(b"\n")
+    assert (name, end) == (b"event: message", [b"", b""])
+    assert json.loads(message.removeprefix(b"data: "))["id"] == "x"
+
+
+def test_a_bare_payload_in_structured_content(wire: Wire) -> None:
+    wire.sandbox.payload_form = PayloadForm.BARE
+    answer = result(call(wire, "register_organisation_request", **REQUEST))
+    assert answer["structuredContent"]["maskedEmail"] == "yo*@example.com"
+    assert json.loads(answer["content"][0]["text"]) == answer["structuredContent"]
+
+
+def test_a_bare_payload_in_text(wire: Wire) -> None:
+    wire.sandbox.payload_form = PayloadForm.TEXT
+    answer = result(call(wire, "register_organisation_request", **REQUEST))
+    assert "structuredContent" not in answer
+    assert json.loads(answer["content"][0]["text"])["maskedEmail"] == "yo*@example.com"
+
+
+def test_text_beyond_ascii_survives(wire: Wire) -> None:
+    key = wire.sandbox.add_organisation()
+    name = "Zoë 張 \u2028 \x85"
+    member = data(call(wire, "create_member", key, name=name))["member"]
+    assert member["name"] == name

@@ -1,0 +1,23 @@
+"""The fixture for users' own tests."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+    from favcrm.sandbox import Sandbox
+
+
+def test_the_fixture_is_a_fresh_sandbox(favcrm_sandbox: Sandbox) -> None:
+    assert favcrm_sandbox.calls == ()
+    response = favcrm_sandbox.transport().request("tools/list", {}, api_key=None, timeout=1.0)
+    assert response.status == 200
+
+
+def test_the_plugin_imports_the_sandbox_only_when_it_is_used(pytestconfig: pytest.Config) -> None:
+    plugin = sys.modules["favcrm.pytest_plugin"]
+    assert pytestconfig.pluginmanager.get_name(plugin) is not None
+    assert not hasattr(plugin, "Sandbox")
