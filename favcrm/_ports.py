@@ -11,8 +11,9 @@ from favcrm._bridge import run_sync
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from favcrm._core.transport import JSON, AsyncTransport, Clock, Response, Transport
+    from favcrm._core.transport import AsyncTransport, Clock, Response, Transport
     from favcrm.secret import Secret
+    from favcrm.typing import JSON
 
 T = TypeVar("T")
 
@@ -126,10 +127,10 @@ class AsyncPort:
         """Run the task in a shielded scope; a cancellation meanwhile is delivered after it."""
         import anyio
 
-        scope = anyio.CancelScope(shield=True)
-        with scope:
-            result = await task()
-        return result
+        results: list[T] = []
+        with anyio.CancelScope(shield=True):
+            results.append(await task())
+        return results[0]
 
     async def blocking(self, function: Callable[[], T]) -> T:
         """Run the function in a worker thread."""

@@ -10,6 +10,7 @@ from attrs import frozen
 __all__ = ["Endpoint"]
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
+LONGEST_LABEL = 63
 
 
 @frozen
@@ -31,13 +32,14 @@ class Endpoint:
         Raises:
             ValueError: It is none, or no key may be sent there; the message says which.
         """
+        url = url.strip()
         try:
-            parts = urlsplit(url.strip())
+            parts = urlsplit(url)
             origin = _origin(parts)
         except ValueError:
             raise ValueError("must be an address such as https://api.favcrm.io/mcp") from None
-        if not url.isascii():
-            raise ValueError("must be written in ASCII")
+        if not (url.isascii() and url.isprintable()):
+            raise ValueError("must be written in printable ASCII")
         if parts.username is not None or parts.password is not None:
             raise ValueError("must not hold a user name or password")
         if parts.scheme == "http" and not _is_loopback(origin[1]):
@@ -51,6 +53,8 @@ class Endpoint:
 
     def follow(self, location: str) -> Endpoint | None:
         """Return where a redirect leads if it stays at this origin, or None."""
+        if not location:
+            return None
         try:
             target = Endpoint.parse(urljoin(self.url, location))
         except ValueError:
@@ -71,6 +75,7 @@ def without_details(location: str) -> str:
     try:
         parts = urlsplit(location)
         host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "an address that cannot be read"
@@ -78,9 +83,12 @@ def without_details(location: str) -> str:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+    host = parts.hostname or ""
+    # For a label that is empty or too long, looking the name up raises no OSError but a UnicodeError.
+    labels = host.removesuffix(".").split(".")
+    if parts.scheme not in DEFAULT_PORTS or not all(0 < len(label) <= LONGEST_LABEL for label in labels):
         raise ValueError("no HTTP address")
-    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
+    return parts.scheme, host, parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def _is_loopback(host: str) -> bool:

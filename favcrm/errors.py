@@ -166,7 +166,10 @@ class ServerBusyError(FavCRMError):
 
 
 class RateLimitError(ServerBusyError):
-    """Too many requests. Nothing was done. FavCRM allows 3 sign-up requests an hour and 20 a day for one IP address."""
+    """Too many requests. Nothing was done.
+
+    FavCRM allows 3 sign-up requests an hour and 20 a day for one IP address.
+    """
 
     default_next_step = "Tell the user, and wait as long as retry_after says. Do not loop."
 
@@ -178,7 +181,9 @@ class UnexpectedAnswerError(FavCRMError):
         problems: What is missing or wrong, as paths such as ``$.requestId``. Never a value.
     """
 
-    default_next_step = "Check that the endpoint is a FavCRM MCP endpoint, and that this package is up to date."
+    default_next_step = (
+        "Check that the endpoint is a FavCRM MCP endpoint, and that this package is up to date."
+    )
 
     def __init__(
         self,
@@ -218,7 +223,10 @@ class RefusedError(FavCRMError):
 
 
 class InvalidCodeError(RefusedError):
-    """The one-time code is wrong. No workspace was created; the same registration can be confirmed with the right code."""
+    """The one-time code is wrong. No workspace was created.
+
+    The same registration can be confirmed with the right code.
+    """
 
     default_next_step = "Ask the user to read the newest email again, and confirm with that code."
 
@@ -243,7 +251,8 @@ class AlreadyRegisteredError(RefusedError):
     """
 
     default_next_step = (
-        f"Ask the user to sign in at {PORTAL}, to create a key under Settings, MCP Keys, and to hand it over as api_key."
+        f"Ask the user to sign in at {PORTAL}, to create a key under Settings, MCP Keys, "
+        "and to hand it over as api_key."
     )
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from attrs import field, frozen
 
@@ -42,14 +42,23 @@ def _hidden(_: object) -> str:
     return "'...'"
 
 
-def _trimmed(value: object) -> object:
-    return value.strip() if isinstance(value, str) else value
+def _is_text(value: object) -> bool:
+    """Tell what a type checker promised; without one, anything may come, and the checks name it."""
+    return isinstance(value, str)
 
 
-def _ascii_domain(value: object) -> object:
+def _trimmed(value: str) -> str:
+    return value.strip() if _is_text(value) else value
+
+
+def _trimmed_if_any(value: str | None) -> str | None:
+    return None if value is None else _trimmed(value)
+
+
+def _ascii_domain(value: str) -> str:
     """Turn an international domain into its ASCII form; leave what is no address to the check."""
     value = _trimmed(value)
-    if not isinstance(value, str) or value.isascii():
+    if not _is_text(value) or value.isascii():
         return value
     # idna comes with httpx, which cannot be installed without it.
     import idna
@@ -61,14 +70,14 @@ def _ascii_domain(value: object) -> object:
         return value
 
 
-def _upper(value: object) -> object:
-    value = _trimmed(value)
-    return value.upper() if isinstance(value, str) else value
+def _upper(value: str | None) -> str | None:
+    value = _trimmed_if_any(value)
+    return value.upper() if value is not None and _is_text(value) else value
 
 
-def _industry(value: object) -> object:
-    value = _trimmed(value)
-    if isinstance(value, str) and value.lower() in set(Industry):
+def _industry(value: Industry | str | None) -> Industry | str | None:
+    value = _trimmed_if_any(value)
+    if value is not None and _is_text(value) and value.lower() in set(Industry):
         return Industry(value.lower())
     return value
 
@@ -96,7 +105,7 @@ class Registration:
     organisation_name: str = field(converter=_trimmed)
     industry: Industry | str | None = field(default=None, converter=_industry)
     country: str | None = field(default=None, converter=_upper)
-    timezone: str | None = field(default=None, converter=_trimmed)
+    timezone: str | None = field(default=None, converter=_trimmed_if_any)
 
     def __attrs_post_init__(self) -> None:
         checks = {
@@ -116,7 +125,8 @@ def registration_of(registration: Registration | None, fields: Mapping[str, str 
         InvalidInputError: Both were given, or a field is wrong.
     """
     if registration is None:
-        return Registration(**fields)
+        # A missing email is one of the problems that it reports.
+        return Registration(**cast("Mapping[str, str]", fields))
     both = "give either a Registration or its fields"
     raise_problems({name: both for name, value in fields.items() if value is not None})
     return registration

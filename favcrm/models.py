@@ -50,8 +50,8 @@ class PendingRegistration:
     instructions: str = field(default="", repr=False)
     x_request_id: str | None = field(default=None, repr=False)
     extra: Mapping[str, JSON] = field(factory=_no_json, repr=False)
-    _ends_at: float | None = field(default=None, repr=False, eq=False)
-    _monotonic: Callable[[], float] = field(default=time.monotonic, repr=False, eq=False)
+    _ends_at: float | None = field(default=None, alias="ends_at", repr=False, eq=False)
+    _monotonic: Callable[[], float] = field(default=time.monotonic, alias="monotonic", repr=False, eq=False)
 
     def remaining(self) -> float:
         """Return how many seconds the code has left, 0 where it is dead."""

@@ -9,6 +9,6 @@ __all__ = ["JSON"]
 
 # A union that exists at run time: agent frameworks resolve the annotations of what they are given.
 JSON: TypeAlias = Union[  # noqa: UP007  # text in an X | Y union would not be resolved
-    None, bool, int, float, str, Sequence["JSON"], Mapping[str, "JSON"]
+    bool, int, float, str, Sequence["JSON"], Mapping[str, "JSON"], None
 ]
 """Any JSON value."""

@@ -13,9 +13,10 @@ from favcrm._core.refusals import SOMETHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm._core.transport import JSON, Clock, Response
+    from favcrm._core.transport import Clock, Response
     from favcrm.inputs import Registration
     from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
+    from favcrm.typing import JSON
 
 R = TypeVar("R")
 

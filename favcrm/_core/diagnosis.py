@@ -20,13 +20,13 @@ from favcrm.errors import (
     TransportError,
     UnexpectedAnswerError,
 )
-from favcrm.models import Check, CheckStatus, DiagnosticReport, ToolResult
+from favcrm.models import Check, CheckStatus, DiagnosticReport, Tool, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from favcrm._core.transport import JSON
     from favcrm.errors import StoreError
+    from favcrm.typing import JSON
 
 QUESTIONS = (calls.COMPANIES, calls.PLAN, calls.WHATSAPP)
 
@@ -39,7 +39,10 @@ SUSPENDED_WORDS = frozenset({"suspended", "disabled", "blocked", "deactivated", 
 SUSPENDED_FLAGS = ("suspended", "isSuspended")
 DEEPEST = 2
 DOUBTFUL_WORDS = frozenset({"expired", "cancelled", "canceled", "past_due", "unpaid", "inactive", "paused"})
-DOCTOR_GOOD = {"mcpEndpointStatus": frozenset({"active", "ok"}), "authStatus": frozenset({"configured", "ok"})}
+DOCTOR_GOOD = {
+    "mcpEndpointStatus": frozenset({"active", "ok"}),
+    "authStatus": frozenset({"configured", "ok"}),
+}
 
 
 @frozen
@@ -47,7 +50,7 @@ class Finding:
     """What one question brought: its answer, or the error in its place."""
 
     name: str
-    answer: object
+    answer: tuple[Tool, ...] | ToolResult | FavCRMError
     duration: float
 
     @property
@@ -66,7 +69,9 @@ def names_doctor(listing: Finding) -> bool:
     return isinstance(listing.answer, tuple) and any(tool.name == calls.DOCTOR for tool in listing.answer)
 
 
-def report(findings: Mapping[str, Finding], *, has_key: bool, store_error: StoreError | None) -> DiagnosticReport:
+def report(
+    findings: Mapping[str, Finding], *, has_key: bool, store_error: StoreError | None
+) -> DiagnosticReport:
     """Return the report; what the server's doctor says stands before what the other questions brought.
 
     Args:
@@ -79,7 +84,9 @@ def report(findings: Mapping[str, Finding], *, has_key: bool, store_error: Store
     listing = findings[calls.LIST]
     tool_count = len(listing.answer) if isinstance(listing.answer, tuple) else 0
     reachable = any(_reached(finding) for finding in findings.values())
-    organisation = _organisation(told.get("organisationContext")) or _organisation(_data(findings, calls.COMPANIES))
+    organisation = _organisation(told.get("organisationContext")) or _organisation(
+        _data(findings, calls.COMPANIES)
+    )
     plan = _plan(told.get("planStatus")) or _plan(_data(findings, calls.PLAN))
     connected = _connected(told.get("whatsappStatus"))
     if connected is None:
@@ -138,7 +145,9 @@ def _key_check(
         return Check(name="key", status=CheckStatus.SKIPPED, detail="could not be tried")
     asked = [finding for name, finding in findings.items() if name != calls.LIST]
     accepted = next((finding for finding in asked if finding.error is None), None)
-    refused = next((finding for finding in findings.values() if isinstance(finding.error, AuthenticationError)), None)
+    refused = next(
+        (finding for finding in findings.values() if isinstance(finding.error, AuthenticationError)), None
+    )
     doubt = _doctor_doubt(told, "authStatus")
     if accepted and doubt is None:
         return Check(name="key", status=CheckStatus.OK, detail="accepted", duration=accepted.duration)
@@ -146,7 +155,9 @@ def _key_check(
         return _failed("key", refused)
     if doubt is not None:
         advice = AuthenticationError.default_next_step
-        return Check(name="key", status=CheckStatus.FAILED, detail=f"the server calls it {doubt}", advice=advice)
+        return Check(
+            name="key", status=CheckStatus.FAILED, detail=f"the server calls it {doubt}", advice=advice
+        )
     return _failed("key", asked[0], status=CheckStatus.WARNING)
 
 
@@ -158,7 +169,9 @@ def _tools_check(listing: Finding, count: int, *, reachable: bool) -> Check:
     detail = f"{count} available"
     if count == 0:
         advice = "Check that the endpoint is FavCRM's and that the key is of the right workspace."
-        return Check(name="tools", status=CheckStatus.FAILED, detail=detail, advice=advice, duration=listing.duration)
+        return Check(
+            name="tools", status=CheckStatus.FAILED, detail=detail, advice=advice, duration=listing.duration
+        )
     return Check(name="tools", status=CheckStatus.OK, detail=detail, duration=listing.duration)
 
 
@@ -168,7 +181,10 @@ def _plan_check(finding: Finding | None, plan: str | None) -> Check:
     if word in SUSPENDED_WORDS:
         status, advice = CheckStatus.FAILED, f"Ask the user to sign in at {PORTAL} and to look at the plan."
     elif word in DOUBTFUL_WORDS:
-        status, advice = CheckStatus.WARNING, "Ask the user to look at the plan; list_plan_options shows the others."
+        status, advice = (
+            CheckStatus.WARNING,
+            "Ask the user to look at the plan; list_plan_options shows the others.",
+        )
     else:
         return check
     return Check(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from typing import TYPE_CHECKING, Never, TypeVar
+from typing import TYPE_CHECKING, Never, TypeAlias, TypeVar
 
 from attrs import evolve
 
@@ -36,11 +36,13 @@ if TYPE_CHECKING:
     from favcrm._core.calls import Call
     from favcrm._core.outcomes import Outcome
     from favcrm._core.ports import Ledger, Port, Store
-    from favcrm._core.transport import JSON
     from favcrm.inputs import Registration
     from favcrm.models import DiagnosticReport, Tool, ToolResult, Workspace
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret
+    from favcrm.typing import JSON
+
+    Question: TypeAlias = Callable[[], Coroutine[None, None, tuple[Tool, ...] | ToolResult]]
 
 R = TypeVar("R")
 
@@ -80,7 +82,9 @@ class Engine:
             self._tell(EventKind.CODE_REUSED, registration_id=known.request_id)
             return known
         pending = await self._perform(calls.request_code(registration, self.port.clock))
-        self._tell(EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id)
+        self._tell(
+            EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
+        )
         if self._ledger:
             self._ledger.keep(registration, pending)
         return pending
@@ -99,7 +103,9 @@ class Engine:
         # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
         return await self.port.uncancelled(partial(self._verify, call, request_id, window))
 
-    async def _verify(self, call: Call[Workspace], request_id: str, window: PendingRegistration | None) -> Workspace:
+    async def _verify(
+        self, call: Call[Workspace], request_id: str, window: PendingRegistration | None
+    ) -> Workspace:
         self._tell(EventKind.VERIFY_SENT, registration_id=request_id)
         attempts = self._attempts(call, window)
         outcome = await attempts.settle()
@@ -123,7 +129,9 @@ class Engine:
         if not unknown:
             _raise(outcome.error)
         # A refusal after an attempt that may have worked is what a used code gets: it proves nothing.
-        self._tell(EventKind.OUTCOME_UNKNOWN, registration_id=request_id, error=type(unknown[0].error).__name__)
+        self._tell(
+            EventKind.OUTCOME_UNKNOWN, registration_id=request_id, error=type(unknown[0].error).__name__
+        )
         raise OutcomeUnknownError(
             f"{unknown[0].error.message} No key was received.",
             next_step=UNKNOWN_WORKSPACE,
@@ -146,7 +154,8 @@ class Engine:
             return evolve(workspace, ref=ref)
         self._tell(EventKind.STORE_FAILED, error=type(failure).__name__, **told)
         raise StoreError(
-            f"The workspace was created, but its key could not be saved: {failure.message}", workspace=workspace
+            f"The workspace was created, but its key could not be saved: {failure.message}",
+            workspace=workspace,
         )
 
     async def diagnose(self) -> DiagnosticReport:
@@ -156,25 +165,25 @@ class Engine:
             has_key = await self._current_key() is not None
         except StoreError as error:
             store_error = error
-        questions: dict[str, Callable[[], Coroutine[None, None, object]]] = {
-            calls.LIST: partial(self.list_tools, authenticated=has_key)
-        }
+        questions: dict[str, Question] = {calls.LIST: partial(self.list_tools, authenticated=has_key)}
         if has_key:
             questions |= {name: self._asker(name) for name in diagnosis.QUESTIONS}
-        answers = await self.port.side_by_side([partial(self._ask, *question) for question in questions.items()])
+        answers = await self.port.side_by_side(
+            [partial(self._ask, *question) for question in questions.items()]
+        )
         findings = {finding.name: finding for finding in answers}
         if has_key and diagnosis.names_doctor(findings[calls.LIST]):
             findings[calls.DOCTOR] = await self._ask(calls.DOCTOR, self._asker(calls.DOCTOR))
         self._tell(EventKind.DIAGNOSED)
         return diagnosis.report(findings, has_key=has_key, store_error=store_error)
 
-    def _asker(self, name: str) -> Callable[[], Coroutine[None, None, ToolResult]]:
+    def _asker(self, name: str) -> Question:
         return partial(self._perform, calls.check_tool(name))
 
-    async def _ask(self, name: str, question: Callable[[], Coroutine[None, None, object]]) -> diagnosis.Finding:
+    async def _ask(self, name: str, question: Question) -> diagnosis.Finding:
         """Ask one question; its failure is a finding too."""
         started = self.port.clock.monotonic()
-        answer: object
+        answer: tuple[Tool, ...] | ToolResult | FavCRMError
         try:
             answer = await question()
         except FavCRMError as error:
@@ -198,7 +207,9 @@ class Engine:
             if cursor in cursors:
                 break
             cursors.add(cursor)
-        raise UnexpectedAnswerError("The list of tools does not end.", problems=["$.nextCursor leads nowhere"])
+        raise UnexpectedAnswerError(
+            "The list of tools does not end.", problems=["$.nextCursor leads nowhere"]
+        )
 
     async def _perform(self, call: Call[R]) -> R:
         """Make a call, as often as it may be made, and return its value or raise."""
@@ -266,7 +277,7 @@ class Engine:
             return
         try:
             self._on_event(Event(kind=kind, time=self.port.clock.time(), **details))
-        except Exception:  # a listener's mistake must not lose a key
+        except Exception:  # noqa: BLE001  # a listener's mistake must not lose a key
             logger.warning("the on_event callback failed at %s", kind)
 
 

@@ -15,7 +15,7 @@ from favcrm._core.jsonrpc import encode_request
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from favcrm._core.transport import JSON
+    from favcrm.typing import JSON
 
 # Servers refuse a request that does not accept both, spelled out.
 COMMON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}

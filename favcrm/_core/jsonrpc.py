@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING, cast
 
 from favcrm._core.sse import EventDecoder
-from favcrm._core.transport import JSON, JSONRPCError, Response
+from favcrm._core.transport import JSONRPCError, Response
 from favcrm.errors import InvalidInputError, Problem
+from favcrm.typing import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,9 @@ def encode_request(request_id: int, method: str, params: Mapping[str, JSON]) -> 
     try:
         return _encode(message).encode()
     except (TypeError, ValueError, RecursionError):
-        raise InvalidInputError([Problem("arguments", "hold something that JSON cannot carry")]) from None
+        problem = Problem("arguments", "hold something that JSON cannot carry")
+    # Outside the except block: the encoder's error holds the message, and would stay as the context.
+    raise InvalidInputError([problem])
 
 
 class AnswerReader:
@@ -101,7 +104,7 @@ class AnswerReader:
         )
 
     def _unread(self) -> bytes:
-        return bytes(self._body) if self._events is None else self._events.unfinished
+        return bytes(self._body) if self._events is None else bytes(self._body) + self._events.unfinished
 
     def _take_body(self) -> None:
         found = _parse(self._body.decode("utf-8-sig", "replace"))
@@ -115,6 +118,9 @@ class AnswerReader:
             self._defect = "has an event that is not JSON"
         else:
             self._answer = _pick(found, self._request_id, alone=False)
+        if self._answer is None:
+            # Kept: a key in a message that cannot be read, or that has another id, is a key all the same.
+            self._body += f"{data}\n".encode()
 
 
 def _parse(text: str) -> JSON:

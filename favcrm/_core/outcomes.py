@@ -67,13 +67,16 @@ def judge(call: Call[R], response: Response, clock: Clock) -> Outcome[R]:
     if failure is not None:
         error = to_error(failure, response, sign_up=call.sign_up, hide=call.hide)
         return Failed(Kind.BUSY if isinstance(error, ServerBusyError) else Kind.REFUSED, error)
-    if response.defect:
-        defect = UnexpectedAnswerError(f"The answer {response.defect}.", request_id=response.x_request_id)
-        return Failed(Kind.REFUSED, defect)
     try:
-        return Answered(call.read(response), response.x_request_id)
+        return Answered(_read(call, response), response.x_request_id)
     except UnexpectedAnswerError as error:
         return Failed(Kind.REFUSED, error)
+
+
+def _read(call: Call[R], response: Response) -> R:
+    if response.defect:
+        raise UnexpectedAnswerError(f"The answer {response.defect}.", request_id=response.x_request_id)
+    return call.read(response)
 
 
 def _server_error(response: Response, clock: Clock) -> Failed:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from favcrm._core.transport import JSON
+    from favcrm.typing import JSON
 
 ENVELOPE = frozenset({"data", "summary", "renderType"})
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from favcrm._core.transport import JSON, Clock, Response
+    from favcrm._core.transport import Clock, Response
     from favcrm.inputs import Registration
     from favcrm.models import PendingRegistration
     from favcrm.secret import Secret, SecretRef
+    from favcrm.typing import JSON
 
 T = TypeVar("T")
 

@@ -29,15 +29,26 @@ from favcrm.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from favcrm._core.transport import JSON, Response
+    from favcrm._core.transport import Response
     from favcrm.errors import FavCRMError
+    from favcrm.typing import JSON
 
 HTTP_OK = range(200, 300)
 HTTP_REDIRECT = range(300, 400)
 SOMETHING = "*"
 """Promised by calls whose payload has no certain field, but is never empty."""
 
-REASON_FIELDS = {"success", "error", "code", "message", "detail", "reason", "retryAfter", "loginUrl", "upgradeAction"}
+REASON_FIELDS = {
+    "success",
+    "error",
+    "code",
+    "message",
+    "detail",
+    "reason",
+    "retryAfter",
+    "loginUrl",
+    "upgradeAction",
+}
 LONGEST_DELAY = 1e9
 WAIT_IN_WORDS = re.compile(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?\b", re.IGNORECASE)
 SECONDS = {"second": 1, "minute": 60, "hour": 3600}
@@ -66,7 +77,12 @@ class Rule:
 
 
 def _rule(
-    error: type[RefusedError | ServerBusyError], codes: Iterable[int | str], words: str, message: str, *, only_sign_up: bool = False
+    error: type[RefusedError | ServerBusyError],
+    codes: Iterable[int | str],
+    words: str,
+    message: str,
+    *,
+    only_sign_up: bool = False,
 ) -> Rule:
     return Rule(error, frozenset(codes), re.compile(words, re.IGNORECASE), message, only_sign_up)
 
@@ -89,13 +105,22 @@ RULES = (
     _rule(
         InvalidCodeError,
         ["INVALID_CODE", "INCORRECT_CODE", "WRONG_CODE", "CODE_INVALID", "CODE_MISMATCH", "INVALID_OTP"],
-        r"\b(invalid|incorrect|wrong)\b[^.]{0,40}\bcode\b|\bcode\b[^.]{0,40}\b(invalid|incorrect|wrong|not match|not correct)",
+        r"\b(invalid|incorrect|wrong)\b[^.]{0,40}\bcode\b"
+        r"|\bcode\b[^.]{0,40}\b(invalid|incorrect|wrong|not match|not correct)",
         "The code is wrong. No workspace was created.",
         only_sign_up=True,
     ),
     _rule(
         AlreadyRegisteredError,
-        ["ALREADY_REGISTERED", "ALREADY_EXISTS", "ACCOUNT_EXISTS", "EMAIL_EXISTS", "EMAIL_TAKEN", "CONFLICT", 409],
+        [
+            "ALREADY_REGISTERED",
+            "ALREADY_EXISTS",
+            "ACCOUNT_EXISTS",
+            "EMAIL_EXISTS",
+            "EMAIL_TAKEN",
+            "CONFLICT",
+            409,
+        ],
         r"already (\w+ )*(registered|exists|taken|has an account|in use)|(account|user|email) exists",
         "The email has an account already. No workspace was created.",
         only_sign_up=True,
@@ -109,7 +134,8 @@ RULES = (
     _rule(
         AuthenticationError,
         ["UNAUTHORIZED", "UNAUTHENTICATED", "INVALID_API_KEY", "INVALID_TOKEN", "FORBIDDEN", 401, 403],
-        r"unauthori[sz]ed|unauthenticated|not authenticated|authentication (is )?required|(invalid|revoked|missing|unknown) (\w+ )?(key|token)|forbidden",
+        r"unauthori[sz]ed|unauthenticated|not authenticated|authentication (is )?required|forbidden"
+        r"|(invalid|revoked|missing|unknown) (\w+ )?(key|token)",
         "The server refused the key. Nothing was done.",
     ),
     _rule(
@@ -213,7 +239,9 @@ def _from_result(response: Response, promised: str | None, wait: float | None) -
     if promised is None:
         return reason if _says_no(details) or _by_code(_rules(sign_up=False), reason.code) else None
     if promised == SOMETHING:
-        return next((told for told in (reason, spoken) if _is_bare(details) and _match(told, sign_up=False)), None)
+        return next(
+            (told for told in (reason, spoken) if _is_bare(details) and _match(told, sign_up=False)), None
+        )
     if payloads.payload(result, promised) is not None:
         return None
     if reason.code is not None or reason.text:

@@ -30,7 +30,8 @@ class EventDecoder:
     """Turns chunks of bytes, cut anywhere, into events. An event without its closing blank line never comes out."""
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._searched = 0
         self._at_start = True
         self._name = ""
         self._data: list[bytes] = []
@@ -38,7 +39,7 @@ class EventDecoder:
     @property
     def unfinished(self) -> bytes:
         """What has arrived of an event that is not complete."""
-        return b"\n".join([*self._data, self._buffer])
+        return b"\n".join([*self._data, bytes(self._buffer)])
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Take the next chunk and yield the events that it completes."""
@@ -54,18 +55,20 @@ class EventDecoder:
 
     def _complete_lines(self) -> Iterator[bytes]:
         if self._at_start:
-            if BYTE_ORDER_MARK.startswith(self._buffer):
+            if BYTE_ORDER_MARK.startswith(bytes(self._buffer)):
                 return
             self._buffer = self._buffer.removeprefix(BYTE_ORDER_MARK)
             self._at_start = False
         buffer, position = self._buffer, 0
-        while end := LINE_END.search(buffer, position):
+        while end := LINE_END.search(buffer, max(position, self._searched)):
             # A CR at the very end may be the first half of a CRLF.
             if end.group() == b"\r" and end.end() == len(buffer):
                 break
-            yield buffer[position : end.start()]
+            yield bytes(buffer[position : end.start()])
             position = end.end()
-        self._buffer = buffer[position:]
+        del buffer[:position]
+        # A long line comes in many chunks, and is not searched again from its start with each.
+        self._searched = max(0, len(buffer) - 1)
 
     def _take_field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

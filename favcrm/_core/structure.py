@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from attrs import AttrsInstance
 
-    from favcrm._core.transport import JSON, Clock, Response
+    from favcrm._core.transport import Clock, Response
+    from favcrm.typing import JSON
 
 A = TypeVar("A", bound="AttrsInstance")
 
@@ -132,7 +133,9 @@ def _promised(response: Response, name: str) -> Mapping[str, JSON]:
     if isinstance(payload, dict):
         return payload
     raise UnexpectedAnswerError(
-        "The answer lacks what it should have.", problems=[f"$.{name} is missing"], request_id=response.x_request_id
+        "The answer lacks what it should have.",
+        problems=[f"$.{name} is missing"],
+        request_id=response.x_request_id,
     )
 
 
@@ -157,7 +160,11 @@ def find_workspace(response: Response) -> Workspace | None:
     if found := KEY_FIELD.search(parts) or KEY_FIELD.search(response.body):
         return _workspace(response, {}, found.group(1))
     result = response.result
-    if isinstance(result, dict) and result.get("isError") is not True and (found := KEY_IN_WORDS.search(parts)):
+    if (
+        isinstance(result, dict)
+        and result.get("isError") is not True
+        and (found := KEY_IN_WORDS.search(parts))
+    ):
         return _workspace(response, {}, found.group())
     return None
 
@@ -204,7 +211,9 @@ def read_tools(response: Response) -> tuple[tuple[Tool, ...], str | None]:
     entries = page.get("tools") if isinstance(page, dict) else None
     if not isinstance(page, dict) or not isinstance(entries, list):
         raise UnexpectedAnswerError(
-            "The answer lacks what it should have.", problems=["$.tools is missing"], request_id=response.x_request_id
+            "The answer lacks what it should have.",
+            problems=["$.tools is missing"],
+            request_id=response.x_request_id,
         )
     cursor = page.get("nextCursor")
     return tuple(_tool(entry, response) for entry in entries), cursor if isinstance(cursor, str) else None
@@ -230,7 +239,9 @@ def read_result(response: Response) -> ToolResult:
     result = response.result
     if not isinstance(result, dict):
         raise UnexpectedAnswerError(
-            "The answer lacks what it should have.", problems=["$ is not an object"], request_id=response.x_request_id
+            "The answer lacks what it should have.",
+            problems=["$ is not an object"],
+            request_id=response.x_request_id,
         )
     content = result.get("content")
     blocks = content if isinstance(content, list) else []

@@ -12,7 +12,8 @@ from typing import Protocol
 from attrs import field, frozen
 
 from favcrm.secret import Secret
-from favcrm.typing import JSON as JSON  # for those who write a transport
+from favcrm.typing import JSON
+
 
 @frozen
 class JSONRPCError:

@@ -13,7 +13,7 @@ from favcrm.sandbox.forms import AnswerForm, Page, encode, html_page, json_page
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm._core.transport import JSON
+    from favcrm.typing import JSON
 
 __all__ = ["Fault"]
 

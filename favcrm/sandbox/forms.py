@@ -17,7 +17,7 @@ from attrs import Factory, field, frozen
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm._core.transport import JSON
+    from favcrm.typing import JSON
 
 __all__ = ["AnswerForm", "PayloadForm", "Reason", "RefusalForm"]
 

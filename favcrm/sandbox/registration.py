@@ -13,9 +13,9 @@ from favcrm.sandbox.world import PORTAL, Invite, SignUp, new_id, not_found
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from favcrm._core.transport import JSON
     from favcrm.sandbox.tool import Caller
     from favcrm.sandbox.world import Company, World
+    from favcrm.typing import JSON
 
 INDUSTRIES = ["beauty", "fitness", "tutoring", "retail", "hospitality", "services", "other"]
 TIMEZONES = {

@@ -20,12 +20,12 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm._core.transport import JSON
     from favcrm.sandbox.faults import Fault, Reply
     from favcrm.sandbox.inbox import Mail
     from favcrm.sandbox.server import Server
     from favcrm.sandbox.tool import Tool
     from favcrm.sandbox.visit import Call
+    from favcrm.typing import JSON
 
 __all__ = ["Sandbox"]
 

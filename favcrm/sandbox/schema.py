@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from favcrm._core.transport import JSON
+    from favcrm.typing import JSON
 
 Schema: TypeAlias = "dict[str, JSON]"
 

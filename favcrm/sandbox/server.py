@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from starlette.types import Message, Receive, Scope, Send
 
-    from favcrm._core.transport import JSON
     from favcrm.sandbox.sandbox import Sandbox
     from favcrm.sandbox.visit import Visit
+    from favcrm.typing import JSON
 
     T = TypeVar("T")
 

@@ -15,10 +15,10 @@ from favcrm.sandbox.world import unauthorized
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm._core.transport import JSON
     from favcrm.sandbox.forms import Answered
     from favcrm.sandbox.schema import Schema
     from favcrm.sandbox.world import Access, World
+    from favcrm.typing import JSON
 
 CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 

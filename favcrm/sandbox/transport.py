@@ -12,10 +12,11 @@ from favcrm.sandbox.faults import Ending
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from favcrm._core.transport import JSON, Response
+    from favcrm._core.transport import Response
     from favcrm.sandbox.clock import SandboxClock
     from favcrm.sandbox.sandbox import Sandbox
     from favcrm.secret import Secret
+    from favcrm.typing import JSON
 
 __all__ = ["AsyncSandboxTransport", "SandboxTransport"]
 

@@ -29,10 +29,10 @@ from favcrm.sandbox.world import unauthorized
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from favcrm._core.transport import JSON
     from favcrm.sandbox.faults import Fault
     from favcrm.sandbox.forms import Message
     from favcrm.sandbox.sandbox import Sandbox
+    from favcrm.typing import JSON
 
 __all__ = ["Call"]
 

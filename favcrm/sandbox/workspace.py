@@ -11,9 +11,9 @@ from favcrm.sandbox.tool import tool
 from favcrm.sandbox.world import UPGRADE, new_id, not_found, over_limit
 
 if TYPE_CHECKING:
-    from favcrm._core.transport import JSON
     from favcrm.sandbox.tool import Caller
     from favcrm.sandbox.world import Access, Company, World
+    from favcrm.typing import JSON
 
 MOMENT = text(format="date-time", description="ISO 8601 with an offset.")
 

@@ -13,10 +13,10 @@ from favcrm.sandbox.forms import Reason, Refused
 from favcrm.sandbox.inbox import Mail
 
 if TYPE_CHECKING:
-    from favcrm._core.transport import JSON
     from favcrm.sandbox.clock import SandboxClock
     from favcrm.sandbox.inbox import Inbox
     from favcrm.sandbox.rules import Rules
+    from favcrm.typing import JSON
 
 PORTAL = "https://app.favcrm.io"
 UPGRADE = f"{PORTAL}/settings/plan"

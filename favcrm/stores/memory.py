@@ -32,7 +32,12 @@ class MemoryStore:
         """Do nothing: memory can always be written."""
 
     def put(
-        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+        self,
+        name: str,
+        secret: Secret,
+        metadata: Mapping[str, str],  # noqa: ARG002  # a store's contract; memory has no place for it
+        *,
+        if_absent: bool = True,
     ) -> SecretRef:
         """Keep a secret under a name; the metadata is not kept.
 
@@ -63,7 +68,9 @@ class MemoryStore:
         """
         if (secret := self._secrets.get(ref)) is not None:
             return secret
-        raise StoreError(f"There is no key at {ref}.", next_step="Check the reference, or store the key again.")
+        raise StoreError(
+            f"There is no key at {ref}.", next_step="Check the reference, or store the key again."
+        )
 
     def delete(self, ref: SecretRef) -> None:
         """Remove a secret; do nothing where there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
@@ -30,7 +31,7 @@ VERIFY = calls.verify_code("signup_req_1", CODE)
 LIST = calls.list_tools(None, authenticated=True)
 PLAN = calls.check_tool("get_plan_status")
 ANY = calls.any_tool("create_member", {})
-EVERY_CALL = [REQUEST, VERIFY, LIST, PLAN, ANY]
+EVERY_CALL: list[calls.Call[Any]] = [REQUEST, VERIFY, LIST, PLAN, ANY]
 
 PENDING = {
     "requestId": "signup_req_1",
@@ -65,8 +66,8 @@ def error_of(call: calls.Call[Any], response: Response) -> Any:
 
 # Where the payload is
 
-BARE = {"content": [{"type": "text", "text": json.dumps(PENDING)}]}
-PLACES = {
+BARE: dict[str, Any] = {"content": [{"type": "text", "text": json.dumps(PENDING)}]}
+PLACES: dict[str, Any] = {
     "structuredContent.data": {"structuredContent": {"data": PENDING, "summary": "", "renderType": "json"}},
     "structuredContent": {"structuredContent": PENDING},
     "text": BARE,
@@ -95,7 +96,7 @@ def test_the_payload_is_found(result: dict[str, Any]) -> None:
         ({"structuredContent": {"data": [1], "summary": "s", "renderType": "json"}}, [1]),
         ({"structuredContent": {"data": None, "summary": "s", "renderType": "json"}}, None),
         ({"structuredContent": [1, 2]}, [1, 2]),
-        ({"content": [{"type": "text", "text": "{\"a\": 1}"}]}, {"a": 1}),
+        ({"content": [{"type": "text", "text": '{"a": 1}'}]}, {"a": 1}),
         ({"content": [{"type": "text", "text": "hello"}]}, "hello"),
         ({"content": "odd"}, {"content": "odd"}),
         ({}, {}),
@@ -127,8 +128,14 @@ def test_a_result_that_is_no_object_is_unexpected() -> None:
 
 @pytest.mark.parametrize("name", PENDING)
 def test_a_missing_field_is_named_by_its_path(name: str) -> None:
-    error = error_of(REQUEST, enveloped({**PENDING, name: None} if name == "requestId" else
-                                         {field: value for field, value in PENDING.items() if field != name}))
+    error = error_of(
+        REQUEST,
+        enveloped(
+            {**PENDING, name: None}
+            if name == "requestId"
+            else {field: value for field, value in PENDING.items() if field != name}
+        ),
+    )
     assert isinstance(error, errors.UnexpectedAnswerError)
     assert error.problems == (f"$.{name} is {'not text' if name == 'requestId' else 'missing'}",)
 
@@ -164,7 +171,9 @@ def test_a_time_without_a_zone_is_taken_as_utc() -> None:
 
 def test_tools_keep_their_schemas_verbatim() -> None:
     schema = {"$schema": "x", "allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {}}}
-    page = {"tools": [{"name": "a", "inputSchema": schema, "annotations": {"readOnlyHint": True}}, {"name": "b"}]}
+    page: Any = {
+        "tools": [{"name": "a", "inputSchema": schema, "annotations": {"readOnlyHint": True}}, {"name": "b"}]
+    }
     tools, cursor = value_of(LIST, Response(result={**page, "nextCursor": ""}))
     assert (tools[0].input_schema, tools[0].annotations) == (schema, {"readOnlyHint": True})
     assert (tools[1].description, tools[1].input_schema, tools[1].output_schema) == ("", {}, None)
@@ -209,7 +218,7 @@ def test_rule_1_a_whole_answer(key: str) -> None:
 
 
 @pytest.mark.parametrize("steps", [None, [], "", ["One.", "Two."], "One."], ids=repr)
-def test_next_steps_are_text_a_list_or_nothing(steps: object, key: str) -> None:
+def test_next_steps_are_text_a_list_or_nothing(steps: Any, key: str) -> None:
     workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, "nextSteps": steps}))
     assert workspace.next_steps == tuple([steps] if isinstance(steps, str) and steps else steps or ())
     assert workspace.problems == ()
@@ -229,13 +238,19 @@ def test_rule_1_an_odd_sibling_ends_in_problems(name: str, wrong: object, key: s
     assert [name in problem for problem in workspace.problems] == ([] if fine else [True])
 
 
-ODD_ANSWERS = {
+ODD_ANSWERS: dict[str, Callable[[str], Response]] = {
     "isError": lambda key: enveloped({**SIBLINGS, "apiKey": key}, isError=True),
     "JSON-RPC error": lambda key: Response(error=JSONRPCError(-32603, "failed", {"apiKey": key})),
     "HTTP 500": lambda key: Response(status=500, body=json.dumps({"data": {"apiKey": key}})),
-    "HTTP 200 without JSON-RPC": lambda key: Response(status=200, body=json.dumps({"apiKey": key}), defect="odd"),
-    "cut behind the key": lambda key: Response(status=200, body=f'data: {{"apiKey": "{key}", "org', complete=False),
-    "quoted JSON, cut": lambda key: Response(status=200, body=f'{{"text":"{{\\"apiKey\\":\\"{key}\\",\\"o', complete=False),
+    "HTTP 200 without JSON-RPC": lambda key: Response(
+        status=200, body=json.dumps({"apiKey": key}), defect="odd"
+    ),
+    "cut behind the key": lambda key: Response(
+        status=200, body=f'data: {{"apiKey": "{key}", "org', complete=False
+    ),
+    "quoted JSON, cut": lambda key: Response(
+        status=200, body=f'{{"text":"{{\\"apiKey\\":\\"{key}\\",\\"o', complete=False
+    ),
     "snake case": lambda key: enveloped({"api_key": key}),
     "in words": lambda key: Response(result={"content": [{"type": "text", "text": f"Your key is {key}."}]}),
 }
@@ -260,7 +275,7 @@ def test_a_placeholder_is_no_key() -> None:
 
 def test_a_key_in_the_words_of_a_refusal_is_not_taken(key: str) -> None:
     text = f"Incorrect code. Not your key: {key}"
-    result = {"content": [{"type": "text", "text": text}], "isError": True}
+    result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}
     error = error_of(VERIFY, Response(result=result))
     assert isinstance(error, errors.InvalidCodeError)
     assert key not in str(error)
@@ -300,11 +315,13 @@ BY_STATUS = {
     401: errors.AuthenticationError,
     402: errors.PlanLimitError,
 }
-FORMS = {
+FORMS: dict[str, Callable[[str, str, int], Response]] = {
     "HTTP JSON": lambda code, words, status: Response(
         status=status, body=json.dumps({"success": False, "error": {"code": code, "message": words}})
     ),
-    "HTTP JSON, words only": lambda _, words, status: Response(status=status, body=json.dumps({"error": words})),
+    "HTTP JSON, words only": lambda _, words, status: Response(
+        status=status, body=json.dumps({"error": words})
+    ),
     "HTTP JSON flat": lambda code, words, status: Response(
         status=status, body=json.dumps({"code": code, "message": words})
     ),
@@ -334,7 +351,9 @@ FORMS = {
     "data.message": lambda _, words, __: enveloped({"message": words}, "It did not work out."),
     "data.code": lambda code, _, __: enveloped({"code": code}, "It did not work out."),
     "REST at 200": lambda code, words, _: Response(
-        status=200, body=json.dumps({"success": False, "error": {"code": code, "message": words}}), defect="odd"
+        status=200,
+        body=json.dumps({"success": False, "error": {"code": code, "message": words}}),
+        defect="odd",
     ),
 }
 
@@ -351,7 +370,9 @@ def test_every_wire_form_of_every_refusal(
 
 
 @pytest.mark.parametrize("status", BY_STATUS)
-@pytest.mark.parametrize("body", ["", "<html><body>Upgrade your plan, it has expired</body></html>"], ids=["empty", "HTML"])
+@pytest.mark.parametrize(
+    "body", ["", "<html><body>Upgrade your plan, it has expired</body></html>"], ids=["empty", "HTML"]
+)
 def test_a_bare_status_is_enough_and_a_pages_words_do_not_count(status: int, body: str) -> None:
     assert type(error_of(VERIFY, Response(status=status, body=body))) is BY_STATUS[status]
 
@@ -376,9 +397,11 @@ def test_a_status_that_tells_of_the_endpoint(status: int) -> None:
     assert "endpoint" in error.next_step
 
 
-@pytest.mark.parametrize("words", ["This membership has expired", "The member already exists", "Invalid promo code"])
+@pytest.mark.parametrize(
+    "words", ["This membership has expired", "The member already exists", "Invalid promo code"]
+)
 def test_sign_up_words_mean_nothing_else_where(words: str) -> None:
-    result = {"isError": True, "content": [{"type": "text", "text": words}]}
+    result: dict[str, Any] = {"isError": True, "content": [{"type": "text", "text": words}]}
     error = error_of(ANY, Response(result=result))
     assert type(error) is errors.RefusedError
     assert error.summary == words
@@ -386,7 +409,15 @@ def test_sign_up_words_mean_nothing_else_where(words: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [{"message": "Your plan was upgraded"}, {"message": "unauthorized"}, {}, [], None, {"error": None}, {"code": "ABC"}],
+    [
+        {"message": "Your plan was upgraded"},
+        {"message": "unauthorized"},
+        {},
+        [],
+        None,
+        {"error": None},
+        {"code": "ABC"},
+    ],
     ids=repr,
 )
 def test_an_ordinary_answer_of_any_tool_stays_one(data: object) -> None:
@@ -394,7 +425,9 @@ def test_an_ordinary_answer_of_any_tool_stays_one(data: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{"error": "no"}, {"success": False}, {"code": "UNAUTHORIZED"}, {"error": {"message": "no"}}], ids=repr
+    "data",
+    [{"error": "no"}, {"success": False}, {"code": "UNAUTHORIZED"}, {"error": {"message": "no"}}],
+    ids=repr,
 )
 def test_a_payload_that_is_only_a_reason_is_a_refusal_of_any_tool(data: object) -> None:
     assert isinstance(error_of(ANY, enveloped(data)), errors.RefusedError)
@@ -410,7 +443,10 @@ def test_where_to_sign_in_and_how_to_upgrade() -> None:
     known = enveloped({"code": "ACCOUNT_EXISTS", "loginUrl": "https://login.example"})
     assert error_of(VERIFY, known).login_url == "https://login.example"
     assert error_of(VERIFY, enveloped({"code": "ACCOUNT_EXISTS"})).login_url == "https://app.favcrm.io"
-    limit = {"isError": True, "structuredContent": {"code": "PLAN_LIMIT", "upgradeAction": "create_plan_upgrade_link"}}
+    limit: dict[str, Any] = {
+        "isError": True,
+        "structuredContent": {"code": "PLAN_LIMIT", "upgradeAction": "create_plan_upgrade_link"},
+    }
     assert error_of(ANY, Response(result=limit)).upgrade_action == "create_plan_upgrade_link"
 
 
@@ -451,7 +487,10 @@ def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) ->
 
 
 def test_a_date_in_retry_after_counts_by_the_servers_clock() -> None:
-    headers = {"retry-after": formatdate(NOW + 5030, usegmt=True), "date": formatdate(NOW + 5000, usegmt=True)}
+    headers = {
+        "retry-after": formatdate(NOW + 5030, usegmt=True),
+        "date": formatdate(NOW + 5000, usegmt=True),
+    }
     assert error_of(REQUEST, Response(status=429, headers=headers)).retry_after == 30
 
 
@@ -529,16 +568,41 @@ def test_without_a_date_the_local_clock_counts() -> None:
 # Whatever comes back
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.sampled_from([CODE, EMAIL]),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(
-            ["data", "summary", "structuredContent", "content", "text", "isError", "error", "code", "message",
-             "apiKey", "requestId", "expiresAt", "tools", "name", "nextCursor", "success", "retryAfter", "type"]
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.sampled_from([CODE, EMAIL]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "data",
+                    "summary",
+                    "structuredContent",
+                    "content",
+                    "text",
+                    "isError",
+                    "error",
+                    "code",
+                    "message",
+                    "apiKey",
+                    "requestId",
+                    "expiresAt",
+                    "tools",
+                    "name",
+                    "nextCursor",
+                    "success",
+                    "retryAfter",
+                    "type",
+                ]
+            )
+            | st.text(max_size=5),
+            inner,
+            max_size=5,
         )
-        | st.text(max_size=5),
-        inner,
-        max_size=5,
     ),
     max_leaves=20,
 )
@@ -570,14 +634,19 @@ def test_no_response_of_any_shape_breaks_it(response: Response, call: calls.Call
 
 @settings(max_examples=200)
 @given(
-    st.binary(max_size=400) | JSON_VALUES.map(lambda value: json.dumps({"jsonrpc": "2.0", "id": 1, "result": value}).encode()),
+    st.binary(max_size=400)
+    | JSON_VALUES.map(lambda value: json.dumps({"jsonrpc": "2.0", "id": 1, "result": value}).encode()),
     st.sampled_from(["application/json", "text/event-stream", "text/html", ""]),
     st.integers(200, 599),
     st.sampled_from(EVERY_CALL),
     st.booleans(),
 )
 def test_no_bytes_of_any_shape_break_it(
-    body: bytes, content_type: str, status: int, call: calls.Call[Any], cut: bool  # noqa: FBT001  # drawn
+    body: bytes,
+    content_type: str,
+    status: int,
+    call: calls.Call[Any],
+    cut: bool,  # drawn
 ) -> None:
     reader = AnswerReader(1, status, {"content-type": content_type})
     reader.feed(body)

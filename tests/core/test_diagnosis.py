@@ -10,7 +10,17 @@ import anyio
 import pytest
 from colours import Colour, Facade, client, provisioner, transport_to
 
-from favcrm import Check, CheckStatus, DiagnosticReport, RetryPolicy, Secret, SecretRef, ToolResult, errors
+from favcrm import (
+    Check,
+    CheckStatus,
+    DiagnosticReport,
+    RetryPolicy,
+    Secret,
+    SecretRef,
+    Tool,
+    ToolResult,
+    errors,
+)
 from favcrm._core import calls, diagnosis
 from favcrm._core.diagnosis import Finding
 from favcrm.sandbox import Fault, RefusalForm, Sandbox
@@ -150,9 +160,15 @@ async def test_a_key_that_cannot_be_read_is_a_failed_check(sandbox: Sandbox, col
         colour, transport=transport_to(sandbox, colour), api_key=SecretRef("memory://favcrm/gone"), **options
     )
     report = await made.diagnose()
-    assert (report.endpoint_reachable, statuses(report)["tools"], statuses(report)["key"]) == (True, OK, FAILED)
+    assert (report.endpoint_reachable, statuses(report)["tools"], statuses(report)["key"]) == (
+        True,
+        OK,
+        FAILED,
+    )
     assert "memory://favcrm/gone" in check(report, "key").detail
-    crm = client(colour, transport=transport_to(sandbox, colour), api_key=SecretRef("memory://favcrm/gone"), **options)
+    crm = client(
+        colour, transport=transport_to(sandbox, colour), api_key=SecretRef("memory://favcrm/gone"), **options
+    )
     with pytest.raises(errors.StoreError):
         await crm.call_tool("list_services")
 
@@ -258,10 +274,17 @@ async def test_the_asynchronous_questions_are_asked_at_the_same_time() -> None:
 
 
 def report_of(has_key: bool = True, /, **data: Any) -> DiagnosticReport:
-    names = {"companies": calls.COMPANIES, "plan": calls.PLAN, "whatsapp": calls.WHATSAPP, "doctor": calls.DOCTOR}
-    findings = {calls.LIST: Finding(calls.LIST, (object(),), 0.0)}
+    names = {
+        "companies": calls.COMPANIES,
+        "plan": calls.PLAN,
+        "whatsapp": calls.WHATSAPP,
+        "doctor": calls.DOCTOR,
+    }
+    findings = {calls.LIST: Finding(calls.LIST, (Tool(name="a"),), 0.0)}
     findings |= {name: Finding(name, ToolResult(data=None), 0.0) for name in diagnosis.QUESTIONS}
-    findings |= {names[name]: Finding(names[name], ToolResult(data=value), 0.0) for name, value in data.items()}
+    findings |= {
+        names[name]: Finding(names[name], ToolResult(data=value), 0.0) for name, value in data.items()
+    }
     return diagnosis.report(findings, has_key=has_key, store_error=None)
 
 
@@ -349,7 +372,7 @@ def test_zero_tools_are_not_fine_though_zero_records_are() -> None:
 
 def test_a_key_that_nothing_proves_is_a_warning() -> None:
     busy = errors.ServerBusyError("Busy.")
-    findings = {calls.LIST: Finding(calls.LIST, (object(),), 0.0)}
+    findings = {calls.LIST: Finding(calls.LIST, (Tool(name="a"),), 0.0)}
     findings |= {name: Finding(name, busy, 0.0) for name in diagnosis.QUESTIONS}
     report = diagnosis.report(findings, has_key=True, store_error=None)
     assert (statuses(report)["key"], report.auth_configured) == (WARNING, False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-
 from typing import get_type_hints
 
 import pytest
@@ -20,9 +19,7 @@ TWINS = {"close": "aclose", "__enter__": "__aenter__", "__exit__": "__aexit__"}
 
 def _methods(cls: type) -> dict[str, object]:
     shown = {"__init__", *TWINS, *TWINS.values()}
-    return {
-        name: member for name, member in vars(cls).items() if not name.startswith("_") or name in shown
-    }
+    return {name: member for name, member in vars(cls).items() if not name.startswith("_") or name in shown}
 
 
 @pytest.mark.parametrize(("blocking", "asynchronous"), PAIRS)
@@ -40,7 +37,11 @@ def test_the_colours_are_twins(blocking: type, asynchronous: type) -> None:
             inspect.signature(twin).parameters.values(),
             strict=True,
         ):
-            assert (parameter.name, parameter.kind, parameter.default) == (other.name, other.kind, other.default)
+            assert (parameter.name, parameter.kind, parameter.default) == (
+                other.name,
+                other.kind,
+                other.default,
+            )
             assert str(other.annotation).replace("Async", "") == str(parameter.annotation)
 
 

@@ -96,7 +96,9 @@ class AsyncForGood(ForGood):
 class Phase:
     """One phase, ready to be made in a colour."""
 
-    def __init__(self, sandbox: Sandbox, colour: Colour, phase: str, outcome: str, policy: RetryPolicy) -> None:
+    def __init__(
+        self, sandbox: Sandbox, colour: Colour, phase: str, outcome: str, policy: RetryPolicy
+    ) -> None:
         transport = transport_to(sandbox, colour)
         if outcome == FOR_GOOD:
             transport = ForGood(transport) if colour == "blocking" else AsyncForGood(transport)

@@ -8,6 +8,7 @@ import json
 import logging
 import pickle
 import secrets
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -21,7 +22,7 @@ def value() -> str:
     return f"fav_mcp_{secrets.token_urlsafe(24)}"
 
 
-SHOWN = {
+SHOWN: dict[str, Callable[[Secret], str]] = {
     "repr": repr,
     "str": str,
     "format": lambda secret: f"{secret:>30}",
@@ -39,8 +40,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN.keys())
-def test_it_shows_a_mask(show: object, value: str) -> None:
-    assert callable(show)
+def test_it_shows_a_mask(show: Callable[[Secret], str], value: str) -> None:
     shown = show(Secret(value))
     assert value not in shown
     assert value[:20] not in shown

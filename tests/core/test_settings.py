@@ -52,9 +52,7 @@ def test_the_defaults(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_endpoint_from_the_environment(
-    tmp_path: Path, variables: dict[str, str], endpoint: str
-) -> None:
+def test_the_endpoint_from_the_environment(tmp_path: Path, variables: dict[str, str], endpoint: str) -> None:
     assert load(tmp_path, **variables).endpoint == endpoint
 
 
@@ -81,7 +79,11 @@ def test_an_argument_counts_before_the_environment(tmp_path: Path, key: str) -> 
             "FAVCRM_TIMEOUT_MS": "nonsense",
         },
     )
-    assert (settings.endpoint, settings.api_key, settings.timeout) == ("https://a.example/mcp", Secret(key), 2)
+    assert (settings.endpoint, settings.api_key, settings.timeout) == (
+        "https://a.example/mcp",
+        Secret(key),
+        2,
+    )
 
 
 def test_the_config_file_of_the_vendor(tmp_path: Path, config: Path, key: str) -> None:
@@ -116,7 +118,11 @@ def test_a_bad_value_names_its_variable(tmp_path: Path, variables: dict[str, str
 def test_a_bad_argument_is_named_and_all_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         Settings.load(endpoint="nowhere", timeout=0, environment={"FAVCRM_DIAG_INTERVAL": "x"})
-    assert [problem.field for problem in caught.value.problems] == ["endpoint", "timeout", "FAVCRM_DIAG_INTERVAL"]
+    assert [problem.field for problem in caught.value.problems] == [
+        "endpoint",
+        "timeout",
+        "FAVCRM_DIAG_INTERVAL",
+    ]
 
 
 @pytest.mark.parametrize("content", [b"not toml", b"\xff\xfe"])
@@ -138,7 +144,11 @@ def test_a_bad_address_in_the_config_file_is_named(tmp_path: Path, config: Path)
         ("linux", {"HOME": "/home/you"}, "/home/you/.config/favcrm/config.toml"),
         ("linux", {"HOME": "/home/you", "XDG_CONFIG_HOME": "/x"}, "/x/favcrm/config.toml"),
         ("linux", {}, None),
-        ("darwin", {"HOME": "/Users/you"}, "/Users/you/Library/Application Support/io.FavCRM.favcrm/config.toml"),
+        (
+            "darwin",
+            {"HOME": "/Users/you"},
+            "/Users/you/Library/Application Support/io.FavCRM.favcrm/config.toml",
+        ),
         ("darwin", {}, None),
         ("win32", {"APPDATA": "/Roaming"}, "/Roaming/FavCRM/favcrm/config/config.toml"),
         ("win32", {}, None),

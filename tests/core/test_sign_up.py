@@ -9,11 +9,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from colours import Colour, Facade, client, provisioner, transport_to
 
-import favcrm
-from favcrm import Event, EventKind, MemoryLedger, MemoryStore, RetryPolicy, Secret, SecretRef, errors
+from favcrm import (
+    Event,
+    EventKind,
+    MemoryLedger,
+    MemoryStore,
+    Registration,
+    RetryPolicy,
+    Secret,
+    SecretRef,
+    Workspace,
+    errors,
+)
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -28,9 +39,9 @@ def sign_up(sandbox: Sandbox, colour: Colour, **options: Any) -> Facade:
     return provisioner(colour, transport=transport_to(sandbox, colour), **options)
 
 
-async def confirmed(favcrm: Facade, sandbox: Sandbox) -> favcrm.Workspace:
+async def confirmed(favcrm: Facade, sandbox: Sandbox) -> Workspace:
     pending = await favcrm.initiate(**WHO)
-    workspace: favcrm.Workspace = await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    workspace: Workspace = await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
     return workspace
 
 
@@ -62,19 +73,19 @@ async def test_the_main_job(sandbox: Sandbox, colour: Colour, form: PayloadForm)
 
 async def test_a_registration_object_serves_as_well(sandbox: Sandbox, colour: Colour) -> None:
     favcrm = sign_up(sandbox, colour)
-    pending = await favcrm.initiate(favcrm_registration())
+    pending = await favcrm.initiate(registration())
     assert not pending.expired
 
 
-def favcrm_registration() -> favcrm.Registration:
-    return favcrm.Registration(email=EMAIL, organisation_name="Stretch + Breathe")
+def registration() -> Registration:
+    return Registration(email=EMAIL, organisation_name="Stretch + Breathe")
 
 
 async def test_the_request_id_alone_is_enough_to_confirm(sandbox: Sandbox, colour: Colour) -> None:
     favcrm = sign_up(sandbox, colour)
     pending = await favcrm.initiate(**WHO)
     code = sandbox.inbox.code_for(EMAIL)
-    assert (await favcrm.confirm(pending.request_id, f"{code[:3]} {code[3:]}")).api_key
+    assert isinstance(await favcrm.confirm(pending.request_id, f"{code[:3]} {code[3:]}"), Workspace)
 
 
 async def test_bad_input_calls_nothing(sandbox: Sandbox, colour: Colour) -> None:
@@ -201,10 +212,14 @@ async def test_rule_2_an_email_is_sent_at_most_once_more(sandbox: Sandbox, colou
     assert len(sandbox.inbox) == 2
 
 
-async def test_rule_2_repeats_after_an_unknown_outcome_do_not_pile_up(sandbox: Sandbox, colour: Colour) -> None:
+async def test_rule_2_repeats_after_an_unknown_outcome_do_not_pile_up(
+    sandbox: Sandbox, colour: Colour
+) -> None:
     favcrm = sign_up(sandbox, colour)
     pending = await favcrm.initiate(**WHO)
-    sandbox.fail_next(VERIFY, Fault.RESET_BEFORE, Fault.REFUSE_CONNECTION, Fault.RESET_BEFORE, Fault.REFUSE_CONNECTION)
+    sandbox.fail_next(
+        VERIFY, Fault.RESET_BEFORE, Fault.REFUSE_CONNECTION, Fault.RESET_BEFORE, Fault.REFUSE_CONNECTION
+    )
     with pytest.raises(errors.OutcomeUnknownError):
         await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
     assert sandbox.count(VERIFY) == 3
@@ -281,6 +296,7 @@ async def test_rule_1_the_key_is_stored_before_it_is_returned(sandbox: Sandbox, 
     workspace = await confirmed(favcrm, sandbox)
     assert store.asked == ["check", "put"]
     assert workspace.ref == f"memory://favcrm/{workspace.organisation_id}"
+    assert workspace.ref is not None
     assert store.get(workspace.ref) == workspace.api_key
 
 
@@ -396,7 +412,7 @@ async def test_a_listener_that_fails_loses_no_key(sandbox: Sandbox, colour: Colo
         raise ZeroDivisionError
 
     favcrm = sign_up(sandbox, colour, on_event=fail)
-    assert (await confirmed(favcrm, sandbox)).api_key
+    assert (await confirmed(favcrm, sandbox)).problems == ()
 
 
 async def test_logs_have_every_part_and_nothing_secret(
@@ -432,8 +448,8 @@ async def test_rule_7_no_error_carries_a_secret_nor_a_cause(sandbox: Sandbox, co
     for use in (wrong(code), code, code):
         try:
             await favcrm.confirm(pending, use)
-        except errors.FavCRMError as error:
-            caught.append(error)
+        except errors.FavCRMError as failure:
+            caught.append(failure)
     stored = caught[1]
     assert isinstance(stored, errors.StoreError)
     assert stored.workspace is not None
