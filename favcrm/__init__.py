@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from favcrm.events import Event, EventKind
     from favcrm.inputs import Industry, Registration
-    from favcrm.ledger import MemoryLedger
+    from favcrm.ledger import Ledger, MemoryLedger
     from favcrm.models import (
         Check,
         CheckStatus,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from favcrm.provisioner import AsyncFavCRMProvisioner, FavCRMProvisioner
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret, SecretRef
-    from favcrm.stores import MemoryStore
+    from favcrm.stores import MemoryStore, Store
     from favcrm.transports.http import BearerAuth
     from favcrm.typing import JSON
 
@@ -70,6 +70,7 @@ _MODULES = {
     "Industry": "inputs",
     "InvalidCodeError": "errors",
     "InvalidInputError": "errors",
+    "Ledger": "ledger",
     "MemoryLedger": "ledger",
     "MemoryStore": "stores",
     "NotReadyError": "errors",
@@ -85,6 +86,7 @@ _MODULES = {
     "Secret": "secret",
     "SecretRef": "secret",
     "ServerBusyError": "errors",
+    "Store": "stores",
     "StoreError": "errors",
     "Tool": "models",
     "ToolResult": "models",
@@ -113,6 +115,7 @@ __all__ = [
     "Industry",
     "InvalidCodeError",
     "InvalidInputError",
+    "Ledger",
     "MemoryLedger",
     "MemoryStore",
     "NotReadyError",
@@ -128,6 +131,7 @@ __all__ = [
     "Secret",
     "SecretRef",
     "ServerBusyError",
+    "Store",
     "StoreError",
     "TooManyAttemptsError",
     "Tool",

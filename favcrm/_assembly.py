@@ -16,9 +16,10 @@ from favcrm.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from favcrm._core.ports import Ledger, Port, Store
+    from favcrm._core.ports import Port, Store
     from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
     from favcrm.events import Event
+    from favcrm.ledger import Ledger
 
 
 @frozen(kw_only=True)
@@ -35,11 +36,16 @@ class Options:
 
     def settings(self) -> Settings:
         """Read the settings that the arguments leave open."""
-        by_reference = isinstance(self.api_key, SecretRef)
-        if by_reference and self.store is None:
+        if self.reference is not None and self.store is None:
             raise InvalidInputError([Problem("api_key", "is a reference, so the store must be given too")])
-        key = None if by_reference else self.api_key
+        key = None if self.reference else self.api_key
         return Settings.load(endpoint=self.endpoint, api_key=key, timeout=self.timeout)
+
+    @property
+    def reference(self) -> SecretRef | None:
+        """The key's reference, also where it was kept as plain text and read back; no key looks like an address."""
+        key = self.api_key
+        return SecretRef(key) if isinstance(key, str) and "://" in key else None
 
     def engine(self, port: Port, settings: Settings) -> Engine:
         """Return an engine over a port."""
@@ -47,15 +53,19 @@ class Options:
             port,
             policy=self.retry or RetryPolicy(),
             timeout=settings.timeout,
-            key=self.api_key if isinstance(self.api_key, SecretRef) else settings.api_key,
+            key=self.reference or settings.api_key,
             store=self.store,
             ledger=self.ledger,
             on_event=self.on_event,
         )
 
-    def check_alone(self, transport: object, http_client: object) -> None:
-        """Refuse what a transport that was handed over would silently ignore."""
-        if transport is not None and not (self.endpoint is None and http_client is None):
+    def check_transport(self, transport: object, http_client: object, close: str) -> None:
+        """Refuse a transport of the other colour, and what one that was handed over would silently ignore."""
+        if transport is None:
+            return
+        if not hasattr(transport, close):
+            raise InvalidInputError([Problem("transport", f"must be of this colour, with a method {close}")])
+        if self.endpoint is not None or http_client is not None:
             raise InvalidInputError([Problem("transport", "goes neither with endpoint nor with http_client")])
 
 
@@ -63,7 +73,7 @@ def blocking_engine(
     options: Options, transport: Transport | None, http_client: HTTPClient | None
 ) -> tuple[Engine, Callable[[], None]]:
     """Return a blocking engine, and what closes the transport that was made for it."""
-    options.check_alone(transport, http_client)
+    options.check_transport(transport, http_client, "close")
     settings = options.settings()
     if transport is not None:
         return options.engine(BlockingPort(transport), settings), _leave_open
@@ -77,7 +87,7 @@ def async_engine(
     options: Options, transport: AsyncTransport | None, http_client: AsyncHTTPClient | None
 ) -> tuple[Engine, Callable[[], Awaitable[None]]]:
     """Return an asynchronous engine, and what closes the transport that was made for it."""
-    options.check_alone(transport, http_client)
+    options.check_transport(transport, http_client, "aclose")
     settings = options.settings()
     if transport is not None:
         return options.engine(AsyncPort(transport), settings), _leave_open_async

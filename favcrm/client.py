@@ -95,7 +95,7 @@ class FavCRMClient:
             UnexpectedAnswerError: The answer is no MCP result.
             StoreError: The key cannot be read from its store.
         """
-        return run_sync(self._engine.call_tool(name, arguments or {}))
+        return run_sync(self._engine.call_tool(name, {} if arguments is None else arguments))
 
     def list_tools(self) -> tuple[Tool, ...]:
         """List the tools, every page of them. It works without a key.
@@ -205,7 +205,7 @@ class AsyncFavCRMClient:
             UnexpectedAnswerError: The answer is no MCP result.
             StoreError: The key cannot be read from its store.
         """
-        return await self._engine.call_tool(name, arguments or {})
+        return await self._engine.call_tool(name, {} if arguments is None else arguments)
 
     async def list_tools(self) -> tuple[Tool, ...]:
         """List the tools, every page of them. It works without a key.

@@ -79,7 +79,8 @@ def without_details(location: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "an address that cannot be read"
-    return f"{parts.scheme}://{host}{port}{parts.path}" if host else parts.path
+    scheme = f"{parts.scheme}:" if parts.scheme else ""
+    return f"{scheme}//{host}{port}{parts.path}" if host else parts.path
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:

@@ -19,7 +19,7 @@ where the server gave one, which request it was (``request_id``, the ``X-Request
     │   ├── AuthenticationError                 the key is missing, wrong or revoked
     │   └── PlanLimitError                      the plan does not allow it
     ├── NotReadyError                           the diagnosis found something that blocks work
-    └── StoreError                              the key could not be saved; it is in ``workspace``
+    └── StoreError                              the key could not be saved or read; see ``workspace``
 """
 
 from __future__ import annotations
@@ -194,8 +194,8 @@ class UnexpectedAnswerError(FavCRMError):
         request_id: str | None = None,
     ) -> None:
         self.problems = tuple(problems)
-        listed = f" ({'; '.join(self.problems)})" if self.problems else ""
-        super().__init__(f"{message}{listed}", next_step=next_step, request_id=request_id)
+        listed = f": {'; '.join(self.problems)}." if self.problems else "."
+        super().__init__(f"{message.rstrip('.')}{listed}", next_step=next_step, request_id=request_id)
 
 
 class RefusedError(FavCRMError):
@@ -311,14 +311,14 @@ class NotReadyError(FavCRMError):
 
 
 class StoreError(FavCRMError):
-    """The key could not be saved.
+    """The key could not be saved, or not be read.
 
     Attributes:
         workspace: The workspace with the key still in it, where one was received. None where the store failed
             before a code was used, and in a copy that crossed a process boundary, since keys are never pickled.
     """
 
-    default_next_step = "Save workspace.api_key elsewhere now: FavCRM shows it only once."
+    default_next_step = "Check the store, and try again."
 
     def __init__(
         self,

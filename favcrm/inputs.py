@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from attrs import field, frozen
 
 from favcrm.errors import InvalidInputError, Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["Industry", "Registration"]
 
@@ -160,6 +158,21 @@ def check_request_id(request_id: object) -> str:
         problem = f"must be at most {LONGEST_REQUEST_ID} characters"
     raise_problems({"request_id": problem})
     return str(request_id).strip()
+
+
+def check_tool_call(name: object, arguments: object) -> None:
+    """Check what a tool is called with, as far as that does not depend on the tool.
+
+    Raises:
+        InvalidInputError: The name is no text or empty, or the arguments are no mapping.
+    """
+    named = isinstance(name, str) and name.strip()
+    raise_problems(
+        {
+            "name": None if named else "must be the name of a tool",
+            "arguments": None if isinstance(arguments, Mapping) else "must be a mapping of names to values",
+        }
+    )
 
 
 def raise_problems(checks: Mapping[str, str | None]) -> None:

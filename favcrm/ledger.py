@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from threading import Lock
+from typing import Protocol
 
 from favcrm.inputs import Registration
 from favcrm.models import PendingRegistration
 
-__all__ = ["MemoryLedger"]
+__all__ = ["Ledger", "MemoryLedger"]
+
+
+class Ledger(Protocol):
+    """What was asked for and not yet confirmed, so that asking again sends no second email. It holds no secret."""
+
+    def find(self, registration: Registration) -> PendingRegistration | None:
+        """Return the pending registration of this email and organisation, if it lives."""
+        ...
+
+    def keep(self, registration: Registration, pending: PendingRegistration) -> None:
+        """Remember a pending registration."""
+        ...
+
+    def forget(self, request_id: str) -> None:
+        """Drop a registration that is over."""
+        ...
 
 
 class MemoryLedger:

@@ -188,7 +188,7 @@ class DiagnosticReport:
 
     @property
     def ready(self) -> bool:
-        """True when no check failed: an endpoint, a key, at least one tool, and a plan that is not suspended."""
+        """True when no check failed. It takes an endpoint, a key, a tool, and a plan that is not suspended."""
         return not any(check.status is CheckStatus.FAILED for check in self.checks)
 
     def raise_if_not_ready(self) -> None:
@@ -199,6 +199,6 @@ class DiagnosticReport:
         """
         failed = [check for check in self.checks if check.status is CheckStatus.FAILED]
         if failed:
-            found = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+            found = "; ".join(f"{check.name}: {check.detail.rstrip('.')}" for check in failed)
             steps = " ".join(dict.fromkeys(check.advice for check in failed))
             raise NotReadyError(f"The workspace is not ready: {found}.", report=self, next_step=steps)

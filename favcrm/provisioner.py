@@ -8,11 +8,11 @@ from typing import Self, overload
 
 from favcrm._assembly import Options, async_engine, blocking_engine
 from favcrm._bridge import run_sync
-from favcrm._core.ports import Ledger, Store
+from favcrm._core.ports import Store
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
 from favcrm.events import Event
 from favcrm.inputs import Industry, Registration, registration_of
-from favcrm.ledger import MemoryLedger
+from favcrm.ledger import Ledger, MemoryLedger
 from favcrm.models import DiagnosticReport, PendingRegistration, Workspace
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
@@ -116,7 +116,7 @@ class FavCRMProvisioner:
             resend: Whether to ask for a new code even if one is pending.
 
         Returns:
-            The pending registration: what to show to the user, and how long the code lives.
+            The pending registration, with what to show to the user and how long the code lives.
 
         Raises:
             InvalidInputError: A field is wrong; nothing was sent.
@@ -291,7 +291,7 @@ class AsyncFavCRMProvisioner:
             resend: Whether to ask for a new code even if one is pending.
 
         Returns:
-            The pending registration: what to show to the user, and how long the code lives.
+            The pending registration, with what to show to the user and how long the code lives.
 
         Raises:
             InvalidInputError: A field is wrong; nothing was sent.

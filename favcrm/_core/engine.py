@@ -26,7 +26,7 @@ from favcrm.errors import (
     UnexpectedAnswerError,
 )
 from favcrm.events import Event, EventKind, log_attempt, logger
-from favcrm.inputs import check_code, check_request_id
+from favcrm.inputs import check_code, check_request_id, check_tool_call
 from favcrm.models import PendingRegistration
 from favcrm.secret import SecretRef
 
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from favcrm._core.calls import Call
     from favcrm._core.outcomes import Outcome
-    from favcrm._core.ports import Ledger, Port, Store
+    from favcrm._core.ports import Port, Store
     from favcrm.inputs import Registration
+    from favcrm.ledger import Ledger
     from favcrm.models import DiagnosticReport, Tool, ToolResult, Workspace
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     Question: TypeAlias = Callable[[], Coroutine[None, None, tuple[Tool, ...] | ToolResult]]
 
 R = TypeVar("R")
+T = TypeVar("T")
+E = TypeVar("E", bound=FavCRMError)
 
 MAX_PAGES = 100
 NAMELESS = "workspace"
@@ -78,15 +81,15 @@ class Engine:
 
     async def initiate(self, registration: Registration, *, resend: bool) -> PendingRegistration:
         """Ask for a one-time code, unless one for the same email and organisation is still good."""
-        if not resend and self._ledger and (known := self._ledger.find(registration)):
+        known = None if resend else self._with_ledger(lambda ledger: ledger.find(registration))
+        if known is not None:
             self._tell(EventKind.CODE_REUSED, registration_id=known.request_id)
             return known
         pending = await self._perform(calls.request_code(registration, self.port.clock))
         self._tell(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
-        if self._ledger:
-            self._ledger.keep(registration, pending)
+        self._with_ledger(lambda ledger: ledger.keep(registration, pending))
         return pending
 
     async def confirm(self, pending: PendingRegistration | str, code: str) -> Workspace:
@@ -98,8 +101,8 @@ class Engine:
         if window and window.expired:
             self._forget(request_id)
             raise CodeExpiredError("The code has expired, so it was not sent. No workspace was created.")
-        if self._store:
-            await self.port.blocking(self._store.check)
+        if self._store is not None:
+            await self._with_store(lambda store: store.check())
         # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
         return await self.port.uncancelled(partial(self._verify, call, request_id, window))
 
@@ -121,14 +124,15 @@ class Engine:
             x_request_id=workspace.x_request_id,
         )
         self._key = workspace.api_key
-        return await self._save(workspace, request_id) if self._store else workspace
+        return workspace if self._store is None else await self._save(workspace, request_id)
 
     def _raise_unconfirmed(self, outcome: Failed, unknown: list[Failed], request_id: str) -> Never:
         if isinstance(outcome.error, CodeExpiredError | TooManyAttemptsError):
             self._forget(request_id)
         if not unknown:
-            _raise(outcome.error)
+            raise _bare(outcome.error)
         # A refusal after an attempt that may have worked is what a used code gets: it proves nothing.
+        self._forget(request_id)
         self._tell(
             EventKind.OUTCOME_UNKNOWN, registration_id=request_id, error=type(unknown[0].error).__name__
         )
@@ -139,13 +143,12 @@ class Engine:
         )
 
     async def _save(self, workspace: Workspace, request_id: str) -> Workspace:
-        store = self._store
-        assert store is not None
         name = workspace.organisation_id or NAMELESS
-        put = partial(store.put, name, workspace.api_key, {"organisation_id": name})
         told = {"registration_id": request_id, "organisation_id": workspace.organisation_id}
         try:
-            ref = await self.port.blocking(put)
+            ref = await self._with_store(
+                lambda store: store.put(name, workspace.api_key, {"organisation_id": name})
+            )
         except StoreError as error:
             failure = error
         else:
@@ -156,6 +159,7 @@ class Engine:
         raise StoreError(
             f"The workspace was created, but its key could not be saved: {failure.message}",
             workspace=workspace,
+            next_step="Save workspace.api_key of this error elsewhere now: FavCRM shows it only once.",
         )
 
     async def diagnose(self) -> DiagnosticReport:
@@ -192,6 +196,7 @@ class Engine:
 
     async def call_tool(self, name: str, arguments: Mapping[str, JSON]) -> ToolResult:
         """Call any tool."""
+        check_tool_call(name, arguments)
         return await self._perform(calls.any_tool(name, arguments))
 
     async def list_tools(self, *, authenticated: bool = True) -> tuple[Tool, ...]:
@@ -215,7 +220,7 @@ class Engine:
         """Make a call, as often as it may be made, and return its value or raise."""
         outcome = await self._attempts(call).settle()
         if isinstance(outcome, Failed):
-            _raise(outcome.error)
+            raise _bare(outcome.error)
         return outcome.value
 
     def _attempts(self, call: Call[R], window: PendingRegistration | None = None) -> Attempts[R]:
@@ -248,6 +253,11 @@ class Engine:
             outcome = Failed(Kind.NEVER_SENT, error)
         except OutcomeUnknownError as error:
             outcome = Failed(Kind.UNKNOWN, error)
+        except FavCRMError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
+            what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
+            outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
         else:
             outcome = judge(call, response, clock)
         log_attempt(
@@ -262,14 +272,31 @@ class Engine:
 
     async def _current_key(self) -> Secret | None:
         """Return the key, read from its store at this moment, so that a rotated key works at once."""
-        if not isinstance(self._key, SecretRef):
-            return self._key
-        assert self._store is not None  # a reference comes with its store
-        return await self.port.blocking(partial(self._store.get, self._key))
+        key = self._key
+        return await self._with_store(lambda store: store.get(key)) if isinstance(key, SecretRef) else key
+
+    async def _with_store(self, ask: Callable[[Store], T]) -> T:
+        """Ask the store something; whatever it raises becomes a `StoreError`."""
+        store = self._store
+        assert store is not None  # a reference comes with its store
+        try:
+            return await self.port.blocking(lambda: ask(store))
+        except StoreError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
+            failure = StoreError(f"The store failed with {type(error).__name__}.")
+        raise _bare(failure)
+
+    def _with_ledger(self, ask: Callable[[Ledger], T]) -> T | None:
+        """Ask the ledger something; one that fails costs an email at worst, and must not cost a key."""
+        try:
+            return None if self._ledger is None else ask(self._ledger)
+        except Exception as error:  # noqa: BLE001  # a ledger of the user's may raise anything
+            logger.warning("the ledger failed with %s", type(error).__name__)
+            return None
 
     def _forget(self, request_id: str) -> None:
-        if self._ledger:
-            self._ledger.forget(request_id)
+        self._with_ledger(lambda ledger: ledger.forget(request_id))
 
     def _tell(self, kind: EventKind, **details: str | None) -> None:
         logger.info("%s %s", kind, details)
@@ -281,7 +308,7 @@ class Engine:
             logger.warning("the on_event callback failed at %s", kind)
 
 
-def _raise(error: FavCRMError) -> Never:
-    """Raise an error without the frames and the cause it had: they saw the key and the answer."""
+def _bare(error: E) -> E:
+    """Take off an error the frames and the cause it had: they saw the key and the answer."""
     error.__cause__ = error.__context__ = None
-    raise error.with_traceback(None)
+    return error.with_traceback(None)

@@ -78,8 +78,8 @@ class AnswerReader:
             self._body += chunk
         else:
             for event in self._events.feed(chunk):
-                # Events with other names carry no JSON-RPC.
-                if event.name == "message" and not self.done:
+                # Events with other names carry no JSON-RPC, and one without data only says that the stream is open.
+                if event.name == "message" and event.data and not self.done:
                     self._take_event(event.data)
 
     def finish(self, *, cut: bool = False) -> Response:

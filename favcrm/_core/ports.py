@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from favcrm.secret import Secret, SecretRef
 
+if TYPE_CHECKING:
     from favcrm._core.transport import Clock, Response
-    from favcrm.inputs import Registration
-    from favcrm.models import PendingRegistration
-    from favcrm.secret import Secret, SecretRef
     from favcrm.typing import JSON
 
 T = TypeVar("T")
@@ -85,20 +83,4 @@ class Store(Protocol):
         Raises:
             StoreError: It is there and cannot be removed.
         """
-        ...
-
-
-class Ledger(Protocol):
-    """What was asked for and not yet confirmed, so that asking again sends no second email. It holds no secret."""
-
-    def find(self, registration: Registration) -> PendingRegistration | None:
-        """Return the pending registration of this email and organisation, if it lives."""
-        ...
-
-    def keep(self, registration: Registration, pending: PendingRegistration) -> None:
-        """Remember a pending registration."""
-        ...
-
-    def forget(self, request_id: str) -> None:
-        """Drop a registration that is over."""
         ...

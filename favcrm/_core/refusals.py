@@ -182,7 +182,7 @@ def to_error(failure: Failure, response: Response, *, sign_up: bool, hide: Itera
     code = failure.status if failure.code is None else failure.code
     rule = _match(failure, sign_up=sign_up)
     if rule is None:
-        message = _told("The server refused this. Nothing was done.", summary or _status_text(failure))
+        message = _told(_plain_message(failure, response), summary)
         step = _next_step(failure)
         return RefusedError(message, code=code, summary=summary, next_step=step, request_id=request_id)
     message = _told(rule.message, summary)
@@ -322,8 +322,11 @@ def _told(message: str, words: str) -> str:
     return f'{message} The server says: "{words.rstrip(".")}".' if words else message
 
 
-def _status_text(failure: Failure) -> str:
-    return "" if failure.status is None else f"HTTP {failure.status}"
+def _plain_message(failure: Failure, response: Response) -> str:
+    if failure.status is None:
+        return "The server refused this. Nothing was done."
+    defect = f", which {response.defect}" if response.defect else ""
+    return f"The server answered HTTP {failure.status}{defect}. Nothing was done."
 
 
 def _next_step(failure: Failure) -> str | None:

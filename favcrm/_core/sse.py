@@ -33,6 +33,7 @@ class EventDecoder:
         self._buffer = bytearray()
         self._searched = 0
         self._at_start = True
+        self._after_cr = False
         self._name = ""
         self._data: list[bytes] = []
 
@@ -60,15 +61,17 @@ class EventDecoder:
             self._buffer = self._buffer.removeprefix(BYTE_ORDER_MARK)
             self._at_start = False
         buffer, position = self._buffer, 0
+        if self._after_cr and buffer:
+            # The CR ended a line when it came, so that an event does not wait for the next one.
+            self._after_cr = False
+            position = int(buffer.startswith(b"\n"))
         while end := LINE_END.search(buffer, max(position, self._searched)):
-            # A CR at the very end may be the first half of a CRLF.
-            if end.group() == b"\r" and end.end() == len(buffer):
-                break
             yield bytes(buffer[position : end.start()])
             position = end.end()
+            self._after_cr = end.group() == b"\r" and position == len(buffer)
         del buffer[:position]
         # A long line comes in many chunks, and is not searched again from its start with each.
-        self._searched = max(0, len(buffer) - 1)
+        self._searched = len(buffer)
 
     def _take_field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

@@ -209,7 +209,7 @@ class Sandbox:
 
     @property
     def plan_status(self) -> str:
-        """The status of every plan: ``active``, or another word, with which nothing can be written."""
+        """The status of every plan, ``active`` or another word, with which nothing can be written."""
         return self.world.plan_status
 
     @plan_status.setter

@@ -59,12 +59,16 @@ class SandboxTransport:
         body = encode_request(request_id, method, params)
         reply = self._sandbox.handle(body, key=None if api_key is None else api_key.reveal(), ip=self._ip)
         if reply.ending is Ending.REFUSED:
-            raise NotSentError("The connection was refused, so nothing was sent.")
+            raise NotSentError("The endpoint cannot be reached. Nothing was sent.")
         if reply.ending is Ending.RESET:
-            raise OutcomeUnknownError("The connection was reset before an answer came.")
+            raise OutcomeUnknownError(
+                "The connection broke before the answer came, and it may have been carried out."
+            )
         if reply.ending in TIMES_OUT:
             self.clock.advance(timeout)
-            raise OutcomeUnknownError(f"No answer came within {timeout:g} seconds.")
+            raise OutcomeUnknownError(
+                f"No answer came within {timeout:g} seconds, and it may have been carried out."
+            )
         reader = AnswerReader(request_id, reply.status, reply.headers)
         reader.feed(reply.body)
         return reader.finish(cut=reply.ending is Ending.CUT)

@@ -330,6 +330,19 @@ async def test_the_key_is_read_from_its_store_for_each_request(sandbox: Sandbox,
     assert "Other" in str((await crm.call_tool("list_my_companies")).data)
 
 
+async def test_a_reference_may_come_back_as_plain_text(sandbox: Sandbox, colour: Colour) -> None:
+    store = MemoryStore()
+    ref = store.put("acme", sandbox.add_organisation(), {})
+    crm = client(colour, transport=transport_to(sandbox, colour), store=store, api_key=str(ref))
+    assert (await crm.call_tool("list_services")).data == {"services": []}
+
+
+def test_a_transport_of_the_other_colour_is_refused(sandbox: Sandbox, colour: Colour) -> None:
+    other: Colour = "asynchronous" if colour == "blocking" else "blocking"
+    with pytest.raises(errors.InvalidInputError, match="transport: must be of this colour"):
+        client(colour, transport=transport_to(sandbox, other))
+
+
 async def test_a_store_keeps_what_is_there(sandbox: Sandbox) -> None:
     store = MemoryStore()
     store.check()
@@ -342,6 +355,82 @@ async def test_a_store_keeps_what_is_there(sandbox: Sandbox) -> None:
     store.delete(ref)
     with pytest.raises(errors.StoreError, match="no key at"):
         store.get(ref)
+
+
+class Careless(MemoryStore):
+    """A store of somebody's that raises what it likes."""
+
+    def put(self, *_: object, **__: object) -> SecretRef:
+        raise OSError("no space left for the key")
+
+
+class CarelessLedger(MemoryLedger):
+    """A ledger of somebody's that raises what it likes."""
+
+    def find(self, registration: Registration) -> None:
+        raise OSError(registration.email)
+
+    def forget(self, request_id: str) -> None:
+        raise OSError(request_id)
+
+
+async def test_a_store_that_raises_anything_loses_no_key(sandbox: Sandbox, colour: Colour) -> None:
+    with pytest.raises(errors.StoreError, match="The store failed with OSError") as caught:
+        await confirmed(sign_up(sandbox, colour, store=Careless()), sandbox)
+    assert caught.value.workspace is not None
+    assert caught.value.__context__ is None
+
+
+async def test_a_ledger_that_raises_anything_loses_no_key(
+    sandbox: Sandbox, colour: Colour, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = await confirmed(sign_up(sandbox, colour, ledger=CarelessLedger()), sandbox)
+    assert workspace.problems == ()
+    assert "the ledger failed with OSError" in caplog.text
+    assert EMAIL not in caplog.text
+
+
+async def test_a_transport_that_raises_anything_raises_ours(colour: Colour) -> None:
+    class Odd:
+        def request(self, *_: object, **__: object) -> None:
+            raise LookupError("of theirs")
+
+        def close(self) -> None: ...
+
+    class AsyncOdd:
+        async def request(self, *_: object, **__: object) -> None:
+            raise LookupError("of theirs")
+
+        async def aclose(self) -> None: ...
+
+    crm = client(colour, transport=Odd() if colour == "blocking" else AsyncOdd())
+    with pytest.raises(errors.OutcomeUnknownError, match="LookupError") as caught:
+        await crm.call_tool("list_services")
+    assert caught.value.__context__ is None
+    assert "of theirs" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("", {}), (" ", None), (7, {}), ("a", [1]), ("a", "b"), ("", "x")]
+)
+async def test_a_tool_call_that_cannot_be_one(
+    sandbox: Sandbox, colour: Colour, name: Any, arguments: Any
+) -> None:
+    crm = client(colour, transport=transport_to(sandbox, colour))
+    with pytest.raises(errors.InvalidInputError):
+        await crm.call_tool(name, arguments)
+    with pytest.raises(errors.InvalidInputError, match="arguments"):
+        await crm.call_tool("list_services", {"a": {1, 2}})
+    assert sandbox.calls == ()
+
+
+async def test_after_an_unknown_outcome_initiate_starts_anew(sandbox: Sandbox, colour: Colour) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    sandbox.fail_next(VERIFY, Fault.RESET_BEFORE, Fault.RESET_BEFORE)
+    with pytest.raises(errors.OutcomeUnknownError):
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert await favcrm.initiate(**WHO) != pending
 
 
 # Cancellation (rule 1)
