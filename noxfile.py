@@ -1,0 +1,113 @@
+"""What every change must pass: run `nox`. `nox -l` lists the sessions, `nox -s tests-3.11 -- -k name` runs one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+
+nox.needs_version = ">=2025.10"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests", "lowest", "lint", "types", "docs", "package"]
+# A supported Python that this machine does not have is told as a skipped session; the running one is always there.
+nox.options.error_on_missing_interpreters = False
+
+nox.options.download_python = "never"
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+# Otherwise `coverage run -m` puts the working tree on the import path, before the installed package.
+os.environ["PYTHONSAFEPATH"] = "1"
+# pyenv puts a shim for every Python on PATH, and a shim answers only for the version that is switched on.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, PYENV.glob("versions/*/bin"))])
+
+CORE: list[str] = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
+
+
+@nox.session(python=[RUNNING, *(version for version in SUPPORTED if version != RUNNING)])
+def tests(session: nox.Session) -> None:
+    """Run the tests on the installed package; the running Python's run must cover every branch."""
+    session.install(".[all]", "--group=test")
+    if session.python != RUNNING:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    # With arguments it is a part of the tests, which covers a part of the package.
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the oldest core dependencies that are allowed."""
+    oldest = [requirement.replace(">=", "==") for requirement in CORE]
+    session.install(".[all]", *oldest, "--group=test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, the order of imports between the parts, and spelling."""
+    session.install("--group=lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check", "--diff")
+    session.run("lint-imports")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy and pyright, and that what users see is typed in full."""
+    session.install(".[all]", "--group=types")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes=favcrm", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation, where a warning is an error, and run every example in it and in the README."""
+    session.install(".[all]", "--group=docs")
+    session.run("sphinx-build", "--fail-on-warning", "--nitpicky", "--fresh-env", "docs", "docs/_build")
+    session.run("pytest", "tests/test_documentation.py")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the package, look into the wheel, and use it where nothing but the core is installed."""
+    session.install("--group=package")
+    work = Path(session.create_tmp())
+    shutil.rmtree(work, ignore_errors=True)
+    session.run("python", "-m", "build", f"--outdir={work}")
+    (wheel,) = map(str, work.glob("*.whl"))
+    session.run("check-wheel-contents", wheel)
+
+    clean = work / "clean"
+    session.run("python", "-m", "venv", str(clean))
+    python = next(str(path) for path in clean.glob("*/python*") if path.is_file())
+
+    def run(*arguments: str) -> str:
+        return str(session.run(python, *arguments, external=True, silent=True))
+
+    run("-m", "pip", "install", *CORE)
+    brought = run("-m", "pip", "freeze")
+    run("-m", "pip", "install", wheel)
+    added = set(run("-m", "pip", "freeze").splitlines()) - set(brought.splitlines())
+    if not all(line.startswith("favcrm @") for line in added):
+        session.error(f"The core brings more than its dependencies: {added}")
+    session.log(f"Installed with the core alone: {brought.split()}")
+    run("-c", "import favcrm; favcrm.FavCRMProvisioner")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure speed and size, and print the table."""
+    session.install(".[all]", "--group=bench")
+    session.run("python", "tests/benchmarks/run.py", *session.posargs)
