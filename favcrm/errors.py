@@ -20,6 +20,7 @@ where the server gave one, which request it was (``request_id``, the ``X-Request
     │   └── PlanLimitError                      the plan does not allow it
     ├── NotReadyError                           the diagnosis found something that blocks work
     └── StoreError                              the key could not be saved or read; see ``workspace``
+        └── MissingKeyError                     there is no key of that name in the store
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = [
     "FavCRMError",
     "InvalidCodeError",
     "InvalidInputError",
+    "MissingKeyError",
     "NotReadyError",
     "NotSentError",
     "OutcomeUnknownError",
@@ -76,7 +78,7 @@ class FavCRMError(Exception):
     def __init__(self, message: str, *, next_step: str | None = None, request_id: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.next_step = next_step or self.default_next_step
+        self.next_step: str = next_step or self.default_next_step
         self.request_id = request_id
 
     def __str__(self) -> str:
@@ -108,7 +110,7 @@ class InvalidInputError(FavCRMError, ValueError):
     default_next_step = "Correct what is named and call again."
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         listed = "; ".join(f"{problem.field}: {problem.message}" for problem in self.problems)
         super().__init__(f"The input is not valid, so nothing was called: {listed}.")
 
@@ -193,7 +195,7 @@ class UnexpectedAnswerError(FavCRMError):
         next_step: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
         listed = f": {'; '.join(self.problems)}." if self.problems else "."
         super().__init__(f"{message.rstrip('.')}{listed}", next_step=next_step, request_id=request_id)
 
@@ -250,7 +252,7 @@ class AlreadyRegisteredError(RefusedError):
         login_url: Where to sign in.
     """
 
-    default_next_step = (
+    default_next_step: ClassVar[str] = (
         f"Ask the user to sign in at {PORTAL}, to create a key under Settings, MCP Keys, "
         "and to hand it over as api_key."
     )
@@ -272,7 +274,9 @@ class AlreadyRegisteredError(RefusedError):
 class AuthenticationError(RefusedError):
     """The key is missing, wrong, revoked or not allowed to do this. Nothing was done."""
 
-    default_next_step = f"Check the key; a new one is made at {PORTAL} under Settings, MCP Keys."
+    default_next_step: ClassVar[str] = (
+        f"Check the key; a new one is made at {PORTAL} under Settings, MCP Keys."
+    )
 
 
 class PlanLimitError(RefusedError):
@@ -333,3 +337,9 @@ class StoreError(FavCRMError):
 
     def _picklable_state(self) -> dict[str, object]:
         return {**self.__dict__, "workspace": None}
+
+
+class MissingKeyError(StoreError):
+    """The store can be read, and there is no key of that name in it."""
+
+    default_next_step = "Check the reference, or store the key again."

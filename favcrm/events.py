@@ -12,7 +12,7 @@ from attrs import frozen
 
 __all__ = ["Event", "EventKind"]
 
-logger = logging.getLogger("favcrm")
+logger: logging.Logger = logging.getLogger("favcrm")
 logger.addHandler(logging.NullHandler())
 
 

@@ -7,10 +7,12 @@ and some call any method named ``get_secret_value`` and write down what it retur
 from __future__ import annotations
 
 import hmac
-from typing import Never, final
+from typing import ClassVar, Never, final
+from urllib.parse import quote, unquote
 
 __all__ = ["Secret", "SecretRef"]
 
+SERVICE = "favcrm"
 SHORTEST_WITH_FINGERPRINT = 16
 
 
@@ -60,7 +62,7 @@ class Secret:
         return hmac.compare_digest(self.__value.encode(), other.__value.encode())
 
     # Equal secrets would have equal hashes, and a hash is a hint.
-    __hash__ = None  # type: ignore[assignment]  # the documented way to make a class unhashable
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # the documented way to be unhashable
 
     def __copy__(self) -> Secret:
         return self
@@ -76,6 +78,34 @@ class Secret:
 
 
 class SecretRef(str):
-    """Where a stored secret is, such as ``memory://favcrm/acme``. Not secret: keep it anywhere."""
+    """Where a stored secret is, such as ``memory://favcrm/acme``. Not secret: keep it anywhere.
+
+    Example:
+        >>> ref = SecretRef.of("memory", "Stretch + Breathe")
+        >>> ref
+        'memory://favcrm/Stretch%20%2B%20Breathe'
+        >>> ref.scheme, ref.name
+        ('memory', 'Stretch + Breathe')
+    """
 
     __slots__ = ()
+
+    @classmethod
+    def of(cls, scheme: str, name: str) -> SecretRef:
+        """Return the reference of a secret.
+
+        Args:
+            scheme: The kind of store, such as ``memory``.
+            name: The name that the secret has there.
+        """
+        return cls(f"{scheme}://{SERVICE}/{quote(name, safe='')}")
+
+    @property
+    def scheme(self) -> str:
+        """The kind of store."""
+        return self.partition("://")[0]
+
+    @property
+    def name(self) -> str:
+        """The name that the secret has in its store."""
+        return unquote(self.rpartition("/")[2])

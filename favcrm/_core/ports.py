@@ -43,7 +43,17 @@ class Port(Protocol):
 
 
 class Store(Protocol):
-    """Where a key goes. Its methods may block; the async side calls them in a worker thread."""
+    """Where a key goes. Its methods may block; the async side calls them in a worker thread.
+
+    Attributes:
+        scheme: The first part of its references, such as ``memory``. With it and a name, anybody can build the
+            reference of a key and look whether it is there.
+    """
+
+    @property
+    def scheme(self) -> str:
+        """The first part of its references."""
+        ...
 
     def check(self) -> None:
         """Find out, without a secret and without asking anybody, whether `put` can work.
@@ -73,7 +83,8 @@ class Store(Protocol):
         """Return a saved secret.
 
         Raises:
-            StoreError: It is not there, or cannot be read.
+            MissingKeyError: It is not there.
+            StoreError: It cannot be read.
         """
         ...
 

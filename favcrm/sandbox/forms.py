@@ -115,7 +115,7 @@ class AnswerForm(Enum):
     SSE = "text/event-stream"
 
 
-encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+encode: Callable[[object], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def wrap(answer: Answered, form: PayloadForm) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict, deque
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, cast
 
 from favcrm.sandbox import registration, workspace
@@ -80,14 +81,14 @@ class Sandbox:
         payload_form: PayloadForm = PayloadForm.ENVELOPE,
         on_mail: Callable[[Mail], None] | None = None,
     ) -> None:
-        self.clock = clock or SandboxClock()
-        self.rules = rules or Rules()
-        self.inbox = Inbox(on_mail)
+        self.clock: SandboxClock = clock or SandboxClock()
+        self.rules: Rules = rules or Rules()
+        self.inbox: Inbox = Inbox(on_mail)
         self.refusal_form = refusal_form
         self.answer_form = answer_form
         self.payload_form = payload_form
-        self.lock = threading.RLock()
-        self.world = World(clock=self.clock, inbox=self.inbox, rules=self.rules)
+        self.lock: AbstractContextManager[bool] = threading.RLock()
+        self.world: World = World(clock=self.clock, inbox=self.inbox, rules=self.rules)
         self.tools: Mapping[str, Tool] = {
             tool.name: tool
             for tool in (

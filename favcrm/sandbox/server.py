@@ -47,7 +47,7 @@ ENDPOINT = "/mcp"
 CARD = "/.well-known/mcp/server-card.json"
 VISIT = "favcrm.visit"
 STOP_SECONDS = 5.0
-MODERN = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+MODERN: dict[str, JSON] = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 """What results must also have from 2026-07-28 on. mcp leaves it out for older clients."""
 
 
@@ -71,7 +71,7 @@ class Server:
         self._state = ServerState()
         first = socket.create_server((HOST, port))
         self.port: int = first.getsockname()[1]
-        self.url = f"http://{HOST}:{self.port}{ENDPOINT}"
+        self.url: str = f"http://{HOST}:{self.port}{ENDPOINT}"
         started: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._serve, args=(first, started), name="favcrm-sandbox", daemon=True

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 from favcrm.sandbox.faults import Ending, Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import TypeAlias
+
     from starlette.types import Receive, Scope, Send
 
     from favcrm.sandbox.forms import Page
+
+    Breaker: TypeAlias = Callable[[Reply, asyncio.Transport, Send], Coroutine[None, None, None]]
 
 DRIP_SECONDS = 0.05
 AT_ONCE = struct.pack("ii", 1, 0)
@@ -82,7 +87,7 @@ async def _drip(reply: Reply, connection: asyncio.Transport, send: Send) -> None
         await asyncio.sleep(DRIP_SECONDS)
 
 
-BROKEN = {
+BROKEN: dict[Ending, Breaker] = {
     # The connection is there already, so it can only be reset.
     Ending.REFUSED: _reset,
     Ending.RESET: _reset,

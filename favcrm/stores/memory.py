@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from threading import Lock
+from typing import ClassVar
 
-from favcrm.errors import StoreError
+from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
 
 __all__ = ["MemoryStore"]
@@ -23,6 +24,8 @@ class MemoryStore:
         >>> store.get(ref)
         Secret('...6789')
     """
+
+    scheme: ClassVar[str] = "memory"
 
     def __init__(self) -> None:
         self._secrets: dict[str, Secret] = {}
@@ -53,7 +56,7 @@ class MemoryStore:
         Raises:
             StoreError: Another secret of that name is there, and ``if_absent`` is true.
         """
-        ref = SecretRef(f"memory://favcrm/{name}")
+        ref = SecretRef.of(self.scheme, name)
         with self._lock:
             if if_absent and self._secrets.get(ref, secret) != secret:
                 raise StoreError(f"Another key is stored as {ref}. It was not replaced.")
@@ -64,13 +67,11 @@ class MemoryStore:
         """Return a secret.
 
         Raises:
-            StoreError: There is none.
+            MissingKeyError: There is none.
         """
         if (secret := self._secrets.get(ref)) is not None:
             return secret
-        raise StoreError(
-            f"There is no key at {ref}.", next_step="Check the reference, or store the key again."
-        )
+        raise MissingKeyError(f"There is no key at {ref}.")
 
     def delete(self, ref: SecretRef) -> None:
         """Remove a secret; do nothing where there is none."""

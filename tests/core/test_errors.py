@@ -40,6 +40,7 @@ EXAMPLES = [
     errors.PlanLimitError("It failed.", upgrade_action="create_plan_upgrade_link"),
     errors.NotReadyError("It failed.", report=REPORT),
     errors.StoreError("It failed."),
+    errors.MissingKeyError("It failed."),
 ]
 
 

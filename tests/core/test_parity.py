@@ -68,7 +68,7 @@ def test_the_transport_protocols_are_twins() -> None:
     ours = inspect.signature(transports.Transport.request).parameters
     theirs = inspect.signature(transports.AsyncTransport.request).parameters
     assert list(ours) == list(theirs)
-    assert set(_methods(stores.MemoryStore)) - {"__init__"} == {"check", "put", "get", "delete"}
+    assert set(_methods(stores.MemoryStore)) - {"__init__", "scheme"} == {"check", "put", "get", "delete"}
 
 
 @pytest.mark.parametrize("name", sorted(set(favcrm.__all__) - {"__version__", "JSON"}))

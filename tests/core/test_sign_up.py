@@ -353,7 +353,7 @@ async def test_a_store_keeps_what_is_there(sandbox: Sandbox) -> None:
         store.put("acme", sandbox.add_organisation("Other"), {})
     store.delete(ref)
     store.delete(ref)
-    with pytest.raises(errors.StoreError, match="no key at"):
+    with pytest.raises(errors.MissingKeyError, match="no key at"):
         store.get(ref)
 
 
