@@ -43,16 +43,14 @@ class Port(Protocol):
 
 
 class Store(Protocol):
-    """Where a key goes. Its methods may block; the async side calls them in a worker thread.
-
-    Attributes:
-        scheme: The first part of its references, such as ``memory``. With it and a name, anybody can build the
-            reference of a key and look whether it is there.
-    """
+    """Where a key goes. Its methods may block; the async side calls them in a worker thread."""
 
     @property
     def scheme(self) -> str:
-        """The first part of its references."""
+        """The first part of its references, such as ``memory``.
+
+        With it and a name, anybody can build the reference of a key and look whether it is there.
+        """
         ...
 
     def check(self) -> None:
