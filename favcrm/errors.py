@@ -19,8 +19,9 @@ where the server gave one, which request it was (``request_id``, the ``X-Request
     │   ├── AuthenticationError                 the key is missing, wrong or revoked
     │   └── PlanLimitError                      the plan does not allow it
     ├── NotReadyError                           the diagnosis found something that blocks work
-    └── StoreError                              the key could not be saved or read; see ``workspace``
-        └── MissingKeyError                     there is no key of that name in the store
+    ├── StoreError                              the key could not be saved or read; see ``workspace``
+    │   └── MissingKeyError                     there is no key of that name in the store
+    └── StateError                              a registration was to go where it cannot go
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ __all__ = [
     "RateLimitError",
     "RefusedError",
     "ServerBusyError",
+    "StateError",
     "StoreError",
     "TooManyAttemptsError",
     "TransportError",
@@ -343,3 +345,19 @@ class MissingKeyError(StoreError):
     """The store can be read, and there is no key of that name in it."""
 
     default_next_step = "Check the reference, or store the key again."
+
+
+class StateError(FavCRMError):
+    """A registration was to go from one state to another that cannot follow. Nothing was done.
+
+    Attributes:
+        current: The state it is in.
+        wanted: The state it was to go to.
+    """
+
+    default_next_step = "Start again with provision: what was done so far is found and not repeated."
+
+    def __init__(self, current: str, wanted: str) -> None:
+        super().__init__(f"A registration cannot go from {current!s} to {wanted!s}. Nothing was done.")
+        self.current = current
+        self.wanted = wanted

@@ -26,7 +26,9 @@ class EventKind(StrEnum):
     KEY_RECEIVED = "key_received"
     KEY_STORED = "key_stored"
     STORE_FAILED = "store_failed"
+    ESCROWED = "escrowed"
     DIAGNOSED = "diagnosed"
+    STATE_CHANGED = "state_changed"
 
 
 @frozen(kw_only=True)
@@ -41,6 +43,7 @@ class Event:
         fingerprint: The end of the key, or None.
         ref: Where the key was stored, or None.
         error: The name of the error's class, or None.
+        state: The state that a registration reached, or None.
         x_request_id: The server's id of the answer, or None.
     """
 
@@ -51,6 +54,7 @@ class Event:
     fingerprint: str | None = None
     ref: str | None = None
     error: str | None = None
+    state: str | None = None
     x_request_id: str | None = None
 
 

@@ -22,6 +22,14 @@ class Ledger(Protocol):
         """Remember a pending registration."""
         ...
 
+    def mark_sent(self, request_id: str, *, sent: bool) -> None:
+        """Remember that a code was sent for a registration, or that it turned out to be refused."""
+        ...
+
+    def was_sent(self, request_id: str) -> bool:
+        """Tell whether a code was sent for a registration, so that a workspace may exist."""
+        ...
+
     def forget(self, request_id: str) -> None:
         """Drop a registration that is over."""
         ...
@@ -39,6 +47,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._pending: dict[tuple[str, str], PendingRegistration] = {}
+        self._sent: set[str] = set()
         self._lock = Lock()
 
     def find(self, registration: Registration) -> PendingRegistration | None:
@@ -52,9 +61,19 @@ class MemoryLedger:
         with self._lock:
             self._pending[_name(registration)] = pending
 
+    def mark_sent(self, request_id: str, *, sent: bool) -> None:
+        """Remember that a code was sent for a registration, or that it turned out to be refused."""
+        with self._lock:
+            (self._sent.add if sent else self._sent.discard)(request_id)
+
+    def was_sent(self, request_id: str) -> bool:
+        """Tell whether a code was sent for a registration, so that a workspace may exist."""
+        return request_id in self._sent
+
     def forget(self, request_id: str) -> None:
         """Drop a registration that is over; do nothing where it is not known."""
         with self._lock:
+            self._sent.discard(request_id)
             self._pending = {
                 name: pending for name, pending in self._pending.items() if pending.request_id != request_id
             }

@@ -10,10 +10,10 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Never, TypeAlias, TypeVar
 
-from attrs import evolve
-
 from favcrm._core import calls, diagnosis
 from favcrm._core.attempts import Attempts
+from favcrm._core.bare import bare
+from favcrm._core.custody import Custody, Saving
 from favcrm._core.outcomes import Failed, Kind, judge
 from favcrm.errors import (
     PORTAL,
@@ -28,7 +28,6 @@ from favcrm.errors import (
 from favcrm.events import Event, EventKind, log_attempt, logger
 from favcrm.inputs import check_code, check_request_id, check_tool_call
 from favcrm.models import PendingRegistration
-from favcrm.secret import SecretRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -40,17 +39,15 @@ if TYPE_CHECKING:
     from favcrm.ledger import Ledger
     from favcrm.models import DiagnosticReport, Tool, ToolResult, Workspace
     from favcrm.retry import RetryPolicy
-    from favcrm.secret import Secret
+    from favcrm.secret import Secret, SecretRef
     from favcrm.typing import JSON
 
     Question: TypeAlias = Callable[[], Coroutine[None, None, tuple[Tool, ...] | ToolResult]]
 
 R = TypeVar("R")
 T = TypeVar("T")
-E = TypeVar("E", bound=FavCRMError)
 
 MAX_PAGES = 100
-NAMELESS = "workspace"
 UNKNOWN_WORKSPACE = (
     f"The workspace may exist: sign in at {PORTAL} with the email. If it does, create a key under Settings, MCP Keys; "
     "if it does not, call initiate again."
@@ -74,25 +71,33 @@ class Engine:
         self.port = port
         self._policy = policy
         self._timeout = timeout
-        self._key = key
-        self._store = store
+        self.keys = Custody(port, self.tell, key=key, store=store)
         self._ledger = ledger
         self._on_event = on_event
+        self.workspace: Workspace | None = None
+        """The last workspace that was received, for who is interrupted before it is returned."""
 
     async def initiate(self, registration: Registration, *, resend: bool) -> PendingRegistration:
         """Ask for a one-time code, unless one for the same email and organisation is still good."""
         known = None if resend else self._with_ledger(lambda ledger: ledger.find(registration))
         if known is not None:
-            self._tell(EventKind.CODE_REUSED, registration_id=known.request_id)
+            self.tell(EventKind.CODE_REUSED, registration_id=known.request_id)
             return known
         pending = await self._perform(calls.request_code(registration, self.port.clock))
-        self._tell(
+        self.tell(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
         self._with_ledger(lambda ledger: ledger.keep(registration, pending))
         return pending
 
-    async def confirm(self, pending: PendingRegistration | str, code: str) -> Workspace:
+    async def confirm(
+        self,
+        pending: PendingRegistration | str,
+        code: str,
+        *,
+        saving: Saving | None = None,
+        before_sending: Callable[[], None] | None = None,
+    ) -> Workspace:
         """Use a one-time code, and save the key before anything else."""
         window = pending if isinstance(pending, PendingRegistration) else None
         request_id = check_request_id(window.request_id if window else pending)
@@ -101,72 +106,67 @@ class Engine:
         if window and window.expired:
             self._forget(request_id)
             raise CodeExpiredError("The code has expired, so it was not sent. No workspace was created.")
-        if self._store is not None:
-            await self._with_store(lambda store: store.check())
+        if self.keys.store is not None:
+            await self.keys.ask(lambda store: store.check())
+        if before_sending is not None:
+            before_sending()
         # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
-        return await self.port.uncancelled(partial(self._verify, call, request_id, window))
+        return await self.port.uncancelled(
+            partial(self._verify, call, request_id, window, saving or Saving())
+        )
 
     async def _verify(
-        self, call: Call[Workspace], request_id: str, window: PendingRegistration | None
+        self, call: Call[Workspace], request_id: str, window: PendingRegistration | None, saving: Saving
     ) -> Workspace:
-        self._tell(EventKind.VERIFY_SENT, registration_id=request_id)
+        sent_before = bool(self._with_ledger(lambda ledger: ledger.was_sent(request_id)))
+        self._with_ledger(lambda ledger: ledger.mark_sent(request_id, sent=True))
+        self.tell(EventKind.VERIFY_SENT, registration_id=request_id)
         attempts = self._attempts(call, window)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
-            self._raise_unconfirmed(outcome, attempts.unknown, request_id)
-        workspace = outcome.value
-        self._forget(request_id)
-        self._tell(
+            self._raise_unconfirmed(outcome, attempts.unknown, request_id, sent_before=sent_before)
+        self.workspace = workspace = outcome.value
+        self.keys.key = workspace.api_key
+        self.tell(
             EventKind.KEY_RECEIVED,
             registration_id=request_id,
             organisation_id=workspace.organisation_id,
             fingerprint=workspace.api_key.fingerprint,
             x_request_id=workspace.x_request_id,
         )
-        self._key = workspace.api_key
-        return workspace if self._store is None else await self._save(workspace, request_id)
-
-    def _raise_unconfirmed(self, outcome: Failed, unknown: list[Failed], request_id: str) -> Never:
-        if isinstance(outcome.error, CodeExpiredError | TooManyAttemptsError):
-            self._forget(request_id)
-        if not unknown:
-            raise _bare(outcome.error)
-        # A refusal after an attempt that may have worked is what a used code gets: it proves nothing.
+        if self.keys.store is not None:
+            self.workspace = workspace = await self.keys.save(workspace, saving, request_id)
+        # Only now: until the key is safe, a crash must leave what tells that a workspace may exist.
         self._forget(request_id)
-        self._tell(
-            EventKind.OUTCOME_UNKNOWN, registration_id=request_id, error=type(unknown[0].error).__name__
-        )
-        raise OutcomeUnknownError(
-            f"{unknown[0].error.message} No key was received.",
-            next_step=UNKNOWN_WORKSPACE,
-            request_id=unknown[0].error.request_id,
-        )
+        return workspace
 
-    async def _save(self, workspace: Workspace, request_id: str) -> Workspace:
-        name = workspace.organisation_id or NAMELESS
-        told = {"registration_id": request_id, "organisation_id": workspace.organisation_id}
-        try:
-            ref = await self._with_store(
-                lambda store: store.put(name, workspace.api_key, {"organisation_id": name})
-            )
-        except StoreError as error:
-            failure = error
-        else:
-            self._key = ref
-            self._tell(EventKind.KEY_STORED, ref=ref, fingerprint=workspace.api_key.fingerprint, **told)
-            return evolve(workspace, ref=ref)
-        self._tell(EventKind.STORE_FAILED, error=type(failure).__name__, **told)
-        raise StoreError(
-            f"The workspace was created, but its key could not be saved: {failure.message}",
-            workspace=workspace,
-            next_step="Save workspace.api_key of this error elsewhere now: FavCRM shows it only once.",
+    def _raise_unconfirmed(
+        self, outcome: Failed, unknown: list[Failed], request_id: str, *, sent_before: bool
+    ) -> Never:
+        over = isinstance(outcome.error, CodeExpiredError | TooManyAttemptsError)
+        if not unknown and not sent_before:
+            if over:
+                self._forget(request_id)
+            self._with_ledger(lambda ledger: ledger.mark_sent(request_id, sent=False))
+            raise bare(outcome.error)
+        # A refusal after an attempt that may have worked is what a used code gets: it proves nothing.
+        error = unknown[0].error if unknown else outcome.error
+        what = (
+            error.message
+            if unknown
+            else "An earlier run sent a code and did not end, and this one was refused."
+        )
+        self._forget(request_id)
+        self.tell(EventKind.OUTCOME_UNKNOWN, registration_id=request_id, error=type(error).__name__)
+        raise OutcomeUnknownError(
+            f"{what} No key was received.", next_step=UNKNOWN_WORKSPACE, request_id=error.request_id
         )
 
     async def diagnose(self) -> DiagnosticReport:
         """Ask every question side by side, then the server's own doctor where it has one."""
         has_key, store_error = False, None
         try:
-            has_key = await self._current_key() is not None
+            has_key = await self.keys.current() is not None
         except StoreError as error:
             store_error = error
         questions: dict[str, Question] = {calls.LIST: partial(self.list_tools, authenticated=has_key)}
@@ -178,7 +178,7 @@ class Engine:
         findings = {finding.name: finding for finding in answers}
         if has_key and diagnosis.names_doctor(findings[calls.LIST]):
             findings[calls.DOCTOR] = await self._ask(calls.DOCTOR, self._asker(calls.DOCTOR))
-        self._tell(EventKind.DIAGNOSED)
+        self.tell(EventKind.DIAGNOSED)
         return diagnosis.report(findings, has_key=has_key, store_error=store_error)
 
     def _asker(self, name: str) -> Question:
@@ -220,7 +220,7 @@ class Engine:
         """Make a call, as often as it may be made, and return its value or raise."""
         outcome = await self._attempts(call).settle()
         if isinstance(outcome, Failed):
-            raise _bare(outcome.error)
+            raise bare(outcome.error)
         return outcome.value
 
     def _attempts(self, call: Call[R], window: PendingRegistration | None = None) -> Attempts[R]:
@@ -243,7 +243,7 @@ class Engine:
 
     async def _attempt(self, call: Call[R], remaining: Callable[[], float], number: int) -> Outcome[R]:
         clock = self.port.clock
-        key = await self._current_key() if call.authenticated else None
+        key = await self.keys.current() if call.authenticated else None
         started = clock.monotonic()
         outcome: Outcome[R]
         try:
@@ -270,23 +270,6 @@ class Engine:
         )
         return outcome
 
-    async def _current_key(self) -> Secret | None:
-        """Return the key, read from its store at this moment, so that a rotated key works at once."""
-        key = self._key
-        return await self._with_store(lambda store: store.get(key)) if isinstance(key, SecretRef) else key
-
-    async def _with_store(self, ask: Callable[[Store], T]) -> T:
-        """Ask the store something; whatever it raises becomes a `StoreError`."""
-        store = self._store
-        assert store is not None  # a reference comes with its store
-        try:
-            return await self.port.blocking(lambda: ask(store))
-        except StoreError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
-            failure = StoreError(f"The store failed with {type(error).__name__}.")
-        raise _bare(failure)
-
     def _with_ledger(self, ask: Callable[[Ledger], T]) -> T | None:
         """Ask the ledger something; one that fails costs an email at worst, and must not cost a key."""
         try:
@@ -298,7 +281,7 @@ class Engine:
     def _forget(self, request_id: str) -> None:
         self._with_ledger(lambda ledger: ledger.forget(request_id))
 
-    def _tell(self, kind: EventKind, **details: str | None) -> None:
+    def tell(self, kind: EventKind, **details: str | None) -> None:
         logger.info("%s %s", kind, details)
         if self._on_event is None:
             return
@@ -306,9 +289,3 @@ class Engine:
             self._on_event(Event(kind=kind, time=self.port.clock.time(), **details))
         except Exception:  # noqa: BLE001  # a listener's mistake must not lose a key
             logger.warning("the on_event callback failed at %s", kind)
-
-
-def _bare(error: E) -> E:
-    """Take off an error the frames and the cause it had: they saw the key and the answer."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)

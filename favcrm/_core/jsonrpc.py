@@ -155,7 +155,7 @@ def _is_error(error: JSON) -> bool:
 
 
 def _read_error(error: JSON) -> JSONRPCError | None:
-    if not isinstance(error, dict):
+    if not (isinstance(error, dict) and _is_error(error)):
         return None
     message = error.get("message")
     return JSONRPCError(

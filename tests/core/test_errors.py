@@ -41,6 +41,7 @@ EXAMPLES = [
     errors.NotReadyError("It failed.", report=REPORT),
     errors.StoreError("It failed."),
     errors.MissingKeyError("It failed."),
+    errors.StateError("stored", "started"),
 ]
 
 

@@ -312,7 +312,7 @@ async def test_rule_1_a_store_that_cannot_be_written_is_found_before_the_code_is
 
 async def test_rule_1_a_key_that_cannot_be_saved_is_in_the_error(sandbox: Sandbox, colour: Colour) -> None:
     favcrm = sign_up(sandbox, colour, store=Store(failing="put"))
-    with pytest.raises(errors.StoreError, match="was created, but its key could not be saved") as caught:
+    with pytest.raises(errors.StoreError, match="The key could not be saved") as caught:
         await confirmed(favcrm, sandbox)
     workspace = caught.value.workspace
     assert workspace is not None

@@ -1,0 +1,114 @@
+"""Who has the key: read from its store for each request, saved before it is returned, rescued if saving fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from attrs import evolve, frozen
+
+from favcrm._core.bare import bare
+from favcrm.errors import StoreError
+from favcrm.events import EventKind
+from favcrm.secret import SecretRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from favcrm._core.ports import Port, Store
+    from favcrm.models import Workspace
+    from favcrm.secret import Secret
+
+T = TypeVar("T")
+
+NAMELESS = "workspace"
+SAVE_IT = "Save workspace.api_key of this error elsewhere now: FavCRM shows it only once."
+MOVE_IT = "Move the key from the escrow to a store that works, and delete it there."
+
+
+class Tell(Protocol):
+    """Reports an event."""
+
+    def __call__(self, kind: EventKind, **details: str | None) -> None:
+        """Report an event."""
+        ...
+
+
+@frozen(kw_only=True)
+class Saving:
+    """How a key is saved.
+
+    Attributes:
+        name: Its name in the store; the organisation's id where it is None.
+        replace: Whether it may take the place of another key.
+        escrow: Where it goes if the store fails.
+    """
+
+    name: str | None = None
+    replace: bool = False
+    escrow: Store | None = None
+
+
+class Custody:
+    """The key of one engine, or where it is, and the store."""
+
+    def __init__(
+        self, port: Port, tell: Tell, *, key: Secret | SecretRef | None, store: Store | None
+    ) -> None:
+        self._port = port
+        self._tell = tell
+        self.key = key
+        self.store = store
+
+    async def current(self) -> Secret | None:
+        """Return the key, read from its store at this moment, so that a rotated key works at once."""
+        key = self.key
+        return await self.ask(lambda store: store.get(key)) if isinstance(key, SecretRef) else key
+
+    async def ask(self, question: Callable[[Store], T], store: Store | None = None) -> T:
+        """Ask a store something, ours if none is given; whatever it raises becomes a `StoreError`."""
+        asked = store or self.store
+        assert asked is not None  # a reference comes with its store
+        try:
+            return await self._port.blocking(lambda: question(asked))
+        except StoreError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
+            failure = StoreError(f"The store failed with {type(error).__name__}.")
+        raise bare(failure)
+
+    async def save(self, workspace: Workspace, saving: Saving, request_id: str | None = None) -> Workspace:
+        """Put a key into the store, or else into the escrow, and return its workspace with the reference.
+
+        Raises:
+            StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
+        """
+        told = {"registration_id": request_id, "organisation_id": workspace.organisation_id}
+        try:
+            ref = await self._put(workspace, saving)
+        except StoreError as error:
+            failure = error
+        else:
+            self.key = ref
+            self._tell(EventKind.KEY_STORED, ref=ref, fingerprint=workspace.api_key.fingerprint, **told)
+            return evolve(workspace, ref=ref)
+        self._tell(EventKind.STORE_FAILED, error=type(failure).__name__, **told)
+        what = f"The key could not be saved: {failure.message}"
+        if saving.escrow is None:
+            raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
+        try:
+            ref = await self._put(workspace, saving, saving.escrow)
+        except StoreError as error:
+            failure = error
+        else:
+            self._tell(EventKind.ESCROWED, ref=ref, fingerprint=workspace.api_key.fingerprint, **told)
+            what = f"{what} It is in the escrow at {ref}."
+            raise StoreError(what, workspace=evolve(workspace, ref=ref), next_step=MOVE_IT)
+        what = f"{what} Neither could the escrow take it: {failure.message}"
+        raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
+
+    async def _put(self, workspace: Workspace, saving: Saving, store: Store | None = None) -> SecretRef:
+        name = saving.name or workspace.organisation_id or NAMELESS
+        metadata = {"organisation_id": workspace.organisation_id or ""}
+        return await self.ask(
+            lambda asked: asked.put(name, workspace.api_key, metadata, if_absent=not saving.replace), store
+        )

@@ -1,0 +1,172 @@
+"""One registration, all of it: from nothing, or from where an earlier run stopped, to a diagnosed workspace."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from favcrm._core.custody import Saving
+from favcrm._core.states import Journey, State
+from favcrm.errors import (
+    AlreadyRegisteredError,
+    CodeExpiredError,
+    InvalidCodeError,
+    InvalidInputError,
+    MissingKeyError,
+    OutcomeUnknownError,
+    StoreError,
+    TooManyAttemptsError,
+)
+from favcrm.events import EventKind
+from favcrm.models import Workspace
+from favcrm.secret import SecretRef
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from favcrm._core.engine import Engine
+    from favcrm._core.ports import Store
+    from favcrm.inputs import Registration
+    from favcrm.models import DiagnosticReport, PendingRegistration
+    from favcrm.secret import Secret
+
+LONGEST_SLUG = 40
+
+
+@frozen(kw_only=True)
+class Plan:
+    """How a registration is to be carried out.
+
+    Attributes:
+        store: Where the key goes.
+        read_code: Brings the code from the email.
+        name: The name of the key in the store.
+        resume: A registration that is pending already.
+        code_attempts: How many codes may be wrong.
+        fresh_codes: How many fresh codes are asked for when one has expired.
+        use_existing: Whether to stop at a key that the store has under this name.
+        escrow: Where the key goes if the store fails after all.
+    """
+
+    store: Store
+    read_code: Callable[[PendingRegistration], Awaitable[str]] = field(repr=False)
+    name: str
+    resume: PendingRegistration | None
+    code_attempts: int
+    fresh_codes: int
+    use_existing: bool
+    escrow: Store | None
+
+
+def name_of(registration: Registration) -> str:
+    """Return the name that a registration's key has in a store: the same in every run, without the email."""
+    slug = re.sub(r"[^a-z0-9]+", "-", registration.organisation_name.lower()).strip("-")[:LONGEST_SLUG]
+    told_apart = f"{registration.email}\n{registration.organisation_name}".casefold()
+    return f"{slug or 'workspace'}-{hashlib.sha256(told_apart.encode()).hexdigest()[:8]}"
+
+
+class Provisioning:
+    """One run of a registration over an engine."""
+
+    def __init__(self, engine: Engine, plan: Plan) -> None:
+        self._engine = engine
+        self._plan = plan
+        self._journey = Journey(lambda state: engine.tell(EventKind.STATE_CHANGED, state=state.value))
+        self._keys = engine.keys
+        self._keys.store = plan.store
+
+    async def provision(self, registration: Registration) -> tuple[Workspace, DiagnosticReport]:
+        """Go all the way."""
+        await self._check_store()
+        if self._plan.use_existing and (existing := await self._existing_key()) is not None:
+            return await self._finish(existing)
+        try:
+            workspace = await self._sign_up(registration)
+        except AlreadyRegisteredError:
+            self._journey.move(State.ALREADY_REGISTERED)
+            raise
+        except OutcomeUnknownError:
+            # A request for a code whose outcome is unknown ends nothing: asking again is all there is to do.
+            if self._journey.state is State.VERIFY_SENT:
+                self._journey.move(State.OUTCOME_UNKNOWN)
+            raise
+        except StoreError as error:
+            if error.workspace is not None:
+                self._journey.move(State.KEY_RECEIVED)
+                self._journey.move(State.NOT_STORED if error.workspace.ref is None else State.ESCROWED)
+            raise
+        self._journey.move(State.KEY_RECEIVED)
+        return await self._finish(workspace)
+
+    async def adopt(self, api_key: Secret) -> tuple[Workspace, DiagnosticReport]:
+        """Take a key that was made in the portal through the same check, store and diagnosis."""
+        await self._check_store()
+        workspace = Workspace(api_key=api_key)
+        saving = Saving(name=self._plan.name, replace=not self._plan.use_existing)
+        return await self._finish(await self._keys.save(workspace, saving))
+
+    async def _check_store(self) -> None:
+        await self._keys.ask(lambda store: store.check())
+        self._journey.move(State.STORE_CHECKED)
+
+    async def _existing_key(self) -> Workspace | None:
+        ref = SecretRef.of(self._plan.store.scheme, self._plan.name)
+        try:
+            key = await self._keys.ask(lambda store: store.get(ref))
+        except MissingKeyError:
+            return None
+        self._keys.key = ref
+        return Workspace(api_key=key, ref=ref)
+
+    async def _finish(self, workspace: Workspace) -> tuple[Workspace, DiagnosticReport]:
+        self._journey.move(State.STORED)
+        report = await self._engine.diagnose()
+        self._journey.move(State.DIAGNOSED)
+        return workspace, report
+
+    async def _sign_up(self, registration: Registration) -> Workspace:
+        pending = self._plan.resume or await self._request(registration, resend=False)
+        if pending is self._plan.resume:
+            self._journey.move(State.CODE_REQUESTED)
+        wrong_codes_left, fresh_codes_left = self._plan.code_attempts, self._plan.fresh_codes
+        while True:
+            try:
+                return await self._confirm(pending)
+            except (InvalidCodeError, InvalidInputError):
+                wrong_codes_left -= 1
+                if not wrong_codes_left:
+                    raise
+                self._journey.move(State.CODE_REQUESTED)
+            except (CodeExpiredError, TooManyAttemptsError):
+                fresh_codes_left -= 1
+                if fresh_codes_left < 0:
+                    raise
+                pending = await self._request(registration, resend=True)
+
+    async def _request(self, registration: Registration, *, resend: bool) -> PendingRegistration:
+        pending = await self._engine.initiate(registration, resend=resend)
+        self._journey.move(State.CODE_REQUESTED)
+        return pending
+
+    async def _confirm(self, pending: PendingRegistration) -> Workspace:
+        """Read one code and use it; the code is in no variable of a frame that an error passes through."""
+        saving = Saving(name=self._plan.name, replace=not self._plan.use_existing, escrow=self._plan.escrow)
+        confirm = partial(
+            self._engine.confirm,
+            pending,
+            saving=saving,
+            before_sending=partial(self._journey.move, State.VERIFY_SENT),
+        )
+        flow = confirm(await self._read_code(pending))
+        return await flow
+
+    async def _read_code(self, pending: PendingRegistration) -> str:
+        if pending.expired:
+            raise CodeExpiredError("The code has expired, so it was not asked for.")
+        code = await self._plan.read_code(pending)
+        self._journey.move(State.CODE_READ)
+        return code

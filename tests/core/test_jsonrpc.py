@@ -1,0 +1,308 @@
+"""JSON-RPC messages: what is written, and what is made of an answer, whatever its bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from favcrm import InvalidInputError
+from favcrm._core.eras import write_bare
+from favcrm._core.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, encode_request
+from favcrm._core.transport import JSONRPCError, Response
+
+JSON_TYPE = {"content-type": "application/json"}
+STREAM = {"content-type": "Text/Event-Stream; charset=utf-8"}
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
+    max_leaves=8,
+)
+
+
+def read(
+    *chunks: bytes, headers: dict[str, str] | None = None, status: int = 200, cut: bool = False
+) -> Response:
+    reader = AnswerReader(7, status, JSON_TYPE if headers is None else headers)
+    for chunk in chunks:
+        reader.feed(chunk)
+    return reader.finish(cut=cut)
+
+
+def encodable(value: object) -> bool:
+    return "\\ud" not in json.dumps(value)
+
+
+# Requests
+
+
+@given(st.dictionaries(st.text(), JSON_VALUES, max_size=3).filter(encodable))
+@settings(max_examples=50, deadline=None)
+def test_a_request_is_compact_json_in_utf8(params: dict[str, Any]) -> None:
+    written = encode_request(3, "tools/call", params)
+    assert json.loads(written) == {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params}
+    assert written.startswith(b'{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{')
+    assert b"\n" not in written
+
+
+def test_text_is_not_escaped() -> None:
+    assert "名\u2028".encode() in encode_request(1, "m", {"name": "名\u2028"})
+
+
+def endless() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+def deep() -> list[Any]:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), b"bytes", {1}, object(), "\ud800", endless(), deep(), {("a", "b"): 1}],
+    ids=[
+        "NaN",
+        "infinity",
+        "bytes",
+        "a set",
+        "an object",
+        "half a character",
+        "itself",
+        "too deep",
+        "a tuple as name",
+    ],
+)
+def test_what_json_cannot_carry_is_refused_before_sending(value: Any) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        encode_request(1, "tools/call", {"arguments": value})
+    assert raised.value.problems == (("arguments", "hold something that JSON cannot carry"),)
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+def test_the_bare_era_has_no_headers_of_mcp() -> None:
+    outgoing = write_bare(5, "tools/list", {})
+    assert outgoing.request_id == 5
+    assert outgoing.content == encode_request(5, "tools/list", {})
+    assert outgoing.headers == {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+    }
+    assert "tools/list" not in repr(outgoing)
+
+
+# Answers
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        JSON_VALUES.map(lambda value: json.dumps(value).encode()),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "id": JSON_VALUES | st.just(7) | st.just("7"),
+                "result": JSON_VALUES,
+                "error": JSON_VALUES
+                | st.fixed_dictionaries({"code": JSON_VALUES}, optional={"message": JSON_VALUES}),
+                "method": st.text(),
+            },
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+    st.sampled_from([JSON_TYPE, STREAM, {}]),
+    st.sampled_from([200, 202, 307, 401, 500]),
+    st.booleans(),
+    st.booleans(),
+)
+@example(b'{"error":{"code":1e400}}', JSON_TYPE, 200, False, False)
+@example(b'{"id":true,"result":1}', STREAM, 200, True, False)
+@settings(max_examples=300, deadline=None)
+def test_no_bytes_break_the_reader(
+    body: bytes, headers: dict[str, str], status: int, framed: bool, cut: bool
+) -> None:
+    response = read(b"data: " + body + b"\n\n" if framed else body, headers=headers, status=status, cut=cut)
+    assert response.status == status
+    assert response.headers == headers
+    answered = response.result is not None or response.error is not None
+    if cut and headers is not STREAM:
+        assert not answered
+        assert not response.complete
+    if answered:
+        assert (response.complete, response.defect, response.body) == (True, "", "")
+
+
+@given(JSON_VALUES, st.integers(0, 200))
+@settings(max_examples=50, deadline=None)
+def test_cuts_make_no_difference(result: Any, cut: int) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": 7, "result": result}, ensure_ascii=True).encode()
+    framed = b"data: " + body + b"\r\n\r\n"
+    assert read(body[:cut], body[cut:]).result == result
+    assert read(framed[:cut], framed[cut:], headers=STREAM).result == result
+
+
+@pytest.mark.parametrize("identifier", [7, "7"], ids=["number", "text"])
+def test_our_id_may_be_text(identifier: object) -> None:
+    body = json.dumps({"id": identifier, "result": 1}).encode()
+    assert read(body).result == 1
+    assert read(b"data: " + body + b"\n\n", headers=STREAM).result == 1
+
+
+@pytest.mark.parametrize("identifier", [8, "07", None, [7], {"7": 7}, 7.5])
+def test_a_result_of_another_id_is_not_ours(identifier: object) -> None:
+    body = json.dumps({"id": identifier, "result": 1}).encode()
+    assert (read(body).result, read(body).defect) == (None, "is no JSON-RPC answer")
+    response = read(b"data: " + body + b"\n\n", headers=STREAM)
+    assert (response.result, response.complete) == (None, False)
+
+
+def test_an_error_needs_no_id_and_in_a_body_no_id_of_ours() -> None:
+    error = {"code": -32000, "message": "No.", "data": {"a": 1}}
+    expected = JSONRPCError(-32000, "No.", {"a": 1})
+    for identifier, streamed in ((None, expected), (7, expected), ("server-error", None), (8, None)):
+        body = json.dumps({"id": identifier, "error": error}).encode()
+        assert read(body).error == expected
+        assert read(b"data: " + body + b"\n\n", headers=STREAM).error == streamed
+    body = json.dumps({"error": error}).encode()
+    assert read(b"data: " + body + b"\n\n", headers=STREAM).error == expected
+
+
+@pytest.mark.parametrize("error", [None, "no", {"code": "NOT_FOUND"}, {"message": "no"}, ["no"]])
+def test_the_error_of_a_rest_answer_is_none_of_json_rpc(error: object) -> None:
+    body = json.dumps({"id": 7, "error": error}).encode()
+    response = read(body, status=404)
+    assert (response.error, response.body) == (None, body.decode())
+
+
+def test_an_error_beside_a_result_is_an_error() -> None:
+    response = read(b'{"id":7,"result":{},"error":{"code":1}}')
+    assert response.error == JSONRPCError(1, "")
+
+
+def test_an_error_without_a_code_beside_a_result_is_nothing() -> None:
+    response = read(b'{"id":7,"result":{},"error":{"message":"no"}}')
+    assert (response.result, response.error) == ({}, None)
+
+
+def test_a_batch_holds_our_answer_somewhere() -> None:
+    batch = b'[5,{"method":"n"},{"id":8,"result":0},{"id":7,"result":1},{"id":7,"result":2}]'
+    assert read(batch).result == 1
+    assert read(b"data: " + batch + b"\n\n", headers=STREAM).result == 1
+
+
+def test_a_byte_order_mark_before_json_is_nothing() -> None:
+    assert read(b"\xef\xbb\xbf", b'{"id":7,"result":1}').result == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "defect"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"hello", "is no JSON-RPC answer"),
+        (b"[" * 200_000, "is no JSON-RPC answer"),
+    ],
+)
+def test_a_body_that_is_no_answer_is_kept(body: bytes, defect: str) -> None:
+    response = read(body)
+    assert (response.defect, response.body, response.complete) == (defect, body.decode(), True)
+
+
+def test_a_body_that_broke_off_is_no_answer_even_if_it_looks_like_one() -> None:
+    body = b'{"id":7,"result":1}'
+    response = read(body, cut=True)
+    assert (response.result, response.body, response.complete, response.defect) == (
+        None,
+        body.decode(),
+        False,
+        "",
+    )
+
+
+def test_a_stream_is_done_with_its_answer() -> None:
+    reader = AnswerReader(7, 200, STREAM)
+    reader.feed(b"data: {}\n\n: ping\n\n")
+    assert (reader.done, reader.answered) == (False, False)
+    reader.feed(b'data: {"id":7,"result":1}\n\ndata: {"id":7,"result":2}\n\n')
+    assert reader.done
+    assert reader.answered
+    reader.feed(b"data: {\n\n")
+    assert reader.finish(cut=True) == Response(result=1, status=200, headers=STREAM)
+
+
+def test_a_body_is_not_done_before_its_end() -> None:
+    reader = AnswerReader(7, 200, JSON_TYPE)
+    reader.feed(b'{"id":7,"result":1}')
+    assert (reader.done, reader.answered) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b"null", b"{]", b"[" * 200_000], ids=["half", "null", "wrong", "deep"]
+)
+def test_an_event_that_is_no_json_is_told_and_kept(data: bytes) -> None:
+    reader = AnswerReader(7, 200, STREAM)
+    reader.feed(b"data: %b\n\ndata: rest" % data)
+    assert reader.done
+    assert not reader.answered
+    response = reader.finish()
+    assert response.defect == "has an event that is not JSON"
+    assert response.body == f"{data.decode()}\ndata: rest"
+    assert response.complete
+
+
+def test_an_event_without_data_only_shows_that_the_stream_is_open() -> None:
+    response = read(b"id: 1\ndata:\n\n", b"data\n\n", b'data: {"id":7,"result":1}\n\n', headers=STREAM)
+    assert response.result == 1
+
+
+def test_events_of_other_names_are_ignored() -> None:
+    other = b'event: log\ndata: {"id":7,"result":0}\n\nevent: x\ndata: no JSON\n\n'
+    named = b'event: message\ndata: {"id":7,"result":1}\n\n'
+    assert read(other + named, headers=STREAM).result == 1
+    response = read(other, headers=STREAM)
+    assert (response.complete, response.defect, response.body) == (False, "", "")
+
+
+def test_messages_that_are_not_the_answer_are_kept() -> None:
+    """One of them may hold a key that nobody can ask for again."""
+    response = read(b'data: {"id":8,\ndata: "result":1}\n\ndata: {"id":', headers=STREAM)
+    assert response.body == '{"id":8,\n"result":1}\ndata: {"id":'
+    assert not response.complete
+
+
+def test_a_stream_with_an_error_status_is_a_body() -> None:
+    response = read(b"data: {}\n\n", headers=STREAM, status=400)
+    assert (response.body, response.defect, response.complete) == (
+        "data: {}\n\n",
+        "is no JSON-RPC answer",
+        True,
+    )
+
+
+@pytest.mark.parametrize("headers", [JSON_TYPE, STREAM])
+def test_what_is_too_large_is_left(headers: dict[str, str]) -> None:
+    body = b'data: {"id":7,"result":1}\n\n' if headers is STREAM else b'{"id":7,"result":1}'
+    exact = AnswerReader(7, 200, headers, max_bytes=len(body))
+    exact.feed(body)
+    assert exact.finish().result == 1
+    tight = AnswerReader(7, 200, headers, max_bytes=len(body) - 1)
+    tight.feed(body[:5])
+    assert not tight.done
+    tight.feed(body[5:])
+    assert tight.done
+    assert (tight.finish().result, tight.finish().defect) == (None, "is larger than this client reads")
+
+
+def test_the_limit_is_16_mebibytes() -> None:
+    assert MAX_ANSWER_BYTES == 16 * 1024 * 1024
+    reader = AnswerReader(7, 200, JSON_TYPE)
+    reader.feed(bytes(MAX_ANSWER_BYTES))
+    assert not reader.done
+    reader.feed(b" ")
+    assert reader.done
