@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
+A = TypeVar("A")
 R = TypeVar("R")
 
 
@@ -23,3 +24,12 @@ def run_sync(flow: Coroutine[None, None, R]) -> R:
     finally:
         flow.close()
     raise RuntimeError("a flow suspended on the blocking side; please report this")
+
+
+def awaitable(function: Callable[[A], R]) -> Callable[[A], Awaitable[R]]:
+    """Return a blocking function as one that a flow can await; it never suspends."""
+
+    async def call(argument: A) -> R:
+        return function(argument)
+
+    return call

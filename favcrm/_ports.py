@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from favcrm._bridge import run_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from favcrm._core.transport import AsyncTransport, Clock, Response, Transport
     from favcrm.secret import Secret
@@ -79,9 +79,30 @@ class BlockingPort:
             # After Ctrl-C nobody waits for the answers.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    async def uncancelled(self, task: Callable[[], Awaitable[T]]) -> T:
-        """Run the task: nothing cancels blocking code."""
-        return await task()
+    async def uncancelled(self, task: Callable[[], Coroutine[None, None, T]]) -> T:
+        """Run the task in a thread, which Ctrl-C does not reach; an interrupt meanwhile is delivered after it."""
+        from concurrent.futures import Future
+        from threading import Thread
+
+        future: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(_run(task))
+            except BaseException as error:  # noqa: BLE001  # raised below, in the caller's thread
+                future.set_exception(error)
+
+        thread = Thread(target=contextvars.copy_context().run, args=(work,), name="favcrm")
+        thread.start()
+        interrupt: KeyboardInterrupt | None = None
+        while thread.is_alive():
+            try:
+                thread.join()
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+        return future.result()
 
     async def blocking(self, function: Callable[[], T]) -> T:
         """Run the function."""
@@ -123,7 +144,7 @@ class AsyncPort:
                 group.start_soon(run, number, task)
         return [results[number] for number in range(len(tasks))]
 
-    async def uncancelled(self, task: Callable[[], Awaitable[T]]) -> T:
+    async def uncancelled(self, task: Callable[[], Coroutine[None, None, T]]) -> T:
         """Run the task in a shielded scope; a cancellation meanwhile is delivered after it."""
         import anyio
 

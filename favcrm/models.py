@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from attrs import field, frozen
 
-from favcrm.errors import NotReadyError
+from favcrm.errors import InvalidInputError, NotReadyError, Problem
 from favcrm.secret import Secret, SecretRef
 from favcrm.typing import JSON
 
@@ -18,10 +19,14 @@ __all__ = [
     "CheckStatus",
     "DiagnosticReport",
     "PendingRegistration",
+    "Provisioned",
     "Tool",
     "ToolResult",
     "Workspace",
 ]
+
+
+ClientT = TypeVar("ClientT")
 
 
 def _no_json() -> Mapping[str, JSON]:
@@ -63,6 +68,41 @@ class PendingRegistration:
     def expired(self) -> bool:
         """True when the code is dead."""
         return self.remaining() <= 0
+
+    def to_dict(self) -> dict[str, str | float]:
+        """Return what another process needs to go on with `confirm`, as plain JSON without the masked email.
+
+        Example:
+            >>> from favcrm.sandbox import Sandbox
+            >>> with FavCRMProvisioner(transport=Sandbox().transport()) as favcrm:
+            ...     pending = favcrm.initiate(email="you@example.com", organisation_name="Stretch + Breathe")
+            >>> sorted(pending.to_dict())
+            ['ends_at', 'expires_at', 'request_id']
+        """
+        return {
+            "request_id": self.request_id,
+            "expires_at": self.expires_at.isoformat(),
+            # The monotonic clock means nothing elsewhere; the time left does not depend on the server's clock.
+            "ends_at": time.time() + self.remaining(),
+        }
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, str | float]) -> PendingRegistration:
+        """Return a registration from what `to_dict` gave, here or in another process of a machine with the same time.
+
+        Raises:
+            InvalidInputError: It is not what `to_dict` gave.
+        """
+        try:
+            left = float(kept["ends_at"]) - time.time()
+            return cls(
+                request_id=str(kept["request_id"]),
+                expires_at=datetime.fromisoformat(str(kept["expires_at"])),
+                ends_at=time.monotonic() + left,
+            )
+        except (KeyError, TypeError, ValueError):
+            problem = Problem("kept", "must be what PendingRegistration.to_dict() gave")
+        raise InvalidInputError([problem])
 
 
 @frozen(kw_only=True)
@@ -202,3 +242,27 @@ class DiagnosticReport:
             found = "; ".join(f"{check.name}: {check.detail.rstrip('.')}" for check in failed)
             steps = " ".join(dict.fromkeys(check.advice for check in failed))
             raise NotReadyError(f"The workspace is not ready: {found}.", report=self, next_step=steps)
+
+
+@frozen(kw_only=True)
+class Provisioned(Generic[ClientT]):
+    """A workspace whose key is stored, and its first diagnosis.
+
+    Attributes:
+        workspace: The workspace. Where its key was found or adopted rather than received, only key and reference.
+        report: The diagnosis. It may tell that the workspace is not ready.
+    """
+
+    workspace: Workspace
+    report: DiagnosticReport
+    _connect: Callable[[SecretRef], ClientT] = field(alias="connect", repr=False, eq=False)
+
+    @property
+    def ref(self) -> SecretRef:
+        """Where the key is stored. Keep this instead of the key."""
+        assert self.workspace.ref is not None  # what is provisioned is stored
+        return self.workspace.ref
+
+    def client(self) -> ClientT:
+        """Return a client of this workspace, which reads the key from the store for each request."""
+        return self._connect(self.ref)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Self, overload
 
 from favcrm._assembly import Options, async_engine, blocking_engine
-from favcrm._bridge import run_sync
+from favcrm._bridge import awaitable, run_sync
 from favcrm._core.ports import Store
+from favcrm._core.provisioning import Plan, Provisioning, name_of
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
+from favcrm.client import AsyncFavCRMClient, FavCRMClient
 from favcrm.events import Event
 from favcrm.inputs import Industry, Registration, registration_of
 from favcrm.ledger import Ledger, MemoryLedger
-from favcrm.models import DiagnosticReport, PendingRegistration, Workspace
+from favcrm.models import DiagnosticReport, PendingRegistration, Provisioned, Workspace
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
+from favcrm.settings import as_secret
+from favcrm.stores.memory import MemoryStore
 
 __all__ = ["AsyncFavCRMProvisioner", "FavCRMProvisioner"]
 
@@ -74,6 +79,20 @@ class FavCRMProvisioner:
             on_event=on_event,
         )
         self._engine, self._close = blocking_engine(options, transport, http_client)
+        self._client = partial(
+            FavCRMClient,
+            endpoint if transport is None else None,
+            transport=transport,
+            retry=retry,
+            timeout=timeout,
+            on_event=on_event,
+            http_client=http_client,
+        )
+
+    @property
+    def workspace(self) -> Workspace | None:
+        """The last workspace that was received: still here if an interrupt kept `confirm` from returning it."""
+        return self._engine.workspace
 
     @overload
     def initiate(self, registration: Registration, *, resend: bool = False) -> PendingRegistration: ...
@@ -169,6 +188,101 @@ class FavCRMProvisioner:
         del code
         return run_sync(flow)
 
+    def provision(
+        self,
+        registration: Registration,
+        *,
+        read_code: Callable[[PendingRegistration], str],
+        store: Store | None = None,
+        name: str | None = None,
+        resume: PendingRegistration | None = None,
+        code_attempts: int = 3,
+        fresh_codes: int = 1,
+        use_existing: bool = True,
+        escrow: Store | None = None,
+    ) -> Provisioned[FavCRMClient]:
+        """Do all of it: check the store, ask for a code, confirm it, store the key, diagnose.
+
+        It may be called again after anything that went wrong, a killed process included: a key that is stored
+        already is used, and a registration that is pending in the ledger is taken up.
+
+        Args:
+            registration: What to register.
+            read_code: Brings the code: is called with the pending registration and returns the code as text. An
+                error that it raises passes through.
+            store: Where the key goes. By default the store of this object, or one in memory.
+            name: The name of the key in the store. By default made from the registration, the same in every run.
+            resume: A registration that is pending already, to take up.
+            code_attempts: How many codes may be wrong before the error is raised.
+            fresh_codes: How many fresh codes are asked for when one has expired.
+            use_existing: Whether to stop, with a diagnosis, if the store has a key of this name; otherwise a new
+                workspace is signed up for, and its key takes the place of that one.
+            escrow: A store for the key if the first one fails after all, such as an escrow file.
+
+        Returns:
+            The workspace, its diagnosis, the reference of its key, and a client. The report may tell that the
+            workspace is not ready.
+
+        Raises:
+            AlreadyRegisteredError: The email has an account: create a key in the portal, then `adopt` it.
+            StoreError: The store cannot be written, and nothing was called; or the key could not be saved, and is
+                in the error's ``workspace``.
+            InvalidCodeError: Every code was wrong.
+            CodeExpiredError: The last code was too old.
+            TooManyAttemptsError: Too many wrong codes.
+            RateLimitError: Too many requests.
+            RefusedError: The server said no for another reason.
+            OutcomeUnknownError: The workspace may exist, but no key was received.
+            NotSentError: Nothing reached the server.
+            ServerBusyError: The server asks to wait.
+            UnexpectedAnswerError: An answer lacks what it should have.
+        """
+        plan = Plan(
+            store=store or self._engine.keys.store or MemoryStore(),
+            name=name or name_of(registration),
+            read_code=awaitable(read_code),
+            resume=resume,
+            code_attempts=code_attempts,
+            fresh_codes=fresh_codes,
+            use_existing=use_existing,
+            escrow=escrow,
+        )
+        workspace, report = run_sync(Provisioning(self._engine, plan).provision(registration))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
+
+    def adopt(
+        self,
+        api_key: str | Secret,
+        *,
+        store: Store | None = None,
+        name: str | None = None,
+        replace: bool = False,
+    ) -> Provisioned[FavCRMClient]:
+        """Take a key that was made in the portal through the same check, store and diagnosis.
+
+        Args:
+            api_key: The key.
+            store: Where the key goes. By default the store of this object, or one in memory.
+            name: The name of the key in the store.
+            replace: Whether it may take the place of another key of that name.
+
+        Returns:
+            The workspace with only its key and reference, its diagnosis, and a client.
+
+        Raises:
+            StoreError: The store cannot be written, or has another key of that name. The key is in the error's
+                ``workspace`` if it was to be saved.
+        """
+        key = as_secret(api_key)
+        del api_key
+        plan = Plan(
+            store=store or self._engine.keys.store or MemoryStore(),
+            name=name or "workspace",
+            use_existing=not replace,
+        )
+        workspace, report = run_sync(Provisioning(self._engine, plan).adopt(key))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
+
     def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
 
@@ -178,6 +292,9 @@ class FavCRMProvisioner:
             The report.
         """
         return run_sync(self._engine.diagnose())
+
+    def _connector(self, store: Store) -> Callable[[SecretRef], FavCRMClient]:
+        return lambda ref: self._client(api_key=ref, store=store)
 
     def close(self) -> None:
         """Close the connections that were opened here."""
@@ -249,6 +366,20 @@ class AsyncFavCRMProvisioner:
             on_event=on_event,
         )
         self._engine, self._close = async_engine(options, transport, http_client)
+        self._client = partial(
+            AsyncFavCRMClient,
+            endpoint if transport is None else None,
+            transport=transport,
+            retry=retry,
+            timeout=timeout,
+            on_event=on_event,
+            http_client=http_client,
+        )
+
+    @property
+    def workspace(self) -> Workspace | None:
+        """The last workspace that was received: still here if an interrupt kept `confirm` from returning it."""
+        return self._engine.workspace
 
     @overload
     async def initiate(self, registration: Registration, *, resend: bool = False) -> PendingRegistration: ...
@@ -344,6 +475,101 @@ class AsyncFavCRMProvisioner:
         del code
         return await flow
 
+    async def provision(
+        self,
+        registration: Registration,
+        *,
+        read_code: Callable[[PendingRegistration], Awaitable[str]],
+        store: Store | None = None,
+        name: str | None = None,
+        resume: PendingRegistration | None = None,
+        code_attempts: int = 3,
+        fresh_codes: int = 1,
+        use_existing: bool = True,
+        escrow: Store | None = None,
+    ) -> Provisioned[AsyncFavCRMClient]:
+        """Do all of it: check the store, ask for a code, confirm it, store the key, diagnose.
+
+        It may be called again after anything that went wrong, a killed process included: a key that is stored
+        already is used, and a registration that is pending in the ledger is taken up.
+
+        Args:
+            registration: What to register.
+            read_code: Brings the code: is called with the pending registration and returns the code as text. An
+                error that it raises passes through.
+            store: Where the key goes. By default the store of this object, or one in memory.
+            name: The name of the key in the store. By default made from the registration, the same in every run.
+            resume: A registration that is pending already, to take up.
+            code_attempts: How many codes may be wrong before the error is raised.
+            fresh_codes: How many fresh codes are asked for when one has expired.
+            use_existing: Whether to stop, with a diagnosis, if the store has a key of this name; otherwise a new
+                workspace is signed up for, and its key takes the place of that one.
+            escrow: A store for the key if the first one fails after all, such as an escrow file.
+
+        Returns:
+            The workspace, its diagnosis, the reference of its key, and a client. The report may tell that the
+            workspace is not ready.
+
+        Raises:
+            AlreadyRegisteredError: The email has an account: create a key in the portal, then `adopt` it.
+            StoreError: The store cannot be written, and nothing was called; or the key could not be saved, and is
+                in the error's ``workspace``.
+            InvalidCodeError: Every code was wrong.
+            CodeExpiredError: The last code was too old.
+            TooManyAttemptsError: Too many wrong codes.
+            RateLimitError: Too many requests.
+            RefusedError: The server said no for another reason.
+            OutcomeUnknownError: The workspace may exist, but no key was received.
+            NotSentError: Nothing reached the server.
+            ServerBusyError: The server asks to wait.
+            UnexpectedAnswerError: An answer lacks what it should have.
+        """
+        plan = Plan(
+            store=store or self._engine.keys.store or MemoryStore(),
+            name=name or name_of(registration),
+            read_code=read_code,
+            resume=resume,
+            code_attempts=code_attempts,
+            fresh_codes=fresh_codes,
+            use_existing=use_existing,
+            escrow=escrow,
+        )
+        workspace, report = await Provisioning(self._engine, plan).provision(registration)
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
+
+    async def adopt(
+        self,
+        api_key: str | Secret,
+        *,
+        store: Store | None = None,
+        name: str | None = None,
+        replace: bool = False,
+    ) -> Provisioned[AsyncFavCRMClient]:
+        """Take a key that was made in the portal through the same check, store and diagnosis.
+
+        Args:
+            api_key: The key.
+            store: Where the key goes. By default the store of this object, or one in memory.
+            name: The name of the key in the store.
+            replace: Whether it may take the place of another key of that name.
+
+        Returns:
+            The workspace with only its key and reference, its diagnosis, and a client.
+
+        Raises:
+            StoreError: The store cannot be written, or has another key of that name. The key is in the error's
+                ``workspace`` if it was to be saved.
+        """
+        key = as_secret(api_key)
+        del api_key
+        plan = Plan(
+            store=store or self._engine.keys.store or MemoryStore(),
+            name=name or "workspace",
+            use_existing=not replace,
+        )
+        workspace, report = await Provisioning(self._engine, plan).adopt(key)
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
+
     async def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
 
@@ -353,6 +579,9 @@ class AsyncFavCRMProvisioner:
             The report.
         """
         return await self._engine.diagnose()
+
+    def _connector(self, store: Store) -> Callable[[SecretRef], AsyncFavCRMClient]:
+        return lambda ref: self._client(api_key=ref, store=store)
 
     async def aclose(self) -> None:
         """Close the connections that were opened here."""

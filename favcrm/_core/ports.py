@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from favcrm.secret import Secret, SecretRef
@@ -33,7 +33,7 @@ class Port(Protocol):
         """Run the tasks at the same time and return what they return, in their order."""
         ...
 
-    async def uncancelled(self, task: Callable[[], Awaitable[T]]) -> T:
+    async def uncancelled(self, task: Callable[[], Coroutine[None, None, T]]) -> T:
         """Run the task to its end even if the caller is cancelled meanwhile."""
         ...
 

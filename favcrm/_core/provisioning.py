@@ -43,8 +43,8 @@ class Plan:
 
     Attributes:
         store: Where the key goes.
-        read_code: Brings the code from the email.
         name: The name of the key in the store.
+        read_code: Brings the code from the email; not needed to adopt a key.
         resume: A registration that is pending already.
         code_attempts: How many codes may be wrong.
         fresh_codes: How many fresh codes are asked for when one has expired.
@@ -53,13 +53,13 @@ class Plan:
     """
 
     store: Store
-    read_code: Callable[[PendingRegistration], Awaitable[str]] = field(repr=False)
     name: str
-    resume: PendingRegistration | None
-    code_attempts: int
-    fresh_codes: int
-    use_existing: bool
-    escrow: Store | None
+    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = field(default=None, repr=False)
+    resume: PendingRegistration | None = None
+    code_attempts: int = 1
+    fresh_codes: int = 0
+    use_existing: bool = True
+    escrow: Store | None = None
 
 
 def name_of(registration: Registration) -> str:
@@ -167,6 +167,7 @@ class Provisioning:
     async def _read_code(self, pending: PendingRegistration) -> str:
         if pending.expired:
             raise CodeExpiredError("The code has expired, so it was not asked for.")
+        assert self._plan.read_code is not None  # every sign-up has one
         code = await self._plan.read_code(pending)
         self._journey.move(State.CODE_READ)
         return code

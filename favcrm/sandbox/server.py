@@ -69,7 +69,7 @@ class Server:
         self._sandbox = sandbox
         self._latency = latency
         self._state = ServerState()
-        first = socket.create_server((HOST, port))
+        first = _listening_socket(port)
         self.port: int = first.getsockname()[1]
         self.url: str = f"http://{HOST}:{self.port}{ENDPOINT}"
         started: Future[None] = Future()
@@ -118,7 +118,7 @@ class Server:
         try:
             yield
         finally:
-            self._do(self._listen(socket.create_server((HOST, self.port))))
+            self._do(self._listen(_listening_socket(self.port)))
 
     def _do(self, task: Coroutine[object, object, T]) -> T:
         """Run something in the server's thread and wait for it."""
@@ -167,6 +167,19 @@ class Server:
             connection.shutdown()
         # One turn of the loop closes the sockets.
         await asyncio.sleep(0)
+
+
+def _listening_socket(port: int) -> socket.socket:
+    """Return a listening socket. asyncio sends small answers at once only where TCP is named as the protocol."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, port))
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 class _Protocol(H11Protocol):

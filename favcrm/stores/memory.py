@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from threading import Lock
-from typing import ClassVar
 
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
@@ -25,7 +24,7 @@ class MemoryStore:
         Secret('...6789')
     """
 
-    scheme: ClassVar[str] = "memory"
+    scheme: str = "memory"
 
     def __init__(self) -> None:
         self._secrets: dict[str, Secret] = {}

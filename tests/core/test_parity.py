@@ -28,6 +28,10 @@ def test_the_colours_are_twins(blocking: type, asynchronous: type) -> None:
     assert [TWINS.get(name, name) for name in ours] == list(theirs)
     for name, method in ours.items():
         twin = theirs[TWINS.get(name, name)]
+        if isinstance(method, property):
+            assert isinstance(twin, property)
+            assert method.__doc__ == twin.__doc__
+            continue
         assert callable(method)
         assert callable(twin)
         assert inspect.getdoc(method) == inspect.getdoc(twin)
@@ -42,7 +46,8 @@ def test_the_colours_are_twins(blocking: type, asynchronous: type) -> None:
                 other.kind,
                 other.default,
             )
-            assert str(other.annotation).replace("Async", "") == str(parameter.annotation)
+            expected = str(other.annotation).replace("Async", "").replace("Awaitable[str]", "str")
+            assert expected == str(parameter.annotation)
 
 
 def test_constructors_are_as_designed() -> None:

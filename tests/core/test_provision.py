@@ -1,0 +1,386 @@
+"""All of a registration in one call, in both colours: every way through the states, and none beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from colours import Colour, Facade, provisioner, transport_to
+
+from favcrm import (
+    Event,
+    EventKind,
+    MemoryLedger,
+    MemoryStore,
+    PendingRegistration,
+    Provisioned,
+    Registration,
+    Secret,
+    SecretRef,
+    errors,
+)
+from favcrm._core.provisioning import name_of
+from favcrm._core.states import MOVES, Journey, State
+from favcrm.sandbox import Fault, Sandbox
+
+pytestmark = pytest.mark.anyio
+
+EMAIL = "you@example.com"
+REGISTRATION = Registration(email=EMAIL, organisation_name="Stretch + Breathe")
+REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
+Reader = Callable[[PendingRegistration], str]
+
+
+class Run:
+    """One provisioner of a colour, what it told, and how it is made to provision."""
+
+    def __init__(self, sandbox: Sandbox, colour: Colour, **options: Any) -> None:
+        self.events: list[Event] = []
+        self.sandbox, self.colour = sandbox, colour
+        transport = transport_to(sandbox, colour)
+        self.facade: Facade = provisioner(colour, transport=transport, on_event=self.events.append, **options)
+
+    async def provision(self, read_code: Reader | None = None, **options: Any) -> Provisioned[Any]:
+        read = read_code or self.mailed
+
+        async def read_async(pending: PendingRegistration) -> str:
+            return read(pending)
+
+        chosen = read if self.colour == "blocking" else read_async
+        done: Provisioned[Any] = await self.facade.provision(REGISTRATION, read_code=chosen, **options)
+        return done
+
+    def mailed(self, _: PendingRegistration) -> str:
+        return self.sandbox.inbox.code_for(EMAIL)
+
+    def wrong(self, pending: PendingRegistration) -> str:
+        return f"{(int(self.mailed(pending)) + 1) % 1_000_000:06}"
+
+    @property
+    def states(self) -> list[str | None]:
+        return [event.state for event in self.events if event.kind is EventKind.STATE_CHANGED]
+
+
+def in_turn(*readers: Reader) -> Reader:
+    left = list(readers)
+
+    def read(pending: PendingRegistration) -> str:
+        return left.pop(0)(pending)
+
+    return read
+
+
+class Full(MemoryStore):
+    """A store that can be checked and cannot be written."""
+
+    def put(
+        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+    ) -> SecretRef:
+        raise errors.StoreError("The disk is full.")
+
+
+async def test_all_the_way(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    store = MemoryStore()
+    done = await run.provision(store=store)
+    assert run.states == [
+        "store checked",
+        "code requested",
+        "code read",
+        "verify sent",
+        "key received",
+        "stored",
+        "diagnosed",
+    ]
+    assert done.report.ready
+    assert done.ref == f"memory://favcrm/{name_of(REGISTRATION)}"
+    assert store.get(done.ref) == done.workspace.api_key
+    crm = Facade(done.client())
+    assert (await crm.call_tool("list_services")).data == {"services": []}
+    await crm.end()
+
+
+async def test_again_finds_the_key_and_stops_there(sandbox: Sandbox, colour: Colour) -> None:
+    store = MemoryStore()
+    first = await Run(sandbox, colour).provision(store=store)
+    run = Run(sandbox, colour)
+    again = await run.provision(store=store)
+    assert run.states == ["store checked", "stored", "diagnosed"]
+    assert (again.ref, again.workspace.api_key) == (first.ref, first.workspace.api_key)
+    assert again.report.ready
+    assert sandbox.count(VERIFY) == 1
+
+
+async def test_unless_told_otherwise(sandbox: Sandbox, colour: Colour) -> None:
+    store = MemoryStore()
+    name = name_of(REGISTRATION)
+    old = Secret("not a key of this sandbox")
+    store.put(name, old, {})
+    done = await Run(sandbox, colour).provision(store=store, use_existing=False)
+    assert store.get(done.ref) == done.workspace.api_key != old
+
+
+async def test_a_wrong_code_is_asked_for_again(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    done = await run.provision(in_turn(run.wrong, lambda _: "12345", run.mailed))
+    assert done.report.ready
+    assert sandbox.count(VERIFY) == 2
+    assert run.states.count("code requested") == 3
+
+
+async def test_not_for_ever(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    with pytest.raises(errors.InvalidCodeError):
+        await run.provision(run.wrong, code_attempts=2)
+    assert sandbox.count(VERIFY) == 2
+
+
+def late(run: Run) -> Reader:
+    def read(pending: PendingRegistration) -> str:
+        run.sandbox.clock.advance(600)
+        return run.mailed(pending)
+
+    return read
+
+
+async def test_a_fresh_code_is_asked_for_when_one_expires(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    done = await run.provision(in_turn(late(run), run.mailed))
+    assert done.report.ready
+    assert len(sandbox.inbox) == 2
+    assert sandbox.count(VERIFY) == 1
+
+
+async def test_at_most_so_often(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    with pytest.raises(errors.CodeExpiredError):
+        await run.provision(late(run), fresh_codes=1)
+    assert len(sandbox.inbox) == 2
+    assert sandbox.count(VERIFY) == 0
+
+
+async def test_too_many_attempts_are_met_with_a_fresh_code_too(sandbox: Sandbox, colour: Colour) -> None:
+    sandbox.rules.code_attempts = 1
+    run = Run(sandbox, colour)
+    done = await run.provision(in_turn(run.wrong, run.mailed, run.mailed))
+    assert done.report.ready
+    assert len(sandbox.inbox) == 2
+
+
+async def test_a_pending_registration_is_taken_up(sandbox: Sandbox, colour: Colour) -> None:
+    ledger = MemoryLedger()
+    pending = await Run(sandbox, colour, ledger=ledger).facade.initiate(REGISTRATION)
+    done = await Run(sandbox, colour, ledger=ledger).provision()
+    assert done.report.ready
+    assert len(sandbox.inbox) == 1
+    assert pending.request_id
+
+
+async def test_one_that_is_handed_over_too(sandbox: Sandbox, colour: Colour) -> None:
+    first = Run(sandbox, colour)
+    pending = await first.facade.initiate(REGISTRATION)
+    kept = PendingRegistration.from_dict(pending.to_dict())
+    run = Run(sandbox, colour)
+    done = await run.provision(resume=kept)
+    assert done.report.ready
+    assert run.states[:3] == ["store checked", "code requested", "code read"]
+    assert len(sandbox.inbox) == 1
+
+
+async def test_rule_6_an_existing_account_is_a_route(sandbox: Sandbox, colour: Colour) -> None:
+    sandbox.add_account(EMAIL)
+    run = Run(sandbox, colour)
+    with pytest.raises(errors.AlreadyRegisteredError, match="MCP Keys"):
+        await run.provision()
+    assert run.states == ["store checked", "already registered"]
+    adopted = await run.facade.adopt(sandbox.add_organisation("Acme").reveal())
+    assert adopted.report.organisation == "Acme"
+    assert adopted.ref == "memory://favcrm/workspace"
+    assert run.states[2:] == ["store checked", "stored", "diagnosed"]
+
+
+async def test_adopting_replaces_nothing_unless_told(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour, store=MemoryStore())
+    await run.facade.adopt(sandbox.add_organisation("One"), name="acme")
+    other = sandbox.add_organisation("Two")
+    with pytest.raises(errors.StoreError, match="not replaced") as caught:
+        await run.facade.adopt(other, name="acme")
+    assert caught.value.workspace is not None
+    assert (await run.facade.adopt(other, name="acme", replace=True)).report.organisation == "Two"
+
+
+async def test_an_unknown_outcome_ends_it(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    sandbox.fail_next(VERIFY, Fault.RESET_AFTER)
+    with pytest.raises(errors.OutcomeUnknownError):
+        await run.provision()
+    assert run.states[-2:] == ["verify sent", "outcome unknown"]
+
+
+async def test_an_unknown_outcome_of_the_request_ends_nothing(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    sandbox.fail_next(REQUEST, Fault.RESET_BEFORE, Fault.RESET_BEFORE)
+    with pytest.raises(errors.OutcomeUnknownError):
+        await run.provision()
+    assert run.states == ["store checked"]
+
+
+async def test_a_failing_store_loses_nothing(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    with pytest.raises(errors.StoreError, match="disk is full") as caught:
+        await run.provision(store=Full())
+    assert run.states[-2:] == ["key received", "not stored"]
+    assert caught.value.workspace is not None
+    assert run.facade.inner.workspace == caught.value.workspace
+
+
+async def test_an_escrow_takes_what_the_store_does_not(sandbox: Sandbox, colour: Colour) -> None:
+    run, escrow = Run(sandbox, colour), MemoryStore()
+    with pytest.raises(errors.StoreError, match="It is in the escrow at memory://") as caught:
+        await run.provision(store=Full(), escrow=escrow)
+    workspace = caught.value.workspace
+    assert workspace is not None
+    assert workspace.ref is not None
+    assert escrow.get(workspace.ref) == workspace.api_key
+    assert run.states[-2:] == ["key received", "escrowed"]
+    assert EventKind.ESCROWED in [event.kind for event in run.events]
+
+
+async def test_where_the_escrow_fails_too_the_error_has_the_key(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    with pytest.raises(errors.StoreError, match="Neither could the escrow take it") as caught:
+        await run.provision(store=Full(), escrow=Full())
+    assert caught.value.workspace is not None
+    assert run.states[-1] == "not stored"
+
+
+class Closed(MemoryStore):
+    """A store that cannot even be read."""
+
+    def check(self) -> None:
+        raise errors.StoreError("It is locked.")
+
+
+async def test_a_store_that_cannot_be_written_is_found_first(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    with pytest.raises(errors.StoreError, match="locked"):
+        await run.provision(store=Closed())
+    assert run.states == []
+    assert sandbox.calls == ()
+
+
+async def test_a_store_that_closes_meanwhile_is_found_before_the_code_is_used(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    class Closing(MemoryStore):
+        checks = 0
+
+        def check(self) -> None:
+            self.checks += 1
+            if self.checks > 1:
+                raise errors.StoreError("It is locked now.")
+
+    run = Run(sandbox, colour)
+    with pytest.raises(errors.StoreError, match="locked now") as caught:
+        await run.provision(store=Closing())
+    assert caught.value.workspace is None
+    assert run.states[-1] == "code read"
+    assert sandbox.count(VERIFY) == 0
+
+
+async def test_what_the_reader_raises_passes_through(sandbox: Sandbox, colour: Colour) -> None:
+    class Interrupt(BaseException):
+        pass
+
+    def interrupt(_: PendingRegistration) -> str:
+        raise Interrupt
+
+    run = Run(sandbox, colour, ledger=(ledger := MemoryLedger()))
+    with pytest.raises(Interrupt):
+        await run.provision(interrupt)
+    assert (await Run(sandbox, colour, ledger=ledger).provision()).report.ready
+    assert len(sandbox.inbox) == 1
+
+
+async def test_a_crash_after_sending_is_told_as_an_unknown_outcome(sandbox: Sandbox, colour: Colour) -> None:
+    ledger = MemoryLedger()
+    first = Run(sandbox, colour, ledger=ledger)
+    pending = await first.facade.initiate(REGISTRATION)
+    code = sandbox.inbox.code_for(EMAIL)
+    await first.facade.confirm(pending, code)
+    # As if the process had died before the key was safe: the ledger still says that a code was sent.
+    ledger.keep(REGISTRATION, pending)
+    ledger.mark_sent(pending.request_id, sent=True)
+    with pytest.raises(errors.OutcomeUnknownError, match="earlier run"):
+        await Run(sandbox, colour, ledger=ledger).provision(lambda _: code)
+    assert not ledger.was_sent(pending.request_id)
+
+
+# The states are data
+
+
+def test_every_state_is_reached_and_every_end_is_one() -> None:
+    reached = set[State]().union(*MOVES.values())
+    assert reached == set(State) - {State.STARTED}
+    assert set(MOVES) == set(State)
+
+
+@pytest.mark.parametrize("current", State)
+@pytest.mark.parametrize("wanted", State)
+def test_an_illegal_move_names_both_states(current: State, wanted: State) -> None:
+    told: list[State] = []
+    journey = Journey(told.append)
+    journey.state = current
+    if wanted in MOVES[current]:
+        journey.move(wanted)
+        assert (journey.state, told) == (wanted, [wanted])
+    else:
+        with pytest.raises(errors.StateError, match=f"from {current} to {wanted}"):
+            journey.move(wanted)
+        assert (journey.state, told) == (current, [])
+
+
+def test_the_name_of_a_key_tells_no_email_and_stays_the_same() -> None:
+    name = name_of(REGISTRATION)
+    assert name == name_of(Registration(email=EMAIL.upper(), organisation_name=" stretch + breathe "))
+    assert name.startswith("stretch-breathe-")
+    assert EMAIL not in name
+    assert name_of(Registration(email=EMAIL, organisation_name="瑜伽")).startswith("workspace-")
+    assert name != name_of(Registration(email="other@example.com", organisation_name="Stretch + Breathe"))
+
+
+# What is kept elsewhere
+
+
+def test_a_pending_registration_as_plain_data(sandbox: Sandbox) -> None:
+    with sandbox_provisioner(sandbox) as favcrm:
+        pending = favcrm.initiate(REGISTRATION)
+    kept = pending.to_dict()
+    assert set(kept) == {"request_id", "expires_at", "ends_at"}
+    again = PendingRegistration.from_dict(kept)
+    assert (again.request_id, again.expires_at) == (pending.request_id, pending.expires_at)
+    assert again.remaining() == pytest.approx(pending.remaining(), abs=5)
+    assert again.masked_email == ""
+
+
+def sandbox_provisioner(sandbox: Sandbox) -> Any:
+    from favcrm import FavCRMProvisioner
+
+    return FavCRMProvisioner(transport=sandbox.transport())
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{}, {"request_id": "a"}, {"request_id": "a", "expires_at": "x", "ends_at": 1}, {"ends_at": "soon"}],
+)
+def test_other_data_is_refused(kept: Any) -> None:
+    with pytest.raises(errors.InvalidInputError, match="to_dict"):
+        PendingRegistration.from_dict(kept)
+
+
+def test_one_made_by_hand_goes_by_this_machines_clock() -> None:
+    from datetime import UTC, datetime, timedelta
+
+    pending = PendingRegistration(request_id="a", expires_at=datetime.now(UTC) + timedelta(seconds=90))
+    assert 80 < pending.remaining() <= 90
