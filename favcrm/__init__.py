@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from favcrm.async_provisioner import AsyncFavCRMProvisioner
     from favcrm.client import AsyncFavCRMClient, FavCRMClient
     from favcrm.errors import (
         AlreadyRegisteredError,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
         ToolResult,
         Workspace,
     )
-    from favcrm.provisioner import AsyncFavCRMProvisioner, FavCRMProvisioner
+    from favcrm.provisioner import FavCRMProvisioner
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret, SecretRef
     from favcrm.stores import MemoryStore, Store
@@ -58,7 +59,7 @@ _MODULES = {
     "JSON": "typing",
     "AlreadyRegisteredError": "errors",
     "AsyncFavCRMClient": "client",
-    "AsyncFavCRMProvisioner": "provisioner",
+    "AsyncFavCRMProvisioner": "async_provisioner",
     "AuthenticationError": "errors",
     "BearerAuth": "transports.http",
     "Check": "models",

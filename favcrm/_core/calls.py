@@ -60,8 +60,8 @@ class Call(Generic[R]):
 
     @property
     def sign_up(self) -> bool:
-        """Whether it is part of a registration, which needs no key."""
-        return not self.authenticated and self.promised is not None
+        """Whether it is part of a registration, where words such as "expired" speak of the code."""
+        return self.phase in {"initiate", "confirm"}
 
 
 def request_code(registration: Registration, clock: Clock) -> Call[PendingRegistration]:
@@ -101,6 +101,35 @@ def verify_code(request_id: str, code: str) -> Call[Workspace]:
         unknown_repeats=1,
         authenticated=False,
         hide=(code,),
+    )
+
+
+def request_invite_code(token: str, clock: Clock) -> Call[PendingRegistration]:
+    """Ask for the one-time code that goes with an invitation; what is true of `request_code` is true of this."""
+    return Call(
+        phase="initiate",
+        tool="accept_team_invite_request",
+        params=_named("accept_team_invite_request", {"token": token}),
+        read=partial(structure.read_pending_invite, clock=clock, token=token),
+        unknown_repeats=1,
+        authenticated=False,
+        hide=(token,),
+    )
+
+
+def verify_invite(token: str, code: str, name: str | None) -> Call[Workspace]:
+    """Use the one-time code of an invitation; what is true of `verify_code` is true of this."""
+    arguments = {"token": token, "code": code} | ({} if name is None else {"name": name})
+    return Call(
+        phase="confirm",
+        tool="accept_team_invite_verify",
+        params=_named("accept_team_invite_verify", arguments),
+        read=structure.read_workspace,
+        rescue=structure.find_workspace,
+        promised="apiKey",
+        unknown_repeats=1,
+        authenticated=False,
+        hide=(code, token),
     )
 
 

@@ -58,11 +58,20 @@ class Custody:
         self._tell = tell
         self.key = key
         self.store = store
+        self._last_read: Secret | None = None
 
     async def current(self) -> Secret | None:
         """Return the key, read from its store at this moment, so that a rotated key works at once."""
         key = self.key
-        return await self.ask(lambda store: store.get(key)) if isinstance(key, SecretRef) else key
+        if isinstance(key, SecretRef):
+            self._last_read = await self.ask(lambda store: store.get(key))
+            return self._last_read
+        return key
+
+    async def was_rotated(self) -> bool:
+        """Tell whether the store has another key now than when it was read last."""
+        before = self._last_read
+        return before is not None and await self.current() != before
 
     async def ask(self, question: Callable[[Store], T], store: Store | None = None) -> T:
         """Ask a store something, ours if none is given; whatever it raises becomes a `StoreError`."""

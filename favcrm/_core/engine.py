@@ -17,6 +17,7 @@ from favcrm._core.custody import Custody, Saving
 from favcrm._core.outcomes import Failed, Kind, judge
 from favcrm.errors import (
     PORTAL,
+    AuthenticationError,
     CodeExpiredError,
     FavCRMError,
     NotSentError,
@@ -103,6 +104,39 @@ class Engine:
         request_id = check_request_id(window.request_id if window else pending)
         call = calls.verify_code(request_id, check_code(code))
         del code
+        return await self._use(call, request_id, window, saving or Saving(), before_sending)
+
+    async def request_invite(self, token: Secret) -> PendingRegistration:
+        """Ask for the one-time code of an invitation."""
+        pending = await self._perform(calls.request_invite_code(token.reveal(), self.port.clock))
+        self.tell(
+            EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
+        )
+        return pending
+
+    async def confirm_invite(
+        self,
+        token: Secret,
+        pending: PendingRegistration,
+        code: str,
+        *,
+        person: str | None,
+        saving: Saving,
+        before_sending: Callable[[], None],
+    ) -> Workspace:
+        """Use the one-time code of an invitation, with the same care as that of a registration."""
+        call = calls.verify_invite(token.reveal(), check_code(code), person)
+        del code
+        return await self._use(call, pending.request_id, pending, saving, before_sending)
+
+    async def _use(
+        self,
+        call: Call[Workspace],
+        request_id: str,
+        window: PendingRegistration | None,
+        saving: Saving,
+        before_sending: Callable[[], None] | None,
+    ) -> Workspace:
         if window and window.expired:
             self._forget(request_id)
             raise CodeExpiredError("The code has expired, so it was not sent. No workspace was created.")
@@ -111,9 +145,7 @@ class Engine:
         if before_sending is not None:
             before_sending()
         # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
-        return await self.port.uncancelled(
-            partial(self._verify, call, request_id, window, saving or Saving())
-        )
+        return await self.port.uncancelled(partial(self._verify, call, request_id, window, saving))
 
     async def _verify(
         self, call: Call[Workspace], request_id: str, window: PendingRegistration | None, saving: Saving
@@ -219,6 +251,9 @@ class Engine:
     async def _perform(self, call: Call[R]) -> R:
         """Make a call, as often as it may be made, and return its value or raise."""
         outcome = await self._attempts(call).settle()
+        refused = isinstance(outcome, Failed) and isinstance(outcome.error, AuthenticationError)
+        if refused and call.authenticated and await self.keys.was_rotated():
+            outcome = await self._attempts(call).settle()
         if isinstance(outcome, Failed):
             raise bare(outcome.error)
         return outcome.value

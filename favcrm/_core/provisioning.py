@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
@@ -26,7 +26,7 @@ from favcrm.models import Workspace
 from favcrm.secret import SecretRef
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from favcrm._core.engine import Engine
     from favcrm._core.ports import Store
@@ -69,6 +69,82 @@ def name_of(registration: Registration) -> str:
     return f"{slug or 'workspace'}-{hashlib.sha256(told_apart.encode()).hexdigest()[:8]}"
 
 
+def name_of_invite(token: Secret) -> str:
+    """Return the name that the key of an invitation has in a store, without the token."""
+    return f"invite-{hashlib.sha256(token.reveal().encode()).hexdigest()[:8]}"
+
+
+class Route(Protocol):
+    """A way to a key: signing up, or joining by an invitation."""
+
+    async def request(self, engine: Engine, *, resend: bool) -> PendingRegistration:
+        """Ask for a code."""
+        ...
+
+    def confirm(
+        self,
+        engine: Engine,
+        pending: PendingRegistration,
+        code: str,
+        saving: Saving,
+        before_sending: Callable[[], None],
+    ) -> Coroutine[None, None, Workspace]:
+        """Use a code."""
+        ...
+
+
+@frozen
+class SigningUp:
+    """Registering a new organisation."""
+
+    registration: Registration
+
+    async def request(self, engine: Engine, *, resend: bool) -> PendingRegistration:
+        """Ask for a code, unless one is pending."""
+        return await engine.initiate(self.registration, resend=resend)
+
+    def confirm(
+        self,
+        engine: Engine,
+        pending: PendingRegistration,
+        code: str,
+        saving: Saving,
+        before_sending: Callable[[], None],
+    ) -> Coroutine[None, None, Workspace]:
+        """Use a code."""
+        return engine.confirm(pending, code, saving=saving, before_sending=before_sending)
+
+
+@frozen
+class Joining:
+    """Joining a workspace by an invitation.
+
+    Attributes:
+        token: What the invitation says.
+        person: The name of who joins, or None.
+    """
+
+    token: Secret
+    person: str | None
+
+    async def request(self, engine: Engine, *, resend: bool) -> PendingRegistration:  # noqa: ARG002  # a route's contract
+        """Ask for a code."""
+        return await engine.request_invite(self.token)
+
+    def confirm(
+        self,
+        engine: Engine,
+        pending: PendingRegistration,
+        code: str,
+        saving: Saving,
+        before_sending: Callable[[], None],
+    ) -> Coroutine[None, None, Workspace]:
+        """Use a code."""
+        return engine.confirm_invite(
+            self.token, pending, code, person=self.person, saving=saving, before_sending=before_sending
+        )
+
+
 class Provisioning:
     """One run of a registration over an engine."""
 
@@ -79,13 +155,13 @@ class Provisioning:
         self._keys = engine.keys
         self._keys.store = plan.store
 
-    async def provision(self, registration: Registration) -> tuple[Workspace, DiagnosticReport]:
+    async def provision(self, route: Route) -> tuple[Workspace, DiagnosticReport]:
         """Go all the way."""
         await self._check_store()
         if self._plan.use_existing and (existing := await self._existing_key()) is not None:
             return await self._finish(existing)
         try:
-            workspace = await self._sign_up(registration)
+            workspace = await self._receive(route)
         except AlreadyRegisteredError:
             self._journey.move(State.ALREADY_REGISTERED)
             raise
@@ -128,14 +204,14 @@ class Provisioning:
         self._journey.move(State.DIAGNOSED)
         return workspace, report
 
-    async def _sign_up(self, registration: Registration) -> Workspace:
-        pending = self._plan.resume or await self._request(registration, resend=False)
+    async def _receive(self, route: Route) -> Workspace:
+        pending = self._plan.resume or await self._request(route, resend=False)
         if pending is self._plan.resume:
             self._journey.move(State.CODE_REQUESTED)
         wrong_codes_left, fresh_codes_left = self._plan.code_attempts, self._plan.fresh_codes
         while True:
             try:
-                return await self._confirm(pending)
+                return await self._confirm(route, pending)
             except (InvalidCodeError, InvalidInputError):
                 wrong_codes_left -= 1
                 if not wrong_codes_left:
@@ -145,23 +221,18 @@ class Provisioning:
                 fresh_codes_left -= 1
                 if fresh_codes_left < 0:
                     raise
-                pending = await self._request(registration, resend=True)
+                pending = await self._request(route, resend=True)
 
-    async def _request(self, registration: Registration, *, resend: bool) -> PendingRegistration:
-        pending = await self._engine.initiate(registration, resend=resend)
+    async def _request(self, route: Route, *, resend: bool) -> PendingRegistration:
+        pending = await route.request(self._engine, resend=resend)
         self._journey.move(State.CODE_REQUESTED)
         return pending
 
-    async def _confirm(self, pending: PendingRegistration) -> Workspace:
+    async def _confirm(self, route: Route, pending: PendingRegistration) -> Workspace:
         """Read one code and use it; the code is in no variable of a frame that an error passes through."""
         saving = Saving(name=self._plan.name, replace=not self._plan.use_existing, escrow=self._plan.escrow)
-        confirm = partial(
-            self._engine.confirm,
-            pending,
-            saving=saving,
-            before_sending=partial(self._journey.move, State.VERIFY_SENT),
-        )
-        flow = confirm(await self._read_code(pending))
+        before_sending = partial(self._journey.move, State.VERIFY_SENT)
+        flow = route.confirm(self._engine, pending, await self._read_code(pending), saving, before_sending)
         return await flow
 
     async def _read_code(self, pending: PendingRegistration) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound="AttrsInstance")
 
 DATE_RESOLUTION = 1.0
+CODE_LIFE = 600.0
 USUAL_KEY_PREFIX = "fav_mcp_"
 # A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
 KEY_FIELD = re.compile(r'\\*"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
@@ -124,6 +126,30 @@ def read_pending(response: Response, *, clock: Clock, hide: tuple[str, ...] = ()
         x_request_id=response.x_request_id,
         extra=_unknown_fields(payload, {field.name for field in fields(CodeRequested)}),
         ends_at=clock.monotonic() + read.expiresAt.timestamp() - now,
+        monotonic=clock.monotonic,
+    )
+
+
+def read_pending_invite(response: Response, *, clock: Clock, token: str) -> PendingRegistration:
+    """Return the pending acceptance of an invitation; its answer is not published, so nothing in it is promised."""
+    payload = payloads.payload(response.result)
+    told = payload if isinstance(payload, dict) else {}
+    now = server_time(response)
+    now = clock.time() if now is None else now + DATE_RESOLUTION
+    try:
+        expires_at = _time(told.get("expiresAt"), datetime)
+    except TypeError:
+        expires_at = datetime.fromtimestamp(now + CODE_LIFE, UTC)
+    # The token opens the door, so it is named by its hash.
+    name = f"invite_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+    masked, instructions = told.get("maskedEmail"), told.get("instructions")
+    return PendingRegistration(
+        request_id=name,
+        expires_at=expires_at,
+        masked_email=clean(masked, hide=[token]) if isinstance(masked, str) else "",
+        instructions=clean(instructions, hide=[token]) if isinstance(instructions, str) else "",
+        x_request_id=response.x_request_id,
+        ends_at=clock.monotonic() + expires_at.timestamp() - now,
         monotonic=clock.monotonic,
     )
 
