@@ -33,13 +33,15 @@ if TYPE_CHECKING:
         TransportError,
         UnexpectedAnswerError,
     )
-    from favcrm.events import Event, EventKind
+    from favcrm.events import Event, EventKind, JsonlAuditLog
     from favcrm.inputs import Industry, Registration
     from favcrm.ledger import Ledger, MemoryLedger
     from favcrm.models import (
+        Allowance,
         Check,
         CheckStatus,
         DiagnosticReport,
+        Invitation,
         PendingRegistration,
         Provisioned,
         Tool,
@@ -57,6 +59,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "JSON": "typing",
+    "Allowance": "models",
     "AlreadyRegisteredError": "errors",
     "AsyncFavCRMClient": "client",
     "AsyncFavCRMProvisioner": "async_provisioner",
@@ -74,6 +77,8 @@ _MODULES = {
     "Industry": "inputs",
     "InvalidCodeError": "errors",
     "InvalidInputError": "errors",
+    "Invitation": "models",
+    "JsonlAuditLog": "events",
     "Ledger": "ledger",
     "MemoryLedger": "ledger",
     "MemoryStore": "stores",
@@ -105,6 +110,7 @@ _MODULES = {
 
 __all__ = [
     "JSON",
+    "Allowance",
     "AlreadyRegisteredError",
     "AsyncFavCRMClient",
     "AsyncFavCRMProvisioner",
@@ -122,6 +128,8 @@ __all__ = [
     "Industry",
     "InvalidCodeError",
     "InvalidInputError",
+    "Invitation",
+    "JsonlAuditLog",
     "Ledger",
     "MemoryLedger",
     "MemoryStore",

@@ -70,11 +70,10 @@ class Options:
 
 
 def blocking_engine(
-    options: Options, transport: Transport | None, http_client: HTTPClient | None
+    options: Options, settings: Settings, transport: Transport | None, http_client: HTTPClient | None
 ) -> tuple[Engine, Callable[[], None]]:
     """Return a blocking engine, and what closes the transport that was made for it."""
     options.check_transport(transport, http_client, "close")
-    settings = options.settings()
     if transport is not None:
         return options.engine(BlockingPort(transport), settings), _leave_open
     from favcrm.transports.http import HTTPTransport
@@ -84,11 +83,13 @@ def blocking_engine(
 
 
 def async_engine(
-    options: Options, transport: AsyncTransport | None, http_client: AsyncHTTPClient | None
+    options: Options,
+    settings: Settings,
+    transport: AsyncTransport | None,
+    http_client: AsyncHTTPClient | None,
 ) -> tuple[Engine, Callable[[], Awaitable[None]]]:
     """Return an asynchronous engine, and what closes the transport that was made for it."""
     options.check_transport(transport, http_client, "aclose")
-    settings = options.settings()
     if transport is not None:
         return options.engine(AsyncPort(transport), settings), _leave_open_async
     from favcrm.transports.http import AsyncHTTPTransport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from types import TracebackType
 from typing import Self, overload
@@ -11,9 +11,10 @@ from favcrm._assembly import Options, async_engine
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
+from favcrm._core.watch import DEFAULT_INTERVAL, Watch
 from favcrm.client import AsyncFavCRMClient
 from favcrm.events import Event
-from favcrm.inputs import Industry, Registration, registration_of
+from favcrm.inputs import Industry, Registration, check_interval, registration_of
 from favcrm.ledger import Ledger, MemoryLedger
 from favcrm.models import DiagnosticReport, PendingRegistration, Provisioned, Workspace
 from favcrm.retry import RetryPolicy
@@ -80,7 +81,9 @@ class AsyncFavCRMProvisioner:
             timeout=timeout,
             on_event=on_event,
         )
-        self._engine, self._close = async_engine(options, transport, http_client)
+        settings = options.settings()
+        self._engine, self._close = async_engine(options, settings, transport, http_client)
+        self._interval = settings.diagnosis_interval or DEFAULT_INTERVAL
         self._client = partial(
             AsyncFavCRMClient,
             endpoint if transport is None else None,
@@ -343,6 +346,25 @@ class AsyncFavCRMProvisioner:
             The report.
         """
         return await self._engine.diagnose()
+
+    async def watch(self, *, interval: float | None = None) -> AsyncIterator[DiagnosticReport]:
+        """Diagnose again and again, and report what changed.
+
+        The first report comes at once; from then on only those that differ from the one before. While the endpoint
+        is down, the questions are asked less often. Leave the loop to stop.
+
+        Args:
+            interval: Seconds between two diagnoses. By default from the environment, then 30.
+
+        Yields:
+            Each report that differs from the one before.
+
+        Raises:
+            InvalidInputError: The interval is no time that can be waited.
+        """
+        watch = Watch(self._engine, check_interval(interval or self._interval))
+        while True:
+            yield await watch.next()
 
     def _connector(self, store: Store) -> Callable[[SecretRef], AsyncFavCRMClient]:
         return lambda ref: self._client(api_key=ref, store=store)

@@ -8,10 +8,11 @@ from typing import Self
 
 from favcrm._assembly import Options, async_engine, blocking_engine
 from favcrm._bridge import run_sync
+from favcrm._core.membership import can, invite
 from favcrm._core.ports import Store
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
 from favcrm.events import Event
-from favcrm.models import Tool, ToolResult
+from favcrm.models import Allowance, Invitation, Tool, ToolResult
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
 from favcrm.typing import JSON
@@ -69,7 +70,7 @@ class FavCRMClient:
             timeout=timeout,
             on_event=on_event,
         )
-        self._engine, self._close = blocking_engine(options, transport, http_client)
+        self._engine, self._close = blocking_engine(options, options.settings(), transport, http_client)
 
     def call_tool(self, name: str, arguments: Mapping[str, JSON] | None = None) -> ToolResult:
         """Call a tool.
@@ -114,6 +115,56 @@ class FavCRMClient:
             StoreError: The key cannot be read from its store.
         """
         return run_sync(self._engine.list_tools())
+
+    def invite(
+        self,
+        email: str,
+        *,
+        name: str | None = None,
+        role: str | None = None,
+        expires_in_hours: int | None = None,
+    ) -> Invitation:
+        """Invite somebody to this workspace, who joins with `accept_invite` of a provisioner.
+
+        Args:
+            email: Whom to invite.
+            name: Their name, 1 to 120 characters.
+            role: ``manager`` or ``staff``; the server's default is ``staff``.
+            expires_in_hours: How long the invitation lives, 1 to 336 hours; the server's default is 72.
+
+        Returns:
+            The invitation, with its token.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was sent.
+            FavCRMError: As `call_tool`.
+        """
+        return run_sync(invite(self._engine, email, name=name, role=role, expires_in_hours=expires_in_hours))
+
+    def can(
+        self,
+        *,
+        tool: str | None = None,
+        quota: str | None = None,
+        module: str | None = None,
+        delta: int | None = None,
+    ) -> Allowance:
+        """Ask whether the plan allows something, before it is tried.
+
+        Args:
+            tool: The name of a tool.
+            quota: The code of a quota, such as ``customers``.
+            module: The code of a module.
+            delta: How many more of it there would be; the server's default is 1.
+
+        Returns:
+            Whether it is allowed, and the way to upgrade where the server names one.
+
+        Raises:
+            InvalidInputError: Nothing is asked; nothing was sent.
+            FavCRMError: As `call_tool`, except `PlanLimitError`, which is an answer here.
+        """
+        return run_sync(can(self._engine, tool=tool, quota=quota, module=module, delta=delta))
 
     def close(self) -> None:
         """Close the connections that were opened here."""
@@ -179,7 +230,7 @@ class AsyncFavCRMClient:
             timeout=timeout,
             on_event=on_event,
         )
-        self._engine, self._close = async_engine(options, transport, http_client)
+        self._engine, self._close = async_engine(options, options.settings(), transport, http_client)
 
     async def call_tool(self, name: str, arguments: Mapping[str, JSON] | None = None) -> ToolResult:
         """Call a tool.
@@ -224,6 +275,56 @@ class AsyncFavCRMClient:
             StoreError: The key cannot be read from its store.
         """
         return await self._engine.list_tools()
+
+    async def invite(
+        self,
+        email: str,
+        *,
+        name: str | None = None,
+        role: str | None = None,
+        expires_in_hours: int | None = None,
+    ) -> Invitation:
+        """Invite somebody to this workspace, who joins with `accept_invite` of a provisioner.
+
+        Args:
+            email: Whom to invite.
+            name: Their name, 1 to 120 characters.
+            role: ``manager`` or ``staff``; the server's default is ``staff``.
+            expires_in_hours: How long the invitation lives, 1 to 336 hours; the server's default is 72.
+
+        Returns:
+            The invitation, with its token.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was sent.
+            FavCRMError: As `call_tool`.
+        """
+        return await invite(self._engine, email, name=name, role=role, expires_in_hours=expires_in_hours)
+
+    async def can(
+        self,
+        *,
+        tool: str | None = None,
+        quota: str | None = None,
+        module: str | None = None,
+        delta: int | None = None,
+    ) -> Allowance:
+        """Ask whether the plan allows something, before it is tried.
+
+        Args:
+            tool: The name of a tool.
+            quota: The code of a quota, such as ``customers``.
+            module: The code of a module.
+            delta: How many more of it there would be; the server's default is 1.
+
+        Returns:
+            Whether it is allowed, and the way to upgrade where the server names one.
+
+        Raises:
+            InvalidInputError: Nothing is asked; nothing was sent.
+            FavCRMError: As `call_tool`, except `PlanLimitError`, which is an answer here.
+        """
+        return await can(self._engine, tool=tool, quota=quota, module=module, delta=delta)
 
     async def aclose(self) -> None:
         """Close the connections that were opened here."""

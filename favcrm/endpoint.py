@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -10,7 +11,7 @@ from attrs import frozen
 __all__ = ["Endpoint"]
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
-LONGEST_LABEL = 63
+HOST_NAME = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 
 
 @frozen
@@ -33,13 +34,13 @@ class Endpoint:
             ValueError: It is none, or no key may be sent there; the message says which.
         """
         url = url.strip()
+        if not (url.isascii() and url.isprintable()):
+            raise ValueError("must be written in printable ASCII")
         try:
             parts = urlsplit(url)
             origin = _origin(parts)
         except ValueError:
             raise ValueError("must be an address such as https://api.favcrm.io/mcp") from None
-        if not (url.isascii() and url.isprintable()):
-            raise ValueError("must be written in printable ASCII")
         if parts.username is not None or parts.password is not None:
             raise ValueError("must not hold a user name or password")
         if parts.scheme == "http" and not _is_loopback(origin[1]):
@@ -85,9 +86,8 @@ def without_details(location: str) -> str:
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
     host = parts.hostname or ""
-    # For a label that is empty or too long, looking the name up raises no OSError but a UnicodeError.
-    labels = host.removesuffix(".").split(".")
-    if parts.scheme not in DEFAULT_PORTS or not all(0 < len(label) <= LONGEST_LABEL for label in labels):
+    # Of other names, HTTP clients make something else, or raise errors of their own kinds.
+    if parts.scheme not in DEFAULT_PORTS or not (HOST_NAME.fullmatch(host) or ":" in host):
         raise ValueError("no HTTP address")
     return parts.scheme, host, parts.port or DEFAULT_PORTS[parts.scheme]
 

@@ -5,12 +5,17 @@ Neither carries a key, a code, an email or a masked email.
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from enum import StrEnum
+from os import PathLike
+from types import TracebackType
+from typing import Self
 
-from attrs import frozen
+from attrs import asdict, frozen
 
-__all__ = ["Event", "EventKind"]
+__all__ = ["Event", "EventKind", "JsonlAuditLog"]
 
 logger: logging.Logger = logging.getLogger("favcrm")
 logger.addHandler(logging.NullHandler())
@@ -44,6 +49,8 @@ class Event:
         ref: Where the key was stored, or None.
         error: The name of the error's class, or None.
         state: The state that a registration reached, or None.
+        attempt: How many attempts were made, or None.
+        duration: Seconds it took, or None.
         x_request_id: The server's id of the answer, or None.
     """
 
@@ -55,7 +62,51 @@ class Event:
     ref: str | None = None
     error: str | None = None
     state: str | None = None
+    attempt: int | None = None
+    duration: float | None = None
     x_request_id: str | None = None
+
+
+class JsonlAuditLog:
+    """Appends each event to a file as one line of JSON, for ``on_event``.
+
+    The file is made readable by its owner alone. Each line is written at once and whole, also where several
+    threads and processes write to the same file.
+
+    Args:
+        path: The file; it is made where there is none.
+
+    Raises:
+        OSError: The file cannot be opened for writing.
+
+    Example:
+        >>> from favcrm.sandbox import Sandbox
+        >>> with JsonlAuditLog("audit.jsonl") as log:
+        ...     with FavCRMProvisioner(transport=Sandbox().transport(), on_event=log) as favcrm:
+        ...         report = favcrm.diagnose()
+        >>> json.loads(Path("audit.jsonl").read_text().splitlines()[0])["kind"]
+        'diagnosed'
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def __call__(self, event: Event) -> None:
+        """Write one event; what is None in it is left out."""
+        told = {name: value for name, value in asdict(event).items() if value is not None}
+        os.write(self._file, f"{json.dumps(told, ensure_ascii=False)}\n".encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def log_attempt(

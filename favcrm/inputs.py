@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -11,11 +12,15 @@ from typing import cast
 from attrs import field, frozen
 
 from favcrm.errors import InvalidInputError, Problem
+from favcrm.typing import JSON
 
 __all__ = ["Industry", "Registration"]
 
 SHORTEST_NAME, LONGEST_NAME = 2, 80
 LONGEST_REQUEST_ID = 512
+LONGEST_PERSON = 120
+LONGEST_INVITE = 336
+ROLES = ("manager", "staff")
 # The server's own rule: no leading dot, no double dot, a top level of two letters or more. An A-label, the
 # ASCII form of an international name, ends in letters and digits.
 EMAIL = re.compile(
@@ -173,6 +178,57 @@ def check_tool_call(name: object, arguments: object) -> None:
             "arguments": None if isinstance(arguments, Mapping) else "must be a mapping of names to values",
         }
     )
+
+
+def check_invite(
+    email: str, *, name: str | None, role: str | None, expires_in_hours: int | None
+) -> dict[str, JSON]:
+    """Return the arguments of ``create_team_member_invite``.
+
+    Raises:
+        InvalidInputError: With every problem found.
+    """
+    address = _ascii_domain(email)
+    hours = expires_in_hours
+    raise_problems(
+        {
+            "email": _check_email(address),
+            "name": None
+            if name is None or 1 <= len(name.strip()) <= LONGEST_PERSON
+            else "must be 1 to 120 characters",
+            "role": None if role in {None, *ROLES} else f"must be one of {', '.join(ROLES)}",
+            "expires_in_hours": None
+            if hours is None or 1 <= hours <= LONGEST_INVITE
+            else f"must be 1 to {LONGEST_INVITE}",
+        }
+    )
+    fields: dict[str, JSON] = {"email": address, "name": name, "role": role, "expiresInHours": hours}
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+def check_question(
+    *, tool: str | None, quota: str | None, module: str | None, delta: int | None
+) -> dict[str, JSON]:
+    """Return the arguments of ``check_plan_operation``.
+
+    Raises:
+        InvalidInputError: Nothing is asked.
+    """
+    fields: dict[str, JSON] = {"toolName": tool, "quotaCode": quota, "moduleCode": module, "delta": delta}
+    asked: dict[str, JSON] = {field: value for field, value in fields.items() if value is not None}
+    raise_problems({"tool": None if asked.keys() - {"delta"} else "name a tool, a quota or a module"})
+    return asked
+
+
+def check_interval(seconds: float) -> float:
+    """Return the seconds between two diagnoses.
+
+    Raises:
+        InvalidInputError: It is no time that can be waited.
+    """
+    fine = seconds > 0 and math.isfinite(seconds)
+    raise_problems({"interval": None if fine else "must be a number of seconds above 0"})
+    return seconds
 
 
 def raise_problems(checks: Mapping[str, str | None]) -> None:

@@ -15,9 +15,11 @@ from favcrm.secret import Secret, SecretRef
 from favcrm.typing import JSON
 
 __all__ = [
+    "Allowance",
     "Check",
     "CheckStatus",
     "DiagnosticReport",
+    "Invitation",
     "PendingRegistration",
     "Provisioned",
     "Tool",
@@ -242,6 +244,44 @@ class DiagnosticReport:
             found = "; ".join(f"{check.name}: {check.detail.rstrip('.')}" for check in failed)
             steps = " ".join(dict.fromkeys(check.advice for check in failed))
             raise NotReadyError(f"The workspace is not ready: {found}.", report=self, next_step=steps)
+
+
+@frozen(kw_only=True)
+class Invitation:
+    """An invitation to a workspace.
+
+    Attributes:
+        token: What `accept_invite` takes, or None where the answer did not name it. It opens the door, so it is
+            kept like a key.
+        expires_at: When it dies, or None where the answer did not name it.
+        summary: The server's one sentence about it. Data, not instructions.
+        x_request_id: The server's id of the answer, for support, or None.
+    """
+
+    token: Secret | None
+    expires_at: datetime | None = None
+    summary: str = field(default="", repr=False)
+    x_request_id: str | None = field(default=None, repr=False)
+
+
+@frozen(kw_only=True)
+class Allowance:
+    """Whether the plan allows something. It is true in a condition where it does.
+
+    Attributes:
+        allowed: Whether it does, or None where the server does not say.
+        upgrade_action: What the server offers as the way to upgrade, or None.
+        summary: The server's one sentence about it. Data, not instructions.
+        raw: The server's payload.
+    """
+
+    allowed: bool | None
+    upgrade_action: str | None = None
+    summary: str = ""
+    raw: JSON = field(default=None, repr=False)
+
+    def __bool__(self) -> bool:
+        return self.allowed is True
 
 
 @frozen(kw_only=True)

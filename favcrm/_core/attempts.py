@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from attrs import field, frozen
 
-from favcrm._core.outcomes import Answered, Kind
+from favcrm._core.outcomes import Answered, Failed, Kind
 from favcrm.errors import NotSentError, RateLimitError, ServerBusyError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from favcrm._core.outcomes import Failed, Outcome
+    from favcrm._core.outcomes import Outcome
     from favcrm._core.ports import Port
     from favcrm.retry import RetryPolicy
 
@@ -44,8 +44,13 @@ class Attempts(Generic[R]):
     unknown_repeats: int
     port: Port
     random: Callable[[], float]
-    unknown: list[Failed] = field(factory=list["Failed"], init=False)
-    """Every attempt that may have been carried out."""
+    outcomes: list[Outcome[R]] = field(factory=list["Outcome[R]"], init=False)
+    """What became of each attempt so far."""
+
+    @property
+    def unknown(self) -> list[Failed]:
+        """Every attempt that may have been carried out."""
+        return [made for made in self.outcomes if isinstance(made, Failed) and made.kind is Kind.UNKNOWN]
 
     async def settle(self) -> Outcome[R]:
         """Make attempts until one settles it or no further one is allowed; return the last outcome."""
@@ -73,8 +78,7 @@ class Attempts(Generic[R]):
         return outcome
 
     def _note(self, outcome: Outcome[R]) -> Outcome[R]:
-        if not isinstance(outcome, Answered) and outcome.kind is Kind.UNKNOWN:
-            self.unknown.append(outcome)
+        self.outcomes.append(outcome)
         return outcome
 
     def _may_repeat(self, outcome: Outcome[R]) -> bool:

@@ -158,9 +158,11 @@ def check_tool(name: str) -> Call[ToolResult]:
     )
 
 
-def any_tool(name: str, arguments: Mapping[str, JSON]) -> Call[ToolResult]:
+def any_tool(name: str, arguments: Mapping[str, JSON], *, hide: tuple[str, ...] = ()) -> Call[ToolResult]:
     """Call any tool for a user. What it does is not known here, so it is not repeated when unknown."""
-    return Call(phase="call", tool=name, params=_named(name, arguments), read=structure.read_result)
+    return Call(
+        phase="call", tool=name, params=_named(name, arguments), read=structure.read_result, hide=hide
+    )
 
 
 def _named(name: str, arguments: Mapping[str, JSON]) -> Mapping[str, JSON]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from attrs import evolve, frozen
@@ -28,7 +29,14 @@ MOVE_IT = "Move the key from the escrow to a store that works, and delete it the
 class Tell(Protocol):
     """Reports an event."""
 
-    def __call__(self, kind: EventKind, **details: str | None) -> None:
+    def __call__(
+        self,
+        kind: EventKind,
+        *,
+        attempt: int | None = None,
+        duration: float | None = None,
+        **details: str | None,
+    ) -> None:
         """Report an event."""
         ...
 
@@ -91,16 +99,16 @@ class Custody:
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
-        told = {"registration_id": request_id, "organisation_id": workspace.organisation_id}
+        tell = partial(self._tell, registration_id=request_id, organisation_id=workspace.organisation_id)
         try:
             ref = await self._put(workspace, saving)
         except StoreError as error:
             failure = error
         else:
             self.key = ref
-            self._tell(EventKind.KEY_STORED, ref=ref, fingerprint=workspace.api_key.fingerprint, **told)
+            tell(EventKind.KEY_STORED, ref=ref, fingerprint=workspace.api_key.fingerprint)
             return evolve(workspace, ref=ref)
-        self._tell(EventKind.STORE_FAILED, error=type(failure).__name__, **told)
+        tell(EventKind.STORE_FAILED, error=type(failure).__name__)
         what = f"The key could not be saved: {failure.message}"
         if saving.escrow is None:
             raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
@@ -109,7 +117,7 @@ class Custody:
         except StoreError as error:
             failure = error
         else:
-            self._tell(EventKind.ESCROWED, ref=ref, fingerprint=workspace.api_key.fingerprint, **told)
+            tell(EventKind.ESCROWED, ref=ref, fingerprint=workspace.api_key.fingerprint)
             what = f"{what} It is in the escrow at {ref}."
             raise StoreError(what, workspace=evolve(workspace, ref=ref), next_step=MOVE_IT)
         what = f"{what} Neither could the escrow take it: {failure.message}"

@@ -153,10 +153,11 @@ class Engine:
         sent_before = bool(self._with_ledger(lambda ledger: ledger.was_sent(request_id)))
         self._with_ledger(lambda ledger: ledger.mark_sent(request_id, sent=True))
         self.tell(EventKind.VERIFY_SENT, registration_id=request_id)
+        started = self.port.clock.monotonic()
         attempts = self._attempts(call, window)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
-            self._raise_unconfirmed(outcome, attempts.unknown, request_id, sent_before=sent_before)
+            self._raise_unconfirmed(outcome, attempts, request_id, sent_before=sent_before)
         self.workspace = workspace = outcome.value
         self.keys.key = workspace.api_key
         self.tell(
@@ -164,6 +165,8 @@ class Engine:
             registration_id=request_id,
             organisation_id=workspace.organisation_id,
             fingerprint=workspace.api_key.fingerprint,
+            attempt=len(attempts.outcomes),
+            duration=self.port.clock.monotonic() - started,
             x_request_id=workspace.x_request_id,
         )
         if self.keys.store is not None:
@@ -173,8 +176,9 @@ class Engine:
         return workspace
 
     def _raise_unconfirmed(
-        self, outcome: Failed, unknown: list[Failed], request_id: str, *, sent_before: bool
+        self, outcome: Failed, attempts: Attempts[Workspace], request_id: str, *, sent_before: bool
     ) -> Never:
+        unknown = attempts.unknown
         over = isinstance(outcome.error, CodeExpiredError | TooManyAttemptsError)
         if not unknown and not sent_before:
             if over:
@@ -189,13 +193,20 @@ class Engine:
             else "An earlier run sent a code and did not end, and this one was refused."
         )
         self._forget(request_id)
-        self.tell(EventKind.OUTCOME_UNKNOWN, registration_id=request_id, error=type(error).__name__)
+        self.tell(
+            EventKind.OUTCOME_UNKNOWN,
+            registration_id=request_id,
+            error=type(error).__name__,
+            attempt=len(attempts.outcomes),
+            x_request_id=error.request_id,
+        )
         raise OutcomeUnknownError(
             f"{what} No key was received.", next_step=UNKNOWN_WORKSPACE, request_id=error.request_id
         )
 
     async def diagnose(self) -> DiagnosticReport:
         """Ask every question side by side, then the server's own doctor where it has one."""
+        started = self.port.clock.monotonic()
         has_key, store_error = False, None
         try:
             has_key = await self.keys.current() is not None
@@ -210,7 +221,7 @@ class Engine:
         findings = {finding.name: finding for finding in answers}
         if has_key and diagnosis.names_doctor(findings[calls.LIST]):
             findings[calls.DOCTOR] = await self._ask(calls.DOCTOR, self._asker(calls.DOCTOR))
-        self.tell(EventKind.DIAGNOSED)
+        self.tell(EventKind.DIAGNOSED, duration=self.port.clock.monotonic() - started)
         return diagnosis.report(findings, has_key=has_key, store_error=store_error)
 
     def _asker(self, name: str) -> Question:
@@ -226,10 +237,12 @@ class Engine:
             answer = error
         return diagnosis.Finding(name, answer, self.port.clock.monotonic() - started)
 
-    async def call_tool(self, name: str, arguments: Mapping[str, JSON]) -> ToolResult:
-        """Call any tool."""
+    async def call_tool(
+        self, name: str, arguments: Mapping[str, JSON], *, hide: tuple[str, ...] = ()
+    ) -> ToolResult:
+        """Call any tool; no error shows the values in ``hide``."""
         check_tool_call(name, arguments)
-        return await self._perform(calls.any_tool(name, arguments))
+        return await self._perform(calls.any_tool(name, arguments, hide=hide))
 
     async def list_tools(self, *, authenticated: bool = True) -> tuple[Tool, ...]:
         """List every tool, page by page."""
@@ -316,11 +329,20 @@ class Engine:
     def _forget(self, request_id: str) -> None:
         self._with_ledger(lambda ledger: ledger.forget(request_id))
 
-    def tell(self, kind: EventKind, **details: str | None) -> None:
-        logger.info("%s %s", kind, details)
+    def tell(
+        self,
+        kind: EventKind,
+        *,
+        attempt: int | None = None,
+        duration: float | None = None,
+        **details: str | None,
+    ) -> None:
+        """Report an event to the log and to who listens."""
+        logger.info("%s %s", kind, {name: value for name, value in details.items() if value is not None})
         if self._on_event is None:
             return
+        event = Event(kind=kind, time=self.port.clock.time(), attempt=attempt, duration=duration, **details)
         try:
-            self._on_event(Event(kind=kind, time=self.port.clock.time(), **details))
+            self._on_event(event)
         except Exception:  # noqa: BLE001  # a listener's mistake must not lose a key
             logger.warning("the on_event callback failed at %s", kind)

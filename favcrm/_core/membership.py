@@ -1,0 +1,69 @@
+"""What a workspace's owner and its members do with it: invite, ask what the plan allows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from favcrm._core.text import clean
+from favcrm.errors import PlanLimitError
+from favcrm.inputs import check_invite, check_question
+from favcrm.models import Allowance, Invitation
+from favcrm.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from favcrm._core.engine import Engine
+    from favcrm.typing import JSON
+
+# The names of the fields in these answers are not published.
+TOKENS = ("token", "inviteToken", "invite_token")
+ALLOWED = ("allowed", "isAllowed", "can")
+UPGRADES = ("upgradeAction", "upgrade_action")
+
+
+async def invite(
+    engine: Engine, email: str, *, name: str | None, role: str | None, expires_in_hours: int | None
+) -> Invitation:
+    """Invite somebody to this workspace."""
+    checked = check_invite(email, name=name, role=role, expires_in_hours=expires_in_hours)
+    result = await engine.call_tool("create_team_member_invite", checked, hide=(email,))
+    told = result.data if isinstance(result.data, dict) else {}
+    token = _first(told, TOKENS)
+    return Invitation(
+        token=Secret(token) if isinstance(token, str) and token else None,
+        expires_at=_time(told.get("expiresAt")),
+        summary=clean(result.summary, hide=(email,)),
+        x_request_id=result.x_request_id,
+    )
+
+
+async def can(
+    engine: Engine, *, tool: str | None, quota: str | None, module: str | None, delta: int | None
+) -> Allowance:
+    """Ask whether the plan allows something, before it is tried."""
+    asked = check_question(tool=tool, quota=quota, module=module, delta=delta)
+    try:
+        result = await engine.call_tool("check_plan_operation", asked)
+    except PlanLimitError as error:
+        return Allowance(allowed=False, upgrade_action=error.upgrade_action, summary=error.summary)
+    told = result.data if isinstance(result.data, dict) else {}
+    allowed, upgrade = _first(told, ALLOWED), _first(told, UPGRADES)
+    return Allowance(
+        allowed=allowed if isinstance(allowed, bool) else None,
+        upgrade_action=clean(upgrade) if isinstance(upgrade, str) else None,
+        summary=result.summary,
+        raw=result.data,
+    )
+
+
+def _first(told: Mapping[str, JSON], names: tuple[str, ...]) -> JSON:
+    return next((told[name] for name in names if name in told), None)
+
+
+def _time(value: JSON) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

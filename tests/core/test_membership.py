@@ -1,0 +1,293 @@
+"""Inviting, joining, asking the plan, and watching, in both colours."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from colours import Colour, Facade, client, provisioner, transport_to
+
+from favcrm import (
+    DiagnosticReport,
+    Event,
+    EventKind,
+    JsonlAuditLog,
+    MemoryStore,
+    PendingRegistration,
+    RetryPolicy,
+    Secret,
+    errors,
+)
+from favcrm._core.watch import essence
+from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
+from favcrm.transports import JSON, Response
+
+pytestmark = pytest.mark.anyio
+
+OWNER, STAFF = "you@example.com", "ada@example.com"
+ACCEPT = "accept_team_invite_verify"
+
+
+def owner(sandbox: Sandbox, colour: Colour) -> Facade:
+    return client(colour, transport=transport_to(sandbox, colour), api_key=sandbox.add_organisation("Acme"))
+
+
+async def accept(sandbox: Sandbox, colour: Colour, token: Any, **options: Any) -> Any:
+    facade = provisioner(colour, transport=transport_to(sandbox, colour))
+
+    def read(pending: PendingRegistration) -> str:
+        assert pending.masked_email == "ad*@example.com"
+        assert 590 < pending.remaining() <= 600
+        return sandbox.inbox.code_for(STAFF)
+
+    async def read_async(pending: PendingRegistration) -> str:
+        return read(pending)
+
+    return await facade.accept_invite(
+        token, read_code=read if colour == "blocking" else read_async, **options
+    )
+
+
+@pytest.mark.parametrize("form", PayloadForm)
+async def test_an_invitation_is_made_and_accepted(
+    sandbox: Sandbox, colour: Colour, form: PayloadForm
+) -> None:
+    sandbox.payload_form = form
+    invitation = await owner(sandbox, colour).invite(STAFF, name="Ada", role="manager", expires_in_hours=24)
+    assert invitation.token is not None
+    assert invitation.token.reveal() not in repr(invitation)
+    assert invitation.expires_at is not None
+    assert STAFF not in invitation.summary
+    store = MemoryStore()
+    joined = await accept(sandbox, colour, invitation.token, name="Ada", store=store)
+    assert joined.report.ready
+    assert joined.report.organisation == "Acme"
+    assert store.get(joined.ref) == joined.workspace.api_key
+    assert invitation.token.reveal() not in joined.ref
+    again = await accept(sandbox, colour, invitation.token.reveal(), store=store)
+    assert again.ref == joined.ref
+    assert sandbox.count(ACCEPT) == 1
+
+
+async def test_joining_has_the_guarantees_of_signing_up(sandbox: Sandbox, colour: Colour) -> None:
+    token = (await owner(sandbox, colour).invite(STAFF)).token
+    sandbox.fail_next(ACCEPT, Fault.RESET_AFTER)
+    with pytest.raises(errors.OutcomeUnknownError) as caught:
+        await accept(sandbox, colour, token)
+    assert token.reveal() not in str(caught.value)
+    token = (await owner(sandbox, colour).invite(STAFF)).token
+    sandbox.fail_next(ACCEPT, Fault.TRUNCATED_SSE_AFTER_KEY)
+    assert (await accept(sandbox, colour, token)).report.auth_configured
+
+
+@pytest.mark.parametrize("form", RefusalForm)
+async def test_an_unknown_invitation_is_refused(sandbox: Sandbox, colour: Colour, form: RefusalForm) -> None:
+    sandbox.refusal_form = form
+    facade = provisioner(colour, transport=transport_to(sandbox, colour))
+
+    def read(_: PendingRegistration) -> str:
+        return "123456"
+
+    async def read_async(_: PendingRegistration) -> str:
+        return "123456"
+
+    with pytest.raises(errors.RefusedError):
+        await facade.accept_invite("invite_unknown", read_code=read if colour == "blocking" else read_async)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"email": "x"}, ["email"]),
+        (
+            {"email": STAFF, "role": "king", "name": "", "expires_in_hours": 0},
+            ["name", "role", "expires_in_hours"],
+        ),
+        ({"email": STAFF, "expires_in_hours": 337, "name": "x" * 121}, ["name", "expires_in_hours"]),
+    ],
+    ids=range(3),
+)
+async def test_a_bad_invitation_is_not_sent(
+    sandbox: Sandbox, colour: Colour, fields: dict[str, Any], named: list[str]
+) -> None:
+    with pytest.raises(errors.InvalidInputError) as caught:
+        await owner(sandbox, colour).invite(**fields)
+    assert [problem.field for problem in caught.value.problems] == named
+    assert sandbox.calls == ()
+
+
+class Answering:
+    """A transport that gives one answer to everything."""
+
+    def __init__(self, data: JSON) -> None:
+        self.response = Response(
+            result={"structuredContent": {"data": data, "summary": "s", "renderType": "j"}}
+        )
+
+    def request(self, *_: object, **__: object) -> Response:
+        return self.response
+
+    def close(self) -> None: ...
+
+
+async def test_an_invitation_whose_answer_says_little() -> None:
+    crm = client("blocking", transport=Answering({"expiresAt": "soon", "token": 7}))
+    invitation = await crm.invite(STAFF)
+    assert (invitation.token, invitation.expires_at) == (None, None)
+    assert (await client("blocking", transport=Answering(["x"])).invite(STAFF)).token is None
+
+
+async def test_an_acceptance_whose_answer_says_nothing() -> None:
+    facade = provisioner("blocking", transport=Answering({}))
+    seen: list[PendingRegistration] = []
+
+    def read(pending: PendingRegistration) -> str:
+        seen.append(pending)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await facade.accept_invite("invite_1", read_code=read)
+    assert 595 < seen[0].remaining() <= 600
+    assert (seen[0].masked_email, seen[0].instructions) == ("", "")
+    assert "invite_1" not in seen[0].request_id
+
+
+async def test_what_the_plan_allows(sandbox: Sandbox, colour: Colour) -> None:
+    crm = owner(sandbox, colour)
+    assert await crm.can(tool="create_member")
+    sandbox.rules.customers = 0
+    denied = await crm.can(quota="customers", delta=5)
+    assert not denied
+    assert (denied.allowed, bool(denied.upgrade_action)) == (False, True)
+    assert denied.raw
+    with pytest.raises(errors.InvalidInputError, match="name a tool"):
+        await crm.can(delta=3)
+
+
+async def test_a_plan_that_refuses_the_question_answers_it(colour: Colour) -> None:
+    data: JSON = {"code": "PLAN_LIMIT", "error": "no", "upgradeAction": "create_plan_upgrade_link"}
+    denied = await client("blocking", transport=Answering(data)).can(module="bookings")
+    assert (denied.allowed, denied.upgrade_action) == (False, "create_plan_upgrade_link")
+    unsaid = await client("blocking", transport=Answering([])).can(module="bookings")
+    assert unsaid.allowed is None
+    assert not unsaid
+
+
+# Watching
+
+
+class Watched:
+    """The reports of a watch, one at a time, in both colours."""
+
+    def __init__(self, facade: Facade, **options: Any) -> None:
+        self.reports = facade.inner.watch(**options)
+
+    async def next(self) -> DiagnosticReport:
+        report: DiagnosticReport = (
+            await anext(self.reports) if hasattr(self.reports, "__anext__") else next(self.reports)
+        )
+        return report
+
+    async def end(self) -> None:
+        if hasattr(self.reports, "aclose"):
+            await self.reports.aclose()
+        else:
+            self.reports.close()
+
+
+async def test_a_watch_tells_what_changes_and_nothing_else(sandbox: Sandbox, colour: Colour) -> None:
+    facade = provisioner(
+        colour,
+        transport=transport_to(sandbox, colour),
+        api_key=sandbox.add_organisation(),
+        retry=RetryPolicy.never(),
+    )
+    watch = Watched(facade, interval=10)
+    assert (await watch.next()).ready
+    assert sandbox.clock.sleeps == []
+    sandbox.fail_next("get_plan_status", *[Fault.RESET_BEFORE] * 2)
+    changed = await watch.next()
+    assert [check.name for check in changed.checks if check.status == "warning"] == ["plan"]
+    assert sandbox.clock.sleeps == [10]
+    assert not [check for check in (await watch.next()).checks if check.status == "warning"]
+    assert sandbox.clock.sleeps == [10, 10, 10]
+    assert essence(changed) != essence(await facade.diagnose())
+    await watch.end()
+
+
+async def test_a_watch_backs_off_while_the_endpoint_is_down(sandbox: Sandbox, colour: Colour) -> None:
+    facade = provisioner(colour, transport=transport_to(sandbox, colour), retry=RetryPolicy.never())
+    watch = Watched(facade, interval=10)
+    sandbox.fail_next("tools/list", *[Fault.REFUSE_CONNECTION] * 6)
+    assert not (await watch.next()).endpoint_reachable
+    assert (await watch.next()).endpoint_reachable
+    assert sandbox.clock.sleeps == [10, 20, 40, 80, 100, 100]
+    await watch.end()
+
+
+async def test_the_interval_comes_from_the_environment(
+    sandbox: Sandbox, colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAVCRM_DIAG_INTERVAL", "5000")
+    facade = provisioner(colour, transport=transport_to(sandbox, colour), retry=RetryPolicy.never())
+    watch = Watched(facade)
+    await watch.next()
+    sandbox.fail_next("tools/list", Fault.RESET_BEFORE)
+    await watch.next()
+    assert sandbox.clock.sleeps == [5]
+    with pytest.raises(errors.InvalidInputError, match="interval"):
+        await Watched(facade, interval=-1).next()
+    await watch.end()
+
+
+# A rotated key
+
+
+async def test_a_key_rotated_meanwhile_is_read_again_once(sandbox: Sandbox, colour: Colour) -> None:
+    old, new = sandbox.add_organisation("Old"), sandbox.add_organisation("New")
+
+    class Rotating(MemoryStore):
+        reads = 0
+
+        def get(self, ref: Any) -> Secret:
+            self.reads += 1
+            return old if self.reads == 1 else new
+
+    store = Rotating()
+    ref = store.put("acme", old, {})
+    sandbox.revoke(old)
+    crm = client(colour, transport=transport_to(sandbox, colour), store=store, api_key=ref)
+    assert "New" in str((await crm.call_tool("list_my_companies")).data)
+    assert sandbox.count("list_my_companies") == 2
+    sandbox.revoke(new)
+    with pytest.raises(errors.AuthenticationError):
+        await crm.call_tool("list_my_companies")
+    assert sandbox.count("list_my_companies") == 3
+
+
+# The audit log
+
+
+async def test_the_audit_log_has_a_line_for_each_event(
+    sandbox: Sandbox, colour: Colour, tmp_path: Path
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    with JsonlAuditLog(path) as log:
+        facade = provisioner(colour, transport=transport_to(sandbox, colour), on_event=log)
+        pending = await facade.initiate(email=OWNER, organisation_name="Acme")
+        code = sandbox.inbox.code_for(OWNER)
+        workspace = await facade.confirm(pending, code)
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [line["kind"] for line in lines] == ["code_requested", "verify_sent", "key_received"]
+    assert lines[2]["fingerprint"] == workspace.api_key.fingerprint
+    assert lines[2]["attempt"] == 1
+    assert lines[2]["duration"] >= 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for secret in (OWNER, pending.masked_email, code, workspace.api_key.reveal()):
+        assert secret not in path.read_text("utf-8")
+    with JsonlAuditLog(path) as log:
+        log(Event(kind=EventKind.DIAGNOSED, time=1.0))
+    assert len(path.read_text("utf-8").splitlines()) == 4
