@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -384,3 +385,10 @@ def test_one_made_by_hand_goes_by_this_machines_clock() -> None:
 
     pending = PendingRegistration(request_id="a", expires_at=datetime.now(UTC) + timedelta(seconds=90))
     assert 80 < pending.remaining() <= 90
+
+
+def test_the_moves_are_documented_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "key.md").read_text("utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    documented = {start: set(ends.split(", ")) for start, ends in rows if start != "from"}
+    assert documented == {start.value: {end.value for end in ends} for start, ends in MOVES.items() if ends}
