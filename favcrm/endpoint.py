@@ -11,7 +11,9 @@ from attrs import frozen
 __all__ = ["Endpoint"]
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
-HOST_NAME = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+AUTHORITY = re.compile(
+    r"(.*@)?(([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|\[[0-9a-f:.]+\])(:[0-9]*)?", re.IGNORECASE
+)
 
 
 @frozen
@@ -85,11 +87,10 @@ def without_details(location: str) -> str:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    host = parts.hostname or ""
-    # Of other names, HTTP clients make something else, or raise errors of their own kinds.
-    if parts.scheme not in DEFAULT_PORTS or not (HOST_NAME.fullmatch(host) or ":" in host):
+    # Of anything else, HTTP clients make another host or port than urllib does, or raise errors of their own kinds.
+    if parts.scheme not in DEFAULT_PORTS or not AUTHORITY.fullmatch(parts.netloc):
         raise ValueError("no HTTP address")
-    return parts.scheme, host, parts.port or DEFAULT_PORTS[parts.scheme]
+    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def _is_loopback(host: str) -> bool:

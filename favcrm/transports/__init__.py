@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from favcrm._core.transport import (
-    JSON,
     AsyncHTTPClient,
     AsyncTransport,
     Clock,
@@ -14,6 +13,7 @@ from favcrm._core.transport import (
     Response,
     Transport,
 )
+from favcrm.typing import JSON
 
 if TYPE_CHECKING:
     from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import platform
+import re
 import ssl
 import sys
 import time
 import zlib
 from collections.abc import Callable, Generator, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -32,7 +33,7 @@ from favcrm.settings import Settings, as_secret
 from favcrm.typing import JSON
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
     from types import ModuleType
 
     import anyio
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from favcrm.errors import TransportError
 
 __all__ = ["AsyncHTTPTransport", "BearerAuth", "HTTPTransport"]
+
+ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
 USER_AGENT = f"favcrm-python/{favcrm.__version__} Python/{platform.python_version()}"
 MAX_REDIRECTS = 3
@@ -51,6 +54,7 @@ INFLATED_PIECE = 64 * 1024
 GRACE = 1.0
 REOPEN = "Use the object inside its with block, or make a new one."
 EITHER_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+VISIBLE = re.compile("[!-~]+")
 
 
 class HTTPTransport:
@@ -73,8 +77,8 @@ class HTTPTransport:
 
     def __init__(self, endpoint: str, *, http_client: HTTPClient | None = None) -> None:
         self._endpoint = _parse(endpoint)
-        self._owned = None if http_client else httpx.Client(**_options(self._endpoint))
-        self._channel = _BlockingChannel(http_client or self._owned, "close")
+        self._owned = _make(httpx.Client, self._endpoint) if http_client is None else None
+        self._channel = _BlockingChannel(http_client or self._owned)
         self._request_ids = itertools.count(1)
 
     def request(
@@ -103,8 +107,8 @@ class AsyncHTTPTransport:
 
     def __init__(self, endpoint: str, *, http_client: AsyncHTTPClient | None = None) -> None:
         self._endpoint = _parse(endpoint)
-        self._owned = None if http_client else httpx.AsyncClient(**_options(self._endpoint))
-        self._channel = _AsyncChannel(http_client or self._owned, "aclose")
+        self._owned = _make(httpx.AsyncClient, self._endpoint) if http_client is None else None
+        self._channel = _AsyncChannel(http_client or self._owned)
         self._request_ids = itertools.count(1)
 
     async def request(
@@ -112,13 +116,11 @@ class AsyncHTTPTransport:
     ) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
         outgoing = write_bare(next(self._request_ids), method, params)
-        import anyio
-
+        ends_at = time.monotonic() + timeout
         async with self._channel.turn(timeout):
-            # httpx counts each read by itself; this bounds them all together, headers included.
-            with anyio.move_on_after(timeout + GRACE):
-                return await _exchange(self._channel, self._endpoint, outgoing, api_key, timeout)
-        raise OutcomeUnknownError(f"No answer came within {timeout:g} seconds, and it may have been carried out.")
+            return await _exchange(
+                self._channel, self._endpoint, outgoing, api_key, ends_at - time.monotonic()
+            )
 
     async def aclose(self) -> None:
         """Close the connections, if the client was made here."""
@@ -163,7 +165,7 @@ class BearerAuth(httpx.Auth):
     def __init__(self, api_key: str | Secret | Callable[[], Secret], *, endpoint: str | None = None) -> None:
         settings = Settings.load(endpoint=endpoint)
         self._url = settings.endpoint
-        self._read_key = api_key if callable(api_key) else partial(as_secret, api_key)
+        self._read_key = api_key if callable(api_key) else partial(as_secret, as_secret(api_key))
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign a request of an httpx client."""
@@ -186,45 +188,52 @@ class _Channel(Protocol):
         """Send a request and return the response with its body unread."""
         ...
 
+    def limit(self, seconds: float, /) -> AbstractContextManager[object]:
+        """Leave the block after some seconds, where it can be left: httpx counts each read by itself."""
+        ...
+
     def chunks(self, response: Any) -> Any:
-        """Return an iterator over the body as it arrives, any content encoding not undone."""
+        """Return an iterator over the body as it arrives; if a hook has read it, over what the hook left."""
         ...
 
     async def next_chunk(self, chunks: Any) -> bytes | None:
         """Return the next chunk, or None at the end."""
         ...
 
-    async def drain(self, chunks: Any) -> None:
-        """Read to the end of a body that is about to end."""
-        ...
-
     async def close(self, response: Any) -> None:
         """Give the connection back."""
+        ...
+
+    async def leave(self, chunks: Any, /) -> None:
+        """Leave the rest of a closed body."""
         ...
 
 
 class _BlockingChannel:
     """Sends with a blocking client. Its methods never suspend."""
 
-    def __init__(self, client: object, colour: str) -> None:
+    def __init__(self, client: object) -> None:
         self.client: Any = client
-        self.library = _library(client, colour)
+        self.library = _library(client, "Client")
 
     async def send(self, request: Any) -> Any:
         return self.client.send(request, stream=True, auth=None, follow_redirects=False)
 
+    def limit(self, _: float, /) -> AbstractContextManager[object]:
+        return nullcontext()
+
     def chunks(self, response: Any) -> Iterator[bytes]:
-        return cast("Iterator[bytes]", response.iter_raw())
+        chunks = response.iter_bytes() if response.is_stream_consumed else response.iter_raw()
+        return cast("Iterator[bytes]", chunks)
 
     async def next_chunk(self, chunks: Iterator[bytes]) -> bytes | None:
         return next(chunks, None)
 
-    async def drain(self, chunks: Iterator[bytes]) -> None:
-        for _ in chunks:
-            pass
-
     async def close(self, response: Any) -> None:
         response.close()
+
+    async def leave(self, _: Iterator[bytes], /) -> None:
+        """Do nothing: generators of this colour end when nobody has them any more."""
 
 
 class _AsyncChannel:
@@ -233,13 +242,13 @@ class _AsyncChannel:
     httpx's pool looks at every waiting request whenever a connection comes free, so the waiting is done before it.
     """
 
-    def __init__(self, client: object, colour: str) -> None:
+    def __init__(self, client: object) -> None:
         self.client: Any = client
-        self.library = _library(client, colour)
+        self.library = _library(client, "AsyncClient")
         self._turns: anyio.Semaphore | None = None
 
     @asynccontextmanager
-    async def turn(self, timeout: float) -> AsyncIterator[None]:
+    async def turn(self, timeout: float) -> AsyncGenerator[None, None]:
         import anyio
 
         if self._turns is None:
@@ -247,7 +256,7 @@ class _AsyncChannel:
         with anyio.move_on_after(timeout) as waiting:
             await self._turns.acquire()
         if waiting.cancelled_caught:
-            raise NotSentError(f"{MAX_CONNECTIONS} calls are under way, and none ended within {timeout:g} seconds.")
+            raise NotSentError(f"{MAX_CONNECTIONS} calls are under way, and none ended {_within(timeout)}.")
         try:
             yield
         finally:
@@ -256,21 +265,25 @@ class _AsyncChannel:
     async def send(self, request: Any) -> Any:
         return await self.client.send(request, stream=True, auth=None, follow_redirects=False)
 
+    def limit(self, seconds: float, /) -> AbstractContextManager[object]:
+        import anyio
+
+        return anyio.move_on_after(seconds)
+
     def chunks(self, response: Any) -> AsyncIterator[bytes]:
-        return cast("AsyncIterator[bytes]", response.aiter_raw())
+        chunks = response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
+        return cast("AsyncIterator[bytes]", chunks)
 
     async def next_chunk(self, chunks: AsyncIterator[bytes]) -> bytes | None:
         return await anext(chunks, None)
 
-    async def drain(self, chunks: AsyncIterator[bytes]) -> None:
-        import anyio
-
-        with anyio.move_on_after(GRACE):
-            async for _ in chunks:
-                pass
-
     async def close(self, response: Any) -> None:
         await response.aclose()
+
+    async def leave(self, chunks: AsyncIterator[bytes], /) -> None:
+        # The generators behind the chunks end when they find the connection closed; trio warns of those left alone.
+        with suppress(self.library.HTTPError, self.library.StreamError):
+            await _drain(self, chunks)
 
 
 async def _exchange(
@@ -303,7 +316,10 @@ def _name_redirect(response: Response) -> Response:
     """Put where a redirect leads in place of its body, for the error to name."""
     if response.status not in REDIRECTS:
         return response
-    return evolve(response, body=f"redirect to {without_details(response.headers.get('location', ''))}")
+    location = response.headers.get("location")
+    return evolve(
+        response, body=f"redirect to {without_details(location)}" if location else "redirect to nowhere"
+    )
 
 
 async def _post(
@@ -311,40 +327,63 @@ async def _post(
 ) -> Response:
     timeout = max(0.0, ends_at - time.monotonic())
     client, library = channel.client, channel.library
-    failure: TransportError
+    failure: TransportError | None = None
+    answer = None
     try:
-        request = client.build_request("POST", url, headers=headers, content=outgoing.content, timeout=timeout)
-        answer = await channel.send(request)
-    except library.HTTPError as error:
+        request = client.build_request(
+            "POST", url, headers=headers, content=outgoing.content, timeout=timeout
+        )
+        # Longer than httpx's own timeouts, which know how far it came.
+        with channel.limit(timeout + GRACE):
+            answer = await channel.send(request)
+    except library.HTTPStatusError as error:
+        # A hook of the client's owner raises for a status.
+        answer = error.response
+    except (library.HTTPError, library.InvalidURL) as error:
         failure = _translate(error, library, timeout)
-    else:
+    if answer is not None:
         return await _read(channel, answer, outgoing.request_id, ends_at)
     # Outside the except block: httpx's error holds the request with the key, and would stay as the context.
-    raise failure
+    raise failure or OutcomeUnknownError(_no_answer(timeout))
 
 
 async def _read(channel: _Channel, answer: Any, request_id: int, ends_at: float) -> Response:
     """Read an answer to its end, to the message that matters, or to where it breaks off."""
     headers = dict(answer.headers)
     reader = AnswerReader(request_id, answer.status_code, headers)
-    inflate = _inflater(headers.get("content-encoding", ""))
+    # What a hook of the client's owner has read is inflated already.
+    inflate = _inflater("" if answer.is_stream_consumed else headers.get("content-encoding", ""))
     chunks = channel.chunks(answer)
-    cut = False
-    try:
-        while not reader.done and (chunk := await channel.next_chunk(chunks)) is not None:
-            for piece in inflate(chunk):
-                reader.feed(piece)
-            if time.monotonic() > ends_at:
-                cut = True
-                break
-        if reader.answered:
-            # A stream that has answered is about to end; read to its end, the connection can serve again.
-            await channel.drain(chunks)
-    except (channel.library.HTTPError, zlib.error):
-        cut = True
-    finally:
-        await channel.close(answer)
-    return reader.finish(cut=cut and not reader.done)
+    # Closed unread where such a hook raised; then the status is what there is.
+    ended = answer.is_closed and not answer.is_stream_consumed
+    with suppress(channel.library.HTTPError, channel.library.StreamError, zlib.error):
+        try:
+            with channel.limit(max(0.0, ends_at - time.monotonic()) + GRACE):
+                while not (ended or reader.done):
+                    chunk = await channel.next_chunk(chunks)
+                    ended = chunk is None
+                    for piece in inflate(chunk or b""):
+                        reader.feed(piece)
+                        if reader.done:
+                            break
+                    if time.monotonic() > ends_at:
+                        break
+            if reader.answered:
+                # A stream that has answered is about to end; read to its end, the connection can serve again.
+                await _drain(channel, chunks)
+        finally:
+            await channel.close(answer)
+    if not ended:
+        await channel.leave(chunks)
+    return reader.finish(cut=not (ended or reader.done))
+
+
+async def _drain(channel: _Channel, chunks: Any) -> None:
+    """Read what is left of a body, for a moment."""
+    ends_at = time.monotonic() + GRACE
+    with channel.limit(GRACE):
+        while time.monotonic() < ends_at and await channel.next_chunk(chunks) is not None:
+            pass
 
 
 def _inflater(encoding: str) -> Callable[[bytes], Iterable[bytes]]:
@@ -370,14 +409,16 @@ def _translate(error: Exception, library: ModuleType, timeout: float) -> Transpo
         library.ProxyError,
         library.UnsupportedProtocol,
         library.LocalProtocolError,
+        library.InvalidURL,
     )
     if isinstance(error, library.TimeoutException):
-        what = f"within {timeout:g} seconds"
         if isinstance(error, never_sent):
-            return NotSentError(f"No connection was made {what}. Nothing was sent.")
-        return OutcomeUnknownError(f"No answer came {what}, and it may have been carried out.")
+            return NotSentError(f"No connection was made {_within(timeout)}. Nothing was sent.")
+        return OutcomeUnknownError(_no_answer(timeout))
     if not isinstance(error, never_sent):
-        return OutcomeUnknownError("The connection broke before the answer came, and it may have been carried out.")
+        return OutcomeUnknownError(
+            "The connection broke before the answer came, and it may have been carried out."
+        )
     reason = _tls_reason(error)
     if reason is None:
         return NotSentError("The endpoint cannot be reached. Nothing was sent.")
@@ -392,27 +433,51 @@ def _tls_reason(error: BaseException | None) -> str | None:
     """Return why the certificate was refused, if that is what lies behind the error."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
+            return error.verify_message.rstrip(".")
         error = error.__cause__ or error.__context__
     return None
 
 
-def _library(client: object, close: str) -> ModuleType:
+def _no_answer(timeout: float) -> str:
+    return f"No answer came {_within(timeout)}, and it may have been carried out."
+
+
+def _within(seconds: float) -> str:
+    return f"within {round(seconds, 2):g} seconds"
+
+
+def _library(client: object, kind: str) -> ModuleType:
     """Return the library that a client belongs to, whose exceptions it raises."""
-    for base in type(client).__mro__:
-        name = base.__module__.partition(".")[0]
-        if name in {"httpx", "httpx2"} and hasattr(client, close):
-            return sys.modules[name]
-    wanted = "httpx.Client" if close == "close" else "httpx.AsyncClient"
-    raise InvalidInputError([Problem("http_client", f"must be an {wanted} or its httpx2 twin")])
+    for name in ("httpx", "httpx2"):
+        library = sys.modules.get(name)
+        if library is not None and isinstance(client, getattr(library, kind)):
+            return library
+    raise InvalidInputError([Problem("http_client", f"must be an httpx.{kind} or its httpx2 twin")])
 
 
 def _parse(endpoint: str) -> Endpoint:
     try:
-        return Endpoint.parse(endpoint)
+        parsed = Endpoint.parse(endpoint)
+        # httpx refuses more, such as a name that is no international one, and with errors of its own.
+        _ = httpx.URL(parsed.url).host
+    except (httpx.InvalidURL, UnicodeError):
+        problem = "must be an address such as https://api.favcrm.io/mcp"
     except ValueError as error:
         problem = str(error)
+    else:
+        return parsed
     raise InvalidInputError([Problem("endpoint", problem)])
+
+
+def _make(kind: type[ClientT], endpoint: Endpoint) -> ClientT:
+    """Make a client of our own, which reads the environment."""
+    try:
+        return kind(**_options(endpoint))
+    except OSError:
+        problem = Problem("SSL_CERT_FILE or SSL_CERT_DIR", "cannot be read as certificates")
+    except (ValueError, ImportError, httpx.InvalidURL):
+        problem = Problem("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY", "cannot be used")
+    raise InvalidInputError([problem])
 
 
 def _options(endpoint: Endpoint) -> dict[str, Any]:
@@ -425,7 +490,7 @@ def _options(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _bearer(api_key: Secret) -> str:
-    value = api_key.reveal()
-    if not (value.isascii() and value.isprintable() and " " not in value and value):
+    # In no local variable, which would be seen in the traceback.
+    if not VISIBLE.fullmatch(api_key.reveal()):
         raise InvalidInputError([Problem("api_key", "holds characters that no key has")])
-    return f"Bearer {value}"
+    return f"Bearer {api_key.reveal()}"

@@ -1,0 +1,103 @@
+"""The HTTP transport of either colour, and clients to hand over, for tests that hold on both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from colours import Facade
+
+from favcrm.transports import AsyncHTTPTransport, HTTPTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from colours import Colour
+
+    from favcrm.secret import Secret
+    from favcrm.transports import Response
+    from favcrm.typing import JSON
+
+TIMEOUT = 10.0
+"""Seconds for what is answered at once."""
+
+SHORT = 0.2
+"""Seconds for what is never answered: the timeout under test."""
+
+
+class Wire:
+    """A transport of either colour, with one request that mostly matters."""
+
+    def __init__(self, inner: Facade) -> None:
+        self.inner = inner
+
+    async def request(
+        self,
+        method: str = "tools/list",
+        params: Mapping[str, JSON] | None = None,
+        *,
+        api_key: Secret | None = None,
+        timeout: float = TIMEOUT,
+    ) -> Response:
+        """Send a request."""
+        response: Response = await self.inner.request(method, params or {}, api_key=api_key, timeout=timeout)
+        return response
+
+    async def end(self) -> None:
+        """Close the transport."""
+        await self.inner.end()
+
+
+@asynccontextmanager
+async def reach(colour: Colour, endpoint: str, http_client: Any = None) -> AsyncGenerator[Wire, None]:
+    """Open a transport."""
+    kind = HTTPTransport if colour == "blocking" else AsyncHTTPTransport
+    wire = Wire(Facade(kind(endpoint, http_client=http_client)))
+    try:
+        yield wire
+    finally:
+        await wire.end()
+
+
+@asynccontextmanager
+async def client_of(library: ModuleType, colour: Colour, **options: Any) -> AsyncGenerator[Any, None]:
+    """Open a client of a user's own; the authorities of TLS are loaded only where they are given."""
+    options.setdefault("verify", False)
+    if colour == "blocking":
+        with library.Client(**options) as client:
+            yield client
+    else:
+        async with library.AsyncClient(**options) as client:
+            yield client
+
+
+@asynccontextmanager
+async def through(
+    library: ModuleType, colour: Colour, endpoint: str, **options: Any
+) -> AsyncGenerator[Wire, None]:
+    """Open a transport over a client of a user's own."""
+    async with client_of(library, colour, **options) as client, reach(colour, endpoint, client) as wire:
+        yield wire
+
+
+async def one_request(colour: Colour, endpoint: str, **options: Any) -> Response:
+    """Send a single request over a transport of its own."""
+    async with reach(colour, endpoint) as wire:
+        return await wire.request(**options)
+
+
+def stand_in(library: ModuleType, colour: Colour, answer: Any) -> dict[str, Any]:
+    """Return the option that makes a client answer with a function, without a network."""
+
+    async def answer_later(request: Any) -> Any:
+        return answer(request)
+
+    return {"transport": library.MockTransport(answer if colour == "blocking" else answer_later)}
+
+
+async def endless(piece: bytes) -> AsyncIterator[bytes]:
+    """Yield the same bytes for ever."""
+    while True:
+        yield piece

@@ -1,0 +1,422 @@
+"""What comes back, from bytes: JSON and event streams in any cut, encodings, sizes, and what is no answer at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import secrets
+import threading
+import tracemalloc
+import zlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+import colours
+import pytest
+from servers import Peer, Request, answers, chunk, chunked, event, message, sends, serve, whole
+from transports.reach import one_request, reach
+
+from favcrm import AuthenticationError, OutcomeUnknownError, RefusedError, RetryPolicy, UnexpectedAnswerError
+from favcrm._core.jsonrpc import AnswerReader
+from favcrm.transports import JSONRPCError, http
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from colours import Colour
+
+    from favcrm.transports import Response
+
+pytestmark = pytest.mark.anyio
+
+UNUSUAL = {"text": "a\u2028b\u2029c\u0085d\x0be\x1cf", "名": "\U0001f600"}
+STREAM = {"content-type": "text/event-stream"}
+
+
+def utf8(value: object) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "result": value}, ensure_ascii=False).encode()
+
+
+async def answer_to(colour: Colour, *pieces: bytes) -> Response:
+    with serve(sends(*pieces)) as server:
+        return await one_request(colour, server.url)
+
+
+async def test_json_is_read(colour: Colour) -> None:
+    response = await answer_to(colour, whole(utf8(UNUSUAL)))
+    assert (response.result, response.status, response.complete) == (UNUSUAL, 200, True)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+async def test_a_stream_is_read_byte_by_byte(colour: Colour, line_end: bytes) -> None:
+    progress = b'data: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}'
+    lines = [b"\xef\xbb\xbf: ping", progress, b"", b"id: 7", b"data: " + utf8(UNUSUAL), b"", b""]
+    body = line_end.join(lines)
+    response = await answer_to(colour, *chunked(body[at : at + 1] for at in range(len(body))))
+    assert (response.result, response.complete) == (UNUSUAL, True)
+
+
+@pytest.mark.parametrize(
+    "media_type", ["Application/JSON; charset=utf-16", "text/plain", "text/html", "application/octet-stream"]
+)
+async def test_json_is_read_whatever_it_is_called(colour: Colour, media_type: str) -> None:
+    response = await answer_to(colour, whole(utf8(UNUSUAL), headers={"content-type": media_type}))
+    assert response.result == UNUSUAL
+
+
+async def test_json_needs_no_content_type(colour: Colour) -> None:
+    body = utf8(UNUSUAL)
+    response = await answer_to(colour, b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    assert response.result == UNUSUAL
+
+
+async def test_a_body_without_a_length_ends_with_the_connection(colour: Colour) -> None:
+    def script(peer: Peer, request: Request) -> None:
+        peer.send(b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n" + message(request, {}))
+        peer.hang_up()
+
+    with serve(script) as server:
+        async with reach(colour, server.url) as wire:
+            assert (await wire.request()).result == {}
+            assert (await wire.request()).result == {}
+    assert server.greeted == [1, 2]
+
+
+async def test_what_passes_by_before_the_answer_is_ignored(colour: Colour) -> None:
+    events = [
+        b": keep-alive\n\n",
+        b"event: endpoint\ndata: /other\n\n",
+        b"event: error\ndata: not JSON\n\n",
+        b"retry: 10\nid: 3\ndata:\n\n",
+        event(b'{"jsonrpc":"2.0","method":"notifications/message","params":{}}'),
+        event(b'{"jsonrpc":"2.0","method":"ping","id":1}'),
+        event(message(2, "another's")),
+        event(b'{"jsonrpc":"2.0","id":2,"error":{"code":-32000,"message":"another\'s"}}'),
+        event(b'{"jsonrpc":"2.0",\ndata: "id":1,\ndata: "result":{"found":true}}'),
+        event(message(1, "too late")),
+    ]
+    response = await answer_to(colour, *chunked(events))
+    assert response.result == {"found": True}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"id":"1","result":"a string for a number"}', "a string for a number"),
+        (b'[{"method":"notifications/x"},{"id":9,"result":0},{"id":1,"result":"batched"}]', "batched"),
+        (b'{"id":null,"error":{"code":-32600,"message":"who?"}}', JSONRPCError(-32600, "who?")),
+        (b'{"id":1,"error":{"code":5,"data":[1]}}', JSONRPCError(5, "", [1])),
+        (b'{"error":{"code":-32700,"message":7}}', JSONRPCError(-32700, "")),
+    ],
+)
+async def test_an_answer_may_look_like_this(
+    colour: Colour, stream: bool, body: bytes, expected: object
+) -> None:
+    response = await answer_to(colour, *(chunked([event(body)]) if stream else [whole(body)]))
+    assert expected in (response.result, response.error)
+    assert response.complete
+
+
+async def test_in_a_body_an_error_may_have_any_id(colour: Colour) -> None:
+    body = b'{"jsonrpc":"2.0","id":"server-error","error":{"code":-32000,"message":"Not Acceptable"}}'
+    response = await answer_to(colour, whole(body, 406))
+    assert (response.error, response.status) == (JSONRPCError(-32000, "Not Acceptable"), 406)
+
+
+@pytest.mark.parametrize(
+    ("body", "defect"),
+    [
+        (b"", "is empty"),
+        (b" \r\n", "is empty"),
+        (b"<!doctype html><p>Welcome", "is no JSON-RPC answer"),
+        (b"null", "is no JSON-RPC answer"),
+        (b'"text"', "is no JSON-RPC answer"),
+        (b"[]", "is no JSON-RPC answer"),
+        (b"{}", "is no JSON-RPC answer"),
+        (b'{"id":2,"result":{}}', "is no JSON-RPC answer"),
+        (b'{"id":1}', "is no JSON-RPC answer"),
+        (b'{"id":[1],"result":{}}', "is no JSON-RPC answer"),
+        (b'{"id":1,"result":{}', "is no JSON-RPC answer"),
+        (b"[" * 100_000, "is no JSON-RPC answer"),
+        (b'{"id":1,"result":' + b"9" * 5000 + b"}", "is no JSON-RPC answer"),
+    ],
+)
+async def test_what_is_no_answer_is_told(colour: Colour, body: bytes, defect: str) -> None:
+    response = await answer_to(colour, whole(body))
+    assert (response.result, response.error, response.defect) == (None, None, defect)
+    assert response.complete
+    assert response.body == body.decode()
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 205])
+async def test_an_empty_success_is_no_answer(colour: Colour, status: int) -> None:
+    empty = b"" if status == 204 else b"content-length: 0\r\n"
+    with serve(sends(b"HTTP/1.1 %d Fine\r\n%b\r\n" % (status, empty))) as server:
+        crm = colours.client(colour, server.url)
+        with pytest.raises(UnexpectedAnswerError, match="The answer is empty"):
+            await crm.list_tools()
+        await crm.end()
+    assert len(server.requests) == 1
+
+
+async def test_a_page_with_status_200_is_no_answer(colour: Colour) -> None:
+    page = whole(b"<html><body>Sign in</body></html>", headers={"content-type": "text/html"})
+    with serve(sends(page)) as server:
+        crm = colours.client(colour, server.url)
+        with pytest.raises(UnexpectedAnswerError, match="The answer is no JSON-RPC answer") as raised:
+            await crm.list_tools()
+        await crm.end()
+    assert "Sign in" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (b"123456789012345678901234567890", 123456789012345678901234567890),
+        (b"Infinity", float("inf")),
+        (b'"\\ud800"', "\ud800"),
+        (b'"\xff\xc0"', "\ufffd\ufffd"),
+    ],
+    ids=["a large number", "infinity", "a lone surrogate", "invalid UTF-8"],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+async def test_unusual_values_are_read(colour: Colour, stream: bool, value: bytes, found: object) -> None:
+    body = b'{"id":1,"result":{"content":[],"structuredContent":{"data":%b}}}' % value
+    with serve(sends(*(chunked([event(body)]) if stream else [whole(body)]))) as server:
+        crm = colours.client(colour, server.url)
+        result = await crm.call_tool("any")
+        await crm.end()
+    assert result.data == found
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+async def test_not_a_number_is_read(colour: Colour, stream: bool) -> None:
+    body = b'{"id":1,"result":NaN}'
+    response = await answer_to(colour, *(chunked([event(body)]) if stream else [whole(body)]))
+    assert isinstance(response.result, float)
+    assert math.isnan(response.result)
+
+
+async def test_an_event_that_is_not_json_ends_the_reading(colour: Colour, never: threading.Event) -> None:
+    def script(peer: Peer, request: Request) -> None:
+        start, first, _ = chunked([event(b"{")])
+        peer.send(start, first)
+        peer.wait_for(never)
+
+    with serve(script) as server:
+        response = await one_request(colour, server.url)
+    assert (response.defect, response.body, response.complete) == (
+        "has an event that is not JSON",
+        "{\n",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b": ping\n\n", b'data: {"id":1,"result":{}}', b'data: {"id":1,"result":{}}\n']
+)
+async def test_a_stream_that_ends_without_an_answer_is_an_unknown_outcome(
+    colour: Colour, body: bytes
+) -> None:
+    with serve(sends(*chunked([body] if body else []))) as server:
+        crm = colours.client(colour, server.url)
+        with pytest.raises(OutcomeUnknownError, match="The answer broke off"):
+            await crm.call_tool("any")
+        await crm.end()
+    assert len(server.requests) == 1
+
+
+async def test_a_key_in_a_stream_that_cannot_be_read_is_kept(colour: Colour) -> None:
+    events = [event(message(77, {"apiKey": "of another id"})), b'data: {"apiKey": "broken off"}']
+    response = await answer_to(colour, *chunked(events))
+    assert response.body.splitlines() == [
+        '{"jsonrpc": "2.0", "id": 77, "result": {"apiKey": "of another id"}}',
+        'data: {"apiKey": "broken off"}',
+    ]
+    assert not response.complete
+
+
+async def test_a_stream_with_an_error_status_is_read_as_a_body(colour: Colour) -> None:
+    with serve(sends(whole(b"data: {}\n\n", 401, STREAM))) as server:
+        crm = colours.client(colour, server.url)
+        with pytest.raises(AuthenticationError):
+            await crm.list_tools()
+        await crm.end()
+
+
+async def test_a_stream_that_stays_open_does_not_hold_the_answer_back(
+    colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the answer, comments come for as long as the client reads."""
+    monkeypatch.setattr(http, "GRACE", 0.1)
+    left = threading.Event()
+
+    def script(peer: Peer, request: Request) -> None:
+        start, first, _ = chunked([event(message(request, {}))])
+        peer.send(start, first)
+        try:
+            while True:
+                peer.send(chunk(b": ping\n\n"))
+        except OSError:
+            left.set()
+            raise
+
+    with serve(script, answers()) as server:
+        async with reach(colour, server.url) as wire:
+            assert (await wire.request()).result == {}
+            assert left.wait(30)
+            assert (await wire.request()).result == {}
+    assert server.greeted == [1, 2]
+
+
+# Size and encoding
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A limit for the size of an answer that a test reaches quickly."""
+    monkeypatch.setattr(http, "AnswerReader", partial(AnswerReader, max_bytes=100_000))
+    return 100_000
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+async def test_an_answer_of_just_the_size_is_read(colour: Colour, limit: int, stream: bool) -> None:
+    empty = len(event(message(1, ""))) if stream else len(message(1, ""))
+    body = message(1, "x" * (limit - empty))
+    response = await answer_to(colour, *(chunked([event(body)]) if stream else [whole(body)]))
+    assert response.result == "x" * (limit - empty)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+async def test_a_larger_answer_is_left(
+    colour: Colour, limit: int, stream: bool, never: threading.Event
+) -> None:
+    def script(peer: Peer, _: Request) -> None:
+        start, *rest = chunked(
+            [b"data: " + b"x" * 1000] * 101, headers=STREAM if stream else {"content-type": "x/y"}
+        )
+        peer.send(start, *rest[:-1])
+        peer.wait_for(never)
+
+    with serve(script, answers()) as server:
+        async with reach(colour, server.url) as wire:
+            response = await wire.request()
+            assert (response.defect, response.complete) == ("is larger than this client reads", True)
+            assert (await wire.request()).result == {}
+    assert server.greeted == [1, 2]
+
+
+async def test_the_limit_is_16_mebibytes(colour: Colour) -> None:
+    body = message(1, "x" * (16 * 1024 * 1024))
+    with serve(sends(whole(body))) as server:
+        crm = colours.client(colour, server.url)
+        with pytest.raises(UnexpectedAnswerError, match="The answer is larger than this client reads"):
+            await crm.list_tools()
+        await crm.end()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", "deflate"])
+async def test_a_compressed_answer_is_read(colour: Colour, encoding: str, stream: bool) -> None:
+    pack = zlib.compress if encoding == "deflate" else gzip.compress
+    noise = secrets.token_hex(100_000)
+    body = pack(event(message(1, noise)) if stream else message(1, noise))
+    cut = [body[at : at + 999] for at in range(0, len(body), 999)]
+    headers = {
+        "content-encoding": encoding,
+        "content-type": "text/event-stream" if stream else "application/json",
+    }
+    response = await answer_to(colour, *chunked(cut, headers=headers))
+    assert response.result == noise
+
+
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """A small body that inflates to 100 MiB."""
+    packer = zlib.compressobj(wbits=31)
+    return b"".join(packer.compress(b" " * 2**20) for _ in range(100)) + packer.flush()
+
+
+async def test_what_inflates_without_end_is_left(
+    colour: Colour, bomb: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed: list[int] = []
+
+    class Counting(AnswerReader):
+        def __init__(self, request_id: int, status: int, headers: Mapping[str, str]) -> None:
+            super().__init__(request_id, status, headers, max_bytes=1024 * 1024)
+
+        def feed(self, chunk: bytes) -> None:
+            fed.append(len(chunk))
+            super().feed(chunk)
+
+    monkeypatch.setattr(http, "AnswerReader", Counting)
+    assert len(bomb) < 2**17
+    with serve(sends(whole(bomb, headers={"content-encoding": "gzip"}))) as server:
+        async with reach(colour, server.url) as wire:
+            tracemalloc.start()
+            try:
+                response = await wire.request()
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+    assert response.defect == "is larger than this client reads"
+    assert sum(fed) <= 2**20 + http.INFLATED_PIECE
+    assert max(fed) <= http.INFLATED_PIECE
+    assert peak < 8 * 2**20
+
+
+async def test_a_corrupt_compressed_answer_is_an_unknown_outcome(colour: Colour) -> None:
+    body = gzip.compress(b" " * 1000 + message(1, {}))
+    for broken in (b"not gzip at all", body[:-8] + bytes(8), b"\x00" + body):
+        with serve(sends(whole(broken, headers={"content-encoding": "gzip"}))) as server:
+            crm = colours.client(colour, server.url)
+            with pytest.raises(OutcomeUnknownError, match="The answer broke off"):
+                await crm.call_tool("any")
+            await crm.end()
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
+async def test_an_encoding_that_nobody_asked_for_is_no_answer(colour: Colour, encoding: str) -> None:
+    body = gzip.compress(message(1, {}))
+    response = await answer_to(colour, whole(body, headers={"content-encoding": encoding}))
+    assert response.defect == "is no JSON-RPC answer"
+
+
+async def test_an_encoding_by_the_name_of_none_is_none(colour: Colour) -> None:
+    response = await answer_to(colour, whole(message(1, {}), headers={"content-encoding": "identity"}))
+    assert response.result == {}
+
+
+# The server's id of an answer
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+async def test_results_carry_the_request_id(colour: Colour, stream: bool) -> None:
+    with serve(answers({"content": []}, stream=stream, headers={"X-Request-ID": "req_1"})) as server:
+        crm = colours.client(colour, server.url)
+        assert (await crm.call_tool("any")).x_request_id == "req_1"
+        await crm.end()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (whole(b"{}", 401, {"x-request-id": "req_2"}), AuthenticationError),
+        (whole(b"", 307, {"x-request-id": "req_2", "location": "https://elsewhere.example/"}), RefusedError),
+        (whole(b"{}", 500, {"x-request-id": "req_2"}), OutcomeUnknownError),
+        (whole(b"", 200, {"x-request-id": "req_2"}), UnexpectedAnswerError),
+        (whole(message(1, 5), 200, {"x-request-id": "req_2"}), UnexpectedAnswerError),
+        (b"".join(chunked([], 200, {"x-request-id": "req_2"})), OutcomeUnknownError),
+    ],
+)
+async def test_errors_carry_the_request_id(colour: Colour, answer: bytes, error: type[Exception]) -> None:
+    with serve(sends(answer)) as server:
+        crm = colours.client(colour, server.url, retry=RetryPolicy.never())
+        with pytest.raises(error) as raised:
+            await crm.list_tools()
+        await crm.end()
+    assert getattr(raised.value, "request_id", None) == "req_2"
+    assert "req_2" in str(raised.value)

@@ -1,0 +1,533 @@
+"""What goes wrong on the way: never sent or unknown, in time, and with nothing of httpx or the key in the error."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import colours
+import httpx
+import pytest
+from servers import (
+    Peer,
+    Request,
+    Script,
+    answers,
+    chunk,
+    chunked,
+    hangs_up,
+    head,
+    message,
+    redirects,
+    resets,
+    sends,
+    serve,
+    stalls,
+    unused_address,
+    whole,
+)
+from transports.reach import SHORT, client_of, one_request, reach, stand_in, through
+
+from favcrm import (
+    FavCRMError,
+    InvalidInputError,
+    NotSentError,
+    OutcomeUnknownError,
+    RefusedError,
+    RetryPolicy,
+    UnexpectedAnswerError,
+)
+from favcrm.transports import AsyncHTTPTransport, http
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from colours import Colour
+
+    from favcrm.secret import Secret
+
+pytestmark = pytest.mark.anyio
+
+ONCE = RetryPolicy.never()
+
+
+def after(script: Script, *pieces: bytes) -> Script:
+    """Return a script that sends something first."""
+
+    def both(peer: Peer, request: Request) -> None:
+        peer.send(*pieces)
+        script(peer, request)
+
+    return both
+
+
+PARTS = {
+    "before the answer": (),
+    "inside the status line": (b"HTTP/1.1 20",),
+    "inside the headers": (head()[:-2],),
+    "after the headers": (whole(b"{}")[:-2],),
+    "inside the body": (whole(message(1, {}))[:-5],),
+    "inside a chunked body": (chunked([message(1, {})])[0], b"ff\r\n{"),
+    "inside a stream": tuple(chunked([b": ping\n\n", b"data: {"])[:-1]),
+    "inside a compressed body": (
+        whole(gzip.compress(message(1, {})), headers={"content-encoding": "gzip"})[:-9],
+    ),
+}
+BREAKS = {"reset": resets, "closed": hangs_up, "silent": stalls}
+
+
+async def test_a_refused_connection_was_never_used(colour: Colour) -> None:
+    with unused_address() as endpoint:
+        crm = colours.client(colour, endpoint, retry=ONCE)
+        with pytest.raises(NotSentError, match=r"cannot be reached\. Nothing was sent") as raised:
+            await crm.list_tools()
+        await crm.end()
+    assert not raised.value.permanent
+
+
+async def test_a_name_that_does_not_exist_was_never_reached(colour: Colour) -> None:
+    with pytest.raises(NotSentError, match="cannot be reached"):
+        await one_request(colour, "https://favcrm.invalid/mcp")
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("ending", BREAKS)
+async def test_an_answer_that_breaks_off_is_an_unknown_outcome(
+    colour: Colour, part: str, ending: str
+) -> None:
+    with serve(after(BREAKS[ending], *PARTS[part])) as server:
+        crm = colours.client(colour, server.url, retry=ONCE, timeout=SHORT if ending == "silent" else None)
+        with pytest.raises(OutcomeUnknownError, match="it may have been carried out"):
+            await crm.call_tool("any")
+        await crm.end()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("part", ["inside the body", "inside a chunked body"])
+@pytest.mark.parametrize("ending", BREAKS)
+async def test_what_arrived_of_a_broken_body_is_kept(colour: Colour, part: str, ending: str) -> None:
+    with serve(after(BREAKS[ending], *PARTS[part])) as server:
+        response = await one_request(colour, server.url, timeout=SHORT)
+    assert response.body.startswith("{")
+    assert (response.complete, response.defect) == (False, "")
+
+
+async def test_a_redirect_to_where_it_breaks_is_an_unknown_outcome(colour: Colour) -> None:
+    with serve(redirects("/other"), resets) as server, pytest.raises(OutcomeUnknownError):
+        await one_request(colour, server.url)
+    assert len(server.requests) == 2
+
+
+async def test_headers_without_end_are_an_unknown_outcome(colour: Colour) -> None:
+    def endless(peer: Peer, _: Request) -> None:
+        peer.send(head()[:-2])
+        while True:
+            peer.send(b"x-more: and more\r\n" * 100)
+
+    with serve(endless) as server, pytest.raises(OutcomeUnknownError):
+        await one_request(colour, server.url)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"FTP ready\r\n", b"HTTP/1.1 two hundred\r\n\r\n", b"HTTP/1.1 200 OK\r\n: \r\n\r\n"]
+)
+async def test_what_is_no_http_is_an_unknown_outcome(colour: Colour, answer: bytes) -> None:
+    with serve(after(hangs_up, answer)) as server, pytest.raises(OutcomeUnknownError):
+        await one_request(colour, server.url)
+
+
+# Time
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])
+async def test_a_body_that_drips_for_ever_ends_at_the_deadline(colour: Colour, media_type: str) -> None:
+    """It drips as fast as the client reads, so that no single read takes long."""
+
+    def drip(peer: Peer, _: Request) -> None:
+        peer.send(chunked([], headers={"content-type": media_type})[0], chunk(b":"))
+        while True:
+            peer.send(chunk(b"x"))
+
+    with serve(drip, answers()) as server:
+        async with reach(colour, server.url) as wire:
+            response = await wire.request(timeout=SHORT)
+            assert not response.complete
+            assert len(response.body) < 10_000_000
+            assert (await wire.request()).result == {}
+    assert server.greeted == [1, 2]
+
+
+async def test_an_answer_that_comes_late_is_kept(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hold a key."""
+    now = [100.0]
+    monkeypatch.setattr(http, "time", Clock(now))
+
+    def late(request: httpx.Request) -> httpx.Response:
+        now[0] += 11.0
+        return httpx.Response(200, content=message(1, {"found": True}))
+
+    async with through(httpx, colour, "https://favcrm.example/mcp", **stand_in(httpx, colour, late)) as wire:
+        response = await wire.request(timeout=10.0)
+    assert response.body == '{"jsonrpc": "2.0", "id": 1, "result": {"found": true}}'
+    assert not response.complete
+
+
+async def test_redirects_share_one_deadline(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    now = [100.0]
+    monkeypatch.setattr(http, "time", Clock(now))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        given.append(request.extensions["timeout"]["read"])
+        now[0] += 4.0
+        return httpx.Response(307, headers={"location": "/again"})
+
+    async with through(
+        httpx, colour, "https://favcrm.example/mcp", **stand_in(httpx, colour, answer)
+    ) as wire:
+        assert (await wire.request(timeout=10.0)).status == 307
+    assert given == [10.0, 6.0, 2.0, 0.0]
+
+
+class Clock:
+    """Time that a test moves, in place of the module."""
+
+    def __init__(self, now: list[float]) -> None:
+        self._now = now
+
+    def monotonic(self) -> float:
+        return self._now[0]
+
+
+@pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True)
+async def test_headers_that_take_for_ever_end_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """httpx counts each read by itself: a client whose reads never take long stands for a header that drips."""
+    monkeypatch.setattr(http, "GRACE", 0.0)
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    stand_in = {"transport": httpx.MockTransport(never)}
+    async with through(httpx, "asynchronous", "https://favcrm.example/mcp", **stand_in) as wire:
+        with pytest.raises(OutcomeUnknownError, match=r"No answer came within 0\.2 seconds"):
+            await wire.request(timeout=SHORT)
+
+
+async def test_a_handshake_that_stalls_is_no_connection(colour: Colour) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        mute = listener.getsockname()[1]
+        crm = colours.client(colour, f"https://127.0.0.1:{mute}/mcp", retry=ONCE, timeout=SHORT)
+        with pytest.raises(NotSentError, match=r"No connection was made within 0\.\d+ seconds") as raised:
+            await crm.list_tools()
+        await crm.end()
+    assert not raised.value.permanent
+
+
+# Every error of httpx and httpx2
+
+Raiser: TypeAlias = Callable[[Any], Any]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("ConnectError", NotSentError),
+        ("ConnectTimeout", NotSentError),
+        ("PoolTimeout", NotSentError),
+        ("ProxyError", NotSentError),
+        ("UnsupportedProtocol", NotSentError),
+        ("LocalProtocolError", NotSentError),
+        ("ReadError", OutcomeUnknownError),
+        ("ReadTimeout", OutcomeUnknownError),
+        ("WriteError", OutcomeUnknownError),
+        ("WriteTimeout", OutcomeUnknownError),
+        ("CloseError", OutcomeUnknownError),
+        ("RemoteProtocolError", OutcomeUnknownError),
+        ("DecodingError", OutcomeUnknownError),
+        ("TooManyRedirects", OutcomeUnknownError),
+    ],
+)
+async def test_every_error_of_the_library_is_translated(
+    colour: Colour, library: ModuleType, name: str, error: type[FavCRMError]
+) -> None:
+    def fail(request: Any) -> Any:
+        raise getattr(library, name)("told by httpx", request=request)
+
+    async with client_of(library, colour, **stand_in(library, colour, fail)) as client:
+        crm = colours.client(colour, "https://favcrm.example/mcp", http_client=client, retry=ONCE)
+        with pytest.raises(error) as raised:
+            await crm.call_tool("any")
+    assert type(raised.value) is error
+    assert "told by httpx" not in str(raised.value)
+
+
+async def test_an_address_that_the_library_refuses_was_never_called(
+    colour: Colour, library: ModuleType
+) -> None:
+    with serve(answers()) as server:
+        async with client_of(library, colour, params={"a": "x" * 70_000}) as client:
+            crm = colours.client(colour, server.url, http_client=client, retry=ONCE)
+            with pytest.raises(NotSentError):
+                await crm.call_tool("any")
+    assert server.requests == []
+
+
+async def test_a_pool_that_stays_full_is_no_connection(colour: Colour, library: ModuleType) -> None:
+    with serve(after(stalls, chunked([])[0])) as server:
+        limits = library.Limits(max_connections=1)
+        async with client_of(library, colour, limits=limits) as client:
+            held = client.build_request("GET", server.url)
+            response = client.send(held, stream=True)
+            response = response if colour == "blocking" else await response
+            try:
+                crm = colours.client(colour, server.url, http_client=client, retry=ONCE, timeout=SHORT)
+                with pytest.raises(NotSentError, match="No connection was made"):
+                    await crm.call_tool("any")
+            finally:
+                if colour == "blocking":
+                    response.close()
+                else:
+                    await response.aclose()
+    assert [request.method for request in server.requests] == ["GET"]
+
+
+# Closed
+
+
+async def test_after_closing_nothing_is_sent(colour: Colour) -> None:
+    with serve(answers({"tools": []})) as server:
+        crm = colours.client(colour, server.url)
+        await crm.list_tools()
+        await crm.end()
+        with pytest.raises(NotSentError, match=r"The HTTP client is closed\. Nothing was sent") as raised:
+            await crm.list_tools()
+    assert raised.value.permanent
+    assert "with block" in raised.value.next_step
+    assert len(server.requests) == 1
+
+
+async def test_a_handed_over_client_that_was_closed_sends_nothing(
+    colour: Colour, library: ModuleType
+) -> None:
+    with serve(answers({"tools": []})) as server:
+        async with client_of(library, colour) as client:
+            crm = colours.client(colour, server.url, http_client=client)
+            await crm.list_tools()
+        with pytest.raises(NotSentError, match="The HTTP client is closed") as raised:
+            await crm.list_tools()
+    assert raised.value.permanent
+    assert len(server.requests) == 1
+
+
+# Cancelled
+
+ASYNCHRONOUS = pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True)
+
+
+@ASYNCHRONOUS
+@pytest.mark.parametrize(
+    "part", ["before the answer", "inside the headers", "inside the body", "inside a stream"]
+)
+async def test_a_cancelled_call_leaves_the_pool_usable(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_CONNECTIONS", 1)
+    asked = anyio.Event()
+
+    def stall(peer: Peer, request: Request) -> None:
+        peer.send(*PARTS[part])
+        anyio.from_thread.run_sync(asked.set, token=token)
+        peer.stall()
+
+    token = anyio.lowlevel.current_token()
+    with serve(stall, answers()) as server:
+        async with reach("asynchronous", server.url) as wire:
+            async with anyio.create_task_group() as group:
+                group.start_soon(wire.request)
+                await asked.wait()
+                group.cancel_scope.cancel()
+            assert (await wire.request()).result == {}
+            assert (await wire.request()).result == {}
+    assert server.greeted == [1, 2]
+
+
+# Nothing of others in an error
+
+
+def frames(error: BaseException) -> list[tuple[str, dict[str, object]]]:
+    """Return the files and local variables that a traceback goes through."""
+    found: list[tuple[str, dict[str, object]]] = []
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        found.append((trace.tb_frame.f_code.co_filename, trace.tb_frame.f_locals))
+        trace = trace.tb_next
+    return found
+
+
+FAILURES: dict[str, tuple[Script, type[FavCRMError]]] = {
+    "reset": (resets, OutcomeUnknownError),
+    "cut": (after(hangs_up, *PARTS["inside the body"]), OutcomeUnknownError),
+    "stalled": (stalls, OutcomeUnknownError),
+    "redirected": (redirects("https://elsewhere.example/"), RefusedError),
+    "refused": (sends(whole(b"{}", 401)), RefusedError),
+    "failed": (sends(whole(b"{}", 500)), OutcomeUnknownError),
+    "unreadable": (sends(whole(b"<html>")), UnexpectedAnswerError),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_an_error_stands_by_itself(colour: Colour, key: Secret, failure: str) -> None:
+    script, error = FAILURES[failure]
+    with serve(script) as server:
+        crm = colours.client(colour, server.url, api_key=key, retry=ONCE, timeout=SHORT)
+        with pytest.raises(error) as raised:
+            await crm.call_tool("any")
+        await crm.end()
+    check_alone(raised.value, key)
+
+
+@pytest.mark.parametrize(
+    "failure", ["refused connection", "closed", "not JSON", "no text", "redirected to nobody"]
+)
+async def test_an_error_before_sending_stands_by_itself(colour: Colour, key: Secret, failure: str) -> None:
+    with unused_address() as endpoint:
+        crm = colours.client(colour, endpoint, api_key=key, retry=ONCE)
+        if failure == "closed":
+            await crm.end()
+        unfit: dict[str, dict[str, Any]] = {"not JSON": {"a": {1}}, "no text": {"a": "\ud800"}}
+        arguments = unfit.get(failure, {})
+        with pytest.raises(InvalidInputError if arguments else NotSentError) as raised:
+            await crm.call_tool("any", arguments)
+        await crm.end()
+    check_alone(raised.value, key)
+
+
+async def test_a_repeated_failure_stands_by_itself(colour: Colour, key: Secret) -> None:
+    with unused_address() as endpoint:
+        crm = colours.client(colour, endpoint, api_key=key, retry=RetryPolicy(attempts=3, backoff_initial=0))
+        with pytest.raises(NotSentError) as raised:
+            await crm.call_tool("any")
+        await crm.end()
+    check_alone(raised.value, key)
+
+
+def check_alone(error: BaseException, key: Secret) -> None:
+    """Make sure that an error leads to no other error, to no other library and to no key."""
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    ours = [(file, names) for file, names in frames(error) if "/tests/" not in file]
+    assert ours
+    for file, names in ours:
+        assert "favcrm" in file
+        for value in names.values():
+            assert key.reveal() not in repr(value)
+            assert key.reveal() not in repr(getattr(value, "__dict__", ""))
+    assert key.reveal() not in repr(vars(error))
+
+
+# Turns
+
+
+@ASYNCHRONOUS
+async def test_more_calls_than_connections_all_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_CONNECTIONS", 4)
+    found: list[object] = []
+    lock = threading.Lock()
+    under_way, most = 0, 0
+
+    def script(peer: Peer, request: Request) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        answer = message(request, request.json["id"])
+        with lock:
+            under_way -= 1
+        peer.send(whole(answer))
+
+    with serve(script) as server:
+        async with reach("asynchronous", server.url) as wire:
+
+            async def one() -> None:
+                found.append((await wire.request()).result)
+
+            async with anyio.create_task_group() as group:
+                for _ in range(60):
+                    group.start_soon(one)
+    assert sorted(found, key=str) == sorted(range(1, 61), key=str)
+    assert most <= 4
+    assert len(server.greeted) <= 4
+
+
+@ASYNCHRONOUS
+async def test_150_calls_at_once_all_succeed() -> None:
+    """With the real number of connections."""
+    with serve(answers({"content": []})) as server:
+        crm = colours.client("asynchronous", server.url)
+        async with anyio.create_task_group() as group:
+            for _ in range(http.MAX_CONNECTIONS * 3 // 2):
+                group.start_soon(crm.call_tool, "any")
+        await crm.end()
+    assert len(server.requests) == 150
+    assert len(server.greeted) <= http.MAX_CONNECTIONS
+
+
+@ASYNCHRONOUS
+async def test_waiting_too_long_for_a_turn_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_CONNECTIONS", 1)
+    asked, gate = anyio.Event(), threading.Event()
+    token = anyio.lowlevel.current_token()
+    found: list[object] = []
+
+    def held(peer: Peer, request: Request) -> None:
+        anyio.from_thread.run_sync(asked.set, token=token)
+        peer.wait_for(gate)
+        peer.send(whole(message(request, "held")))
+
+    with serve(held, answers("next")) as server:
+        async with reach("asynchronous", server.url) as wire:
+
+            async def one() -> None:
+                found.append((await wire.request()).result)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(one)
+                await asked.wait()
+                with pytest.raises(
+                    NotSentError, match=r"1 calls are under way, and none ended within 0\.2"
+                ) as raised:
+                    await wire.request(timeout=SHORT)
+                assert not raised.value.permanent
+                gate.set()
+            assert (await wire.request()).result == "next"
+    assert found == ["held"]
+    assert len(server.requests) == 2
+
+
+@ASYNCHRONOUS
+async def test_the_time_spent_waiting_for_a_turn_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock moves by 3 seconds while the call gets its turn."""
+    now, given = [100.0], list[float]()
+    monkeypatch.setattr(http, "time", Clock(now))
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        given.append(request.extensions["timeout"]["read"])
+        return httpx.Response(200, content=message(1, {}))
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        transport = AsyncHTTPTransport("https://favcrm.example/mcp", http_client=client)
+        turn = transport._channel.turn
+
+        def slow_turn(timeout: float) -> Any:
+            now[0] += 3.0
+            return turn(timeout)
+
+        monkeypatch.setattr(transport._channel, "turn", slow_turn)
+        await transport.request("tools/list", {}, api_key=None, timeout=10.0)
+    assert given == [7.0]

@@ -1,0 +1,413 @@
+"""A user's own client, httpx or httpx2, whose settings do not break our rules; and `BearerAuth` for its other uses."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import colours
+import httpx
+import httpx2
+import pytest
+from servers import (
+    Script,
+    answers,
+    chunked,
+    event,
+    message,
+    redirects,
+    resets,
+    sends,
+    serve,
+    stalls,
+    unused_address,
+    whole,
+)
+from transports.reach import client_of, endless, reach, stand_in, through
+
+from favcrm import (
+    AuthenticationError,
+    InvalidInputError,
+    NotSentError,
+    OutcomeUnknownError,
+    RefusedError,
+    RetryPolicy,
+    Secret,
+    UnexpectedAnswerError,
+)
+from favcrm.transports import AsyncHTTPTransport, HTTPTransport, http
+from favcrm.transports.http import BearerAuth
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from colours import Colour
+
+pytestmark = pytest.mark.anyio
+
+ENDPOINT = "https://favcrm.example/mcp"
+ONCE = RetryPolicy.never()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+async def test_a_client_is_used_and_stays_open(
+    colour: Colour, library: ModuleType, key: Secret, stream: bool
+) -> None:
+    with serve(answers({"content": []}, stream=stream)) as server:
+        async with client_of(library, colour) as client:
+            for _ in range(2):
+                crm = colours.client(colour, server.url, api_key=key, http_client=client)
+                await crm.call_tool("any")
+                await crm.call_tool("any")
+                await crm.end()
+                assert not client.is_closed
+    assert [request.connection for request in server.requests] == [1] * 4
+    assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {key.reveal()}"}
+
+
+async def test_a_provisioner_uses_a_client(colour: Colour, library: ModuleType) -> None:
+    with serve(answers({"tools": []})) as server:
+        async with client_of(library, colour) as client:
+            favourite = colours.provisioner(colour, server.url, http_client=client)
+            assert (await favourite.diagnose()).endpoint_reachable
+            await favourite.end()
+            assert not client.is_closed
+    assert len(server.requests) == 1
+
+
+async def test_the_headers_of_a_client_do_not_replace_ours(colour: Colour, library: ModuleType) -> None:
+    headers = {
+        "ACCEPT": "text/html",
+        "Content-Type": "text/plain",
+        "User-Agent": "other",
+        "Accept-Encoding": "br",
+    }
+    with serve(answers()) as server:
+        async with through(library, colour, server.url, headers={**headers, "X-Team": "blue"}) as wire:
+            await wire.request()
+    (request,) = server.requests
+    assert request.headers["accept"] == "application/json, text/event-stream"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["accept-encoding"] == "gzip"
+    assert request.headers["user-agent"] == http.USER_AGENT
+    assert request.headers["x-team"] == "blue"
+
+
+async def test_the_auth_of_a_client_is_not_used(colour: Colour, library: ModuleType, key: Secret) -> None:
+    with serve(answers()) as server:
+        async with through(library, colour, server.url, auth=("user", "word")) as wire:
+            await wire.request()
+            await wire.request(api_key=key)
+    assert "authorization" not in server.requests[0].headers
+    assert server.requests[1].headers["authorization"] == f"Bearer {key.reveal()}"
+
+
+async def test_a_client_that_follows_redirects_does_not_follow_ours(
+    colour: Colour, library: ModuleType, key: Secret
+) -> None:
+    with (
+        serve(answers()) as other,
+        serve(redirects(other.url), redirects("/b", 303), redirects("/c")) as server,
+    ):
+        async with through(library, colour, server.url, follow_redirects=True) as wire:
+            assert (await wire.request(api_key=key)).status == 307
+            assert (await wire.request(api_key=key)).status == 303
+            assert (await wire.request(api_key=key)).body == "redirect to /c"
+    assert other.tried == 0
+    assert {request.method for request in server.requests} == {"POST"}
+    assert [request.path for request in server.requests] == ["/mcp", "/mcp", "/mcp", "/c", "/c", "/c"]
+
+
+async def test_the_timeout_of_a_client_is_not_used(colour: Colour, library: ModuleType) -> None:
+    given: list[object] = []
+
+    def answer(request: Any) -> Any:
+        given.append(request.extensions["timeout"]["read"])
+        return library.Response(200, content=message(1, {}))
+
+    async with through(library, colour, ENDPOINT, timeout=0.001, **stand_in(library, colour, answer)) as wire:
+        await wire.request(timeout=5.0)
+    assert given == [pytest.approx(5.0, abs=0.5)]
+
+
+FAILURES: dict[str, tuple[Script, type[Exception]]] = {
+    "refused": (sends(whole(b"", 401)), AuthenticationError),
+    "redirected": (redirects(ENDPOINT), RefusedError),
+    "unreadable": (sends(whole(b"<html>")), UnexpectedAnswerError),
+    "cut": (sends(*chunked([])), OutcomeUnknownError),
+    "reset": (resets, OutcomeUnknownError),
+    "stalled": (stalls, OutcomeUnknownError),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_failures_are_the_same(colour: Colour, library: ModuleType, failure: str) -> None:
+    script, error = FAILURES[failure]
+    with serve(script) as server:
+        async with client_of(library, colour) as client:
+            crm = colours.client(colour, server.url, http_client=client, retry=ONCE, timeout=0.2)
+            with pytest.raises(error) as raised:
+                await crm.call_tool("any")
+    assert type(raised.value) is error
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+async def test_a_refused_connection_is_the_same(colour: Colour, library: ModuleType) -> None:
+    with unused_address() as endpoint:
+        async with client_of(library, colour) as client:
+            crm = colours.client(colour, endpoint, http_client=client, retry=ONCE)
+            with pytest.raises(NotSentError) as raised:
+                await crm.call_tool("any")
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+async def test_a_compressed_answer_is_inflated_once(colour: Colour, library: ModuleType) -> None:
+    packed = whole(gzip.compress(message(1, {"found": True})), headers={"content-encoding": "gzip"})
+    with serve(sends(packed)) as server:
+        async with through(library, colour, server.url) as wire:
+            assert (await wire.request()).result == {"found": True}
+
+
+# What is no client
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_a_client_of_another_kind_is_refused(library: ModuleType) -> None:
+    unfit: list[Any] = [library.HTTPTransport(), library.Response(200), library.Client, object(), "client"]
+    for candidate in unfit:
+        for kind, name in ((HTTPTransport, "httpx.Client"), (AsyncHTTPTransport, "httpx.AsyncClient")):
+            with pytest.raises(InvalidInputError) as raised:
+                kind(ENDPOINT, http_client=candidate)
+            ((field, told),) = raised.value.problems
+            assert (field, told) == ("http_client", f"must be an {name} or its httpx2 twin")
+
+
+async def test_a_client_of_the_other_colour_is_refused(colour: Colour, library: ModuleType) -> None:
+    other: Colour = "asynchronous" if colour == "blocking" else "blocking"
+    async with client_of(library, other) as client:
+        for facade in (colours.client, colours.provisioner):
+            with pytest.raises(InvalidInputError, match="http_client"):
+                facade(colour, ENDPOINT, http_client=client)
+
+
+async def test_a_subclass_of_a_client_is_a_client(colour: Colour, library: ModuleType) -> None:
+    base = library.Client if colour == "blocking" else library.AsyncClient
+    traced = type("Traced", (base,), {"__module__": "somewhere.else"})
+    with serve(answers()) as server:
+        client = traced()
+        async with reach(colour, server.url, client) as wire:
+            assert (await wire.request()).result == {}
+        await colours.Facade(client).end()
+
+
+# Clients without a network, and hooks
+
+
+async def test_a_client_for_tests_needs_no_network(colour: Colour, library: ModuleType) -> None:
+    """The library has read such an answer before anybody asks."""
+    packed = {"content-encoding": "gzip"}
+    told = [
+        library.Response(200, json={"jsonrpc": "2.0", "id": 1, "result": {"found": True}}),
+        library.Response(200, content=gzip.compress(message(2, {"found": True})), headers=packed),
+        library.Response(
+            200, content=event(message(3, {"found": True})), headers={"content-type": "text/event-stream"}
+        ),
+    ]
+    async with through(library, colour, ENDPOINT, **stand_in(library, colour, lambda _: told.pop(0))) as wire:
+        for _ in range(3):
+            assert (await wire.request()).result == {"found": True}
+
+
+async def test_an_answer_of_such_a_client_may_be_refused(colour: Colour, library: ModuleType) -> None:
+    answer = library.Response(401, json={"error": {"code": "UNAUTHORIZED"}})
+    async with client_of(library, colour, **stand_in(library, colour, lambda _: answer)) as client:
+        crm = colours.client(colour, ENDPOINT, http_client=client)
+        with pytest.raises(AuthenticationError) as raised:
+            await crm.list_tools()
+    assert raised.value.code == "UNAUTHORIZED"
+
+
+def hook(colour: Colour, function: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return the option that calls a function with each answer, which may return something to await."""
+
+    async def later(response: Any) -> None:
+        result = function(response)
+        if result is not None:
+            await result
+
+    return {"event_hooks": {"response": [function if colour == "blocking" else later]}}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+async def test_a_hook_may_read_the_answer(colour: Colour, library: ModuleType, stream: bool) -> None:
+    body = event(message(1, {"found": True})) if stream else message(1, {"found": True})
+    headers = {
+        "content-encoding": "gzip",
+        "content-type": "text/event-stream" if stream else "application/json",
+    }
+
+    def read(response: Any) -> Any:
+        return (
+            None
+            if colour == "blocking" and response.read()
+            else colour == "asynchronous" and response.aread()
+        )
+
+    with serve(sends(*chunked([gzip.compress(body)], headers=headers))) as server:
+        async with through(library, colour, server.url, **hook(colour, read)) as wire:
+            response = await wire.request()
+    assert (response.result, response.complete) == ({"found": True}, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (whole(b"", 401), AuthenticationError),
+        (whole(b"", 500), OutcomeUnknownError),
+        (redirects(ENDPOINT), RefusedError),
+    ],
+)
+async def test_a_hook_may_raise_for_a_status(
+    colour: Colour, library: ModuleType, answer: Any, error: type[Exception]
+) -> None:
+    def judge(response: Any) -> None:
+        response.raise_for_status()
+
+    with serve(sends(answer) if isinstance(answer, bytes) else answer) as server:
+        async with client_of(library, colour, **hook(colour, judge)) as client:
+            crm = colours.client(colour, server.url, http_client=client, retry=ONCE)
+            with pytest.raises(error) as raised:
+                await crm.call_tool("any")
+    assert type(raised.value) is error
+    assert raised.value.__context__ is None
+
+
+async def test_a_hook_that_raises_after_reading_leaves_the_body(colour: Colour, library: ModuleType) -> None:
+    answer = library.Response(400, json={"code": "PLAN_LIMIT", "message": "Upgrade."})
+
+    def judge(response: Any) -> None:
+        response.raise_for_status()
+
+    options = {**stand_in(library, colour, lambda _: answer), **hook(colour, judge)}
+    async with client_of(library, colour, **options) as client:
+        crm = colours.client(colour, ENDPOINT, http_client=client)
+        with pytest.raises(RefusedError) as raised:
+            await crm.call_tool("any")
+    assert (raised.value.code, raised.value.summary) == ("PLAN_LIMIT", "Upgrade.")
+
+
+async def test_a_redirect_is_followed_past_a_hook_that_raises(colour: Colour, library: ModuleType) -> None:
+    def judge(response: Any) -> None:
+        response.raise_for_status()
+
+    with serve(redirects("/other"), answers({"found": True})) as server:
+        async with through(library, colour, server.url, **hook(colour, judge)) as wire:
+            assert (await wire.request()).result == {"found": True}
+
+
+async def test_a_hook_that_uses_the_answer_up_leaves_the_outcome_unknown(
+    colour: Colour, library: ModuleType
+) -> None:
+    def use_up(response: Any) -> Any:
+        if colour == "blocking":
+            for _ in response.iter_raw():
+                pass
+            return None
+        return use_up_later(response)
+
+    async def use_up_later(response: Any) -> None:
+        async for _ in response.aiter_raw():
+            pass
+
+    with serve(answers()) as server:
+        async with client_of(library, colour, **hook(colour, use_up)) as client:
+            crm = colours.client(colour, server.url, http_client=client, retry=ONCE)
+            with pytest.raises(OutcomeUnknownError, match="The answer broke off"):
+                await crm.call_tool("any")
+
+
+async def test_a_mistake_in_a_hook_is_the_users_to_see(colour: Colour, library: ModuleType) -> None:
+    def fail(_: Any) -> None:
+        raise ZeroDivisionError
+
+    with serve(answers()) as server:
+        async with through(library, colour, server.url, **hook(colour, fail)) as wire:
+            with pytest.raises(ZeroDivisionError):
+                await wire.request()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # trio sees that it does not end
+@pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True)
+async def test_a_body_of_a_users_own_that_never_ends_is_left(
+    library: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "GRACE", 0.05)
+
+    async def answer(_: Any) -> Any:
+        return library.Response(200, content=endless(b"x" * 2**20))
+
+    stand_in = {"transport": library.MockTransport(answer)}
+    async with through(library, "asynchronous", ENDPOINT, **stand_in) as wire:
+        assert (await wire.request()).defect == "is larger than this client reads"
+
+
+# BearerAuth
+
+
+async def test_the_key_is_read_at_each_request(colour: Colour, library: ModuleType) -> None:
+    keys = iter(["first-key", "second-key"])
+    with serve(answers()) as server:
+        auth = BearerAuth(lambda: Secret(next(keys)), endpoint=server.url)
+        async with client_of(library, colour, auth=auth) as client:
+            caller = colours.Facade(client)
+            for _ in range(2):
+                await caller.post(server.url, json={"id": 1})
+    sent = [request.headers["authorization"] for request in server.requests]
+    assert sent == ["Bearer first-key", "Bearer second-key"]
+
+
+async def test_the_key_goes_to_the_endpoint_only(colour: Colour, library: ModuleType, key: Secret) -> None:
+    def refuse() -> Secret:
+        raise AssertionError("the key was read for another origin")
+
+    with serve(answers()) as server, serve(answers()) as other:
+        async with client_of(library, colour, auth=BearerAuth(refuse, endpoint=server.url)) as client:
+            await colours.Facade(client).post(other.url, json={"id": 1})
+        async with client_of(library, colour, auth=BearerAuth(key, endpoint=server.url)) as client:
+            await colours.Facade(client).post(other.url, json={"id": 1})
+            await colours.Facade(client).post(server.url.replace("/mcp", "/any"), json={"id": 1})
+    assert all("authorization" not in request.headers for request in other.requests)
+    assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {key.reveal()}"]
+
+
+async def test_the_key_does_not_follow_a_redirect_elsewhere(
+    colour: Colour, library: ModuleType, key: Secret
+) -> None:
+    with serve(answers()) as other, serve(redirects(other.url)) as server:
+        auth = BearerAuth(key, endpoint=server.url)
+        async with client_of(library, colour, auth=auth, follow_redirects=True) as client:
+            await colours.Facade(client).post(server.url, json={"id": 1})
+    assert "authorization" in server.requests[0].headers
+    assert "authorization" not in other.requests[0].headers
+
+
+def test_the_key_is_not_seen_in_the_auth(key: Secret) -> None:
+    auth = BearerAuth(f" {key.reveal()}\n", endpoint=ENDPOINT)
+    assert key.reveal() not in repr(vars(auth))
+    assert key.reveal() not in repr(auth)
+    request = auth(httpx.Request("POST", ENDPOINT))
+    assert request.headers["Authorization"] == f"Bearer {key.reveal()}"
+
+
+def test_the_endpoint_of_an_auth_is_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, key: Secret
+) -> None:
+    monkeypatch.setenv("FAVCRM_MCP_URL", ENDPOINT)
+    auth = BearerAuth(key)
+    assert "Authorization" in auth(httpx2.Request("POST", ENDPOINT)).headers
+    assert "Authorization" not in auth(httpx2.Request("POST", "https://api.favcrm.io/mcp")).headers
+    with pytest.raises(InvalidInputError):
+        BearerAuth(key, endpoint="http://favcrm.example/mcp")

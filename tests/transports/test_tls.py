@@ -1,0 +1,180 @@
+"""TLS on loopback with authorities made here: trusted, unknown, for another name, expired."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import colours
+import pytest
+import trustme
+from servers import Server, answers, redirects, sends, serve, whole
+from transports.reach import client_of, one_request, reach, through
+
+from favcrm import InvalidInputError, NotSentError
+from favcrm.transports import AsyncHTTPTransport, HTTPTransport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from colours import Colour
+
+    from favcrm.secret import Secret
+
+pytestmark = pytest.mark.anyio
+
+PAST = datetime(2021, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def server_side(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with certificate.private_key_and_cert_chain_pem.tempfile() as file:
+        context.load_cert_chain(file)
+    return context
+
+
+def client_side(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
+    return context
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Make the environment name the authority, as users of their own authority do."""
+    file = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(file)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+
+
+Certify = Callable[[trustme.CA], trustme.LeafCert]
+
+REFUSED: dict[str, tuple[Certify, str]] = {
+    "unknown issuer": (
+        lambda _: trustme.CA().issue_cert("127.0.0.1"),
+        "unable to get local issuer certificate",
+    ),
+    "another name": (
+        lambda authority: authority.issue_cert("elsewhere.example"),
+        "certificate is not valid for '127.0.0.1'",
+    ),
+    "expired": (
+        lambda authority: authority.issue_cert(
+            "127.0.0.1", not_before=PAST, not_after=PAST.replace(year=2022)
+        ),
+        "certificate has expired",
+    ),
+}
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
+async def test_an_authority_of_the_environment_is_trusted(
+    colour: Colour, authority: trustme.CA, key: Secret, stream: bool
+) -> None:
+    with serve(answers(stream=stream), tls=server_side(authority.issue_cert("127.0.0.1"))) as server:
+        async with reach(colour, server.url) as wire:
+            for _ in range(3):
+                assert (await wire.request(api_key=key)).result == {}
+    assert server.url.startswith("https://")
+    assert server.greeted == [1]
+    assert server.requests[-1].headers["authorization"] == f"Bearer {key.reveal()}"
+
+
+async def test_an_authority_of_a_handed_over_client_is_trusted(
+    colour: Colour, library: ModuleType, authority: trustme.CA
+) -> None:
+    with serve(answers(), tls=server_side(authority.issue_cert("127.0.0.1"))) as server:
+        async with through(library, colour, server.url, verify=client_side(authority)) as wire:
+            for _ in range(3):
+                assert (await wire.request()).result == {}
+    assert server.greeted == [1]
+
+
+def check_refusal(error: NotSentError, reason: str, server: Server) -> None:
+    assert error.permanent
+    assert error.message.startswith("The endpoint's TLS certificate is not accepted: ")
+    assert error.message.endswith(f"{reason}. Nothing was sent.")
+    assert "SSL_CERT_FILE" in error.next_step
+    assert error.__context__ is None
+    assert server.requests == []
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("certificate", REFUSED)
+async def test_a_certificate_that_is_not_accepted_stops_at_once(
+    colour: Colour, authority: trustme.CA, key: Secret, certificate: str
+) -> None:
+    certify, reason = REFUSED[certificate]
+    tried: list[object] = []
+    with serve(answers(), tls=server_side(certify(authority))) as server:
+        crm = colours.client(colour, server.url, api_key=key, on_event=tried.append)
+        with pytest.raises(NotSentError) as raised:
+            await crm.call_tool("any")
+        await crm.end()
+    check_refusal(raised.value, reason, server)
+    assert server.tried == 1
+
+
+@pytest.mark.parametrize("certificate", REFUSED)
+async def test_a_handed_over_client_refuses_the_same(
+    colour: Colour, library: ModuleType, authority: trustme.CA, certificate: str
+) -> None:
+    certify, reason = REFUSED[certificate]
+    with serve(answers(), tls=server_side(certify(authority))) as server:
+        async with client_of(library, colour, verify=client_side(authority)) as client:
+            crm = colours.client(colour, server.url, http_client=client)
+            with pytest.raises(NotSentError) as raised:
+                await crm.call_tool("any")
+    check_refusal(raised.value, reason, server)
+    assert server.tried == 1
+
+
+@pytest.mark.usefixtures("trusted")
+async def test_a_downgrade_is_not_followed(colour: Colour, authority: trustme.CA, key: Secret) -> None:
+    with serve(answers()) as plain:
+        certificate = server_side(authority.issue_cert("127.0.0.1"))
+        with serve(redirects(plain.url), tls=certificate) as server:
+            response = await one_request(colour, server.url, api_key=key)
+    assert (response.status, response.body) == (307, f"redirect to {plain.url}")
+    assert plain.tried == 0
+
+
+async def test_a_server_without_tls_is_not_reached(colour: Colour) -> None:
+    with serve(sends(whole(b"{}"))) as server, pytest.raises(NotSentError, match="cannot be reached"):
+        await one_request(colour, server.url.replace("http://", "https://"))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("kind", [HTTPTransport, AsyncHTTPTransport])
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("SSL_CERT_FILE", "/does/not/exist.pem", "SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
+        ("HTTPS_PROXY", "gopher://proxy.example:1", "HTTPS_PROXY"),
+        ("HTTPS_PROXY", "socks5://proxy.example:1", "HTTPS_PROXY"),
+        ("HTTPS_PROXY", "http://[::1", "HTTPS_PROXY"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(
+    kind: type[HTTPTransport | AsyncHTTPTransport],
+    name: str,
+    value: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidInputError) as raised:
+        kind("https://favcrm.example/mcp")
+    assert told in raised.value.problems[0].field
+    assert raised.value.__context__ is None
+    kind("http://127.0.0.1:9/mcp")
