@@ -19,7 +19,7 @@ from transports.reach import one_request, reach
 
 from favcrm import AuthenticationError, OutcomeUnknownError, RefusedError, RetryPolicy, UnexpectedAnswerError
 from favcrm._core.jsonrpc import AnswerReader
-from favcrm.transports import JSONRPCError, http
+from favcrm.transports import JSONRPCError, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -250,7 +250,7 @@ async def test_a_stream_that_stays_open_does_not_hold_the_answer_back(
     colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the answer, comments come for as long as the client reads."""
-    monkeypatch.setattr(http, "GRACE", 0.1)
+    monkeypatch.setattr(exchange, "GRACE", 0.1)
     left = threading.Event()
 
     def script(peer: Peer, request: Request) -> None:
@@ -258,7 +258,7 @@ async def test_a_stream_that_stays_open_does_not_hold_the_answer_back(
         peer.send(start, first)
         try:
             while True:
-                peer.send(chunk(b": ping\n\n"))
+                peer.send(chunk(b": ping%b\n\n" % (b"." * 1000)))
         except OSError:
             left.set()
             raise
@@ -277,7 +277,7 @@ async def test_a_stream_that_stays_open_does_not_hold_the_answer_back(
 @pytest.fixture
 def limit(monkeypatch: pytest.MonkeyPatch) -> int:
     """A limit for the size of an answer that a test reaches quickly."""
-    monkeypatch.setattr(http, "AnswerReader", partial(AnswerReader, max_bytes=100_000))
+    monkeypatch.setattr(exchange, "AnswerReader", partial(AnswerReader, max_bytes=100_000))
     return 100_000
 
 
@@ -352,7 +352,7 @@ async def test_what_inflates_without_end_is_left(
             fed.append(len(chunk))
             super().feed(chunk)
 
-    monkeypatch.setattr(http, "AnswerReader", Counting)
+    monkeypatch.setattr(exchange, "AnswerReader", Counting)
     assert len(bomb) < 2**17
     with serve(sends(whole(bomb, headers={"content-encoding": "gzip"}))) as server:
         async with reach(colour, server.url) as wire:
@@ -363,8 +363,8 @@ async def test_what_inflates_without_end_is_left(
             finally:
                 tracemalloc.stop()
     assert response.defect == "is larger than this client reads"
-    assert sum(fed) <= 2**20 + http.INFLATED_PIECE
-    assert max(fed) <= http.INFLATED_PIECE
+    assert sum(fed) <= 2**20 + exchange.INFLATED_PIECE
+    assert max(fed) <= exchange.INFLATED_PIECE
     assert peak < 8 * 2**20
 
 

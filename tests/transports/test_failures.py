@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -44,7 +44,7 @@ from favcrm import (
     RetryPolicy,
     UnexpectedAnswerError,
 )
-from favcrm.transports import AsyncHTTPTransport, http
+from favcrm.transports import AsyncHTTPTransport, exchange, http
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -153,7 +153,7 @@ async def test_a_body_that_drips_for_ever_ends_at_the_deadline(colour: Colour, m
     def drip(peer: Peer, _: Request) -> None:
         peer.send(chunked([], headers={"content-type": media_type})[0], chunk(b":"))
         while True:
-            peer.send(chunk(b"x"))
+            peer.send(chunk(b"x" * 100))
 
     with serve(drip, answers()) as server:
         async with reach(colour, server.url) as wire:
@@ -167,6 +167,7 @@ async def test_a_body_that_drips_for_ever_ends_at_the_deadline(colour: Colour, m
 async def test_an_answer_that_comes_late_is_kept(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may hold a key."""
     now = [100.0]
+    monkeypatch.setattr(exchange, "time", Clock(now))
     monkeypatch.setattr(http, "time", Clock(now))
 
     def late(request: httpx.Request) -> httpx.Response:
@@ -182,6 +183,7 @@ async def test_an_answer_that_comes_late_is_kept(colour: Colour, monkeypatch: py
 async def test_redirects_share_one_deadline(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[float] = []
     now = [100.0]
+    monkeypatch.setattr(exchange, "time", Clock(now))
     monkeypatch.setattr(http, "time", Clock(now))
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -209,7 +211,7 @@ class Clock:
 @pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True)
 async def test_headers_that_take_for_ever_end_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """httpx counts each read by itself: a client whose reads never take long stands for a header that drips."""
-    monkeypatch.setattr(http, "GRACE", 0.0)
+    monkeypatch.setattr(exchange, "GRACE", 0.0)
 
     async def never(request: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
@@ -219,6 +221,24 @@ async def test_headers_that_take_for_ever_end_at_the_deadline(monkeypatch: pytes
     async with through(httpx, "asynchronous", "https://favcrm.example/mcp", **stand_in) as wire:
         with pytest.raises(OutcomeUnknownError, match=r"No answer came within 0\.2 seconds"):
             await wire.request(timeout=SHORT)
+
+
+@pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True)
+async def test_a_body_that_takes_for_ever_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above, for a client that does not count reads at all."""
+    monkeypatch.setattr(exchange, "GRACE", 0.0)
+
+    async def begin() -> AsyncGenerator[bytes, None]:
+        yield b'{"begun":'
+        await anyio.sleep_forever()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=begin())
+
+    stand_in = {"transport": httpx.MockTransport(answer)}
+    async with through(httpx, "asynchronous", "https://favcrm.example/mcp", **stand_in) as wire:
+        response = await wire.request(timeout=SHORT)
+    assert (response.body, response.complete) == ('{"begun":', False)
 
 
 async def test_a_handshake_that_stalls_is_no_connection(colour: Colour) -> None:
@@ -514,6 +534,7 @@ async def test_waiting_too_long_for_a_turn_sends_nothing(monkeypatch: pytest.Mon
 async def test_the_time_spent_waiting_for_a_turn_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock moves by 3 seconds while the call gets its turn."""
     now, given = [100.0], list[float]()
+    monkeypatch.setattr(exchange, "time", Clock(now))
     monkeypatch.setattr(http, "time", Clock(now))
 
     async def answer(request: httpx.Request) -> httpx.Response:

@@ -36,7 +36,7 @@ from favcrm import (
     Secret,
     UnexpectedAnswerError,
 )
-from favcrm.transports import AsyncHTTPTransport, HTTPTransport, http
+from favcrm.transports import AsyncHTTPTransport, HTTPTransport, exchange
 from favcrm.transports.http import BearerAuth
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ async def test_the_headers_of_a_client_do_not_replace_ours(colour: Colour, libra
     assert request.headers["accept"] == "application/json, text/event-stream"
     assert request.headers["content-type"] == "application/json"
     assert request.headers["accept-encoding"] == "gzip"
-    assert request.headers["user-agent"] == http.USER_AGENT
+    assert request.headers["user-agent"] == exchange.USER_AGENT
     assert request.headers["x-team"] == "blue"
 
 
@@ -113,7 +113,7 @@ async def test_a_client_that_follows_redirects_does_not_follow_ours(
         async with through(library, colour, server.url, follow_redirects=True) as wire:
             assert (await wire.request(api_key=key)).status == 307
             assert (await wire.request(api_key=key)).status == 303
-            assert (await wire.request(api_key=key)).body == "redirect to /c"
+            assert (await wire.request(api_key=key)).defect == "is a redirect to /c"
     assert other.tried == 0
     assert {request.method for request in server.requests} == {"POST"}
     assert [request.path for request in server.requests] == ["/mcp", "/mcp", "/mcp", "/c", "/c", "/c"]
@@ -344,7 +344,7 @@ async def test_a_mistake_in_a_hook_is_the_users_to_see(colour: Colour, library: 
 async def test_a_body_of_a_users_own_that_never_ends_is_left(
     library: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "GRACE", 0.05)
+    monkeypatch.setattr(exchange, "GRACE", 0.05)
 
     async def answer(_: Any) -> Any:
         return library.Response(200, content=endless(b"x" * 2**20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from typing import TYPE_CHECKING
 
 import colours
@@ -127,7 +128,7 @@ async def test_three_redirects_are_followed_and_no_more(colour: Colour) -> None:
     assert [request.path for request in server.requests] == ["/mcp", "/0", "/1", "/2"]
     with serve(redirects("/again")) as server:
         response = await one_request(colour, server.url)
-    assert (response.status, response.body) == (307, "redirect to /again")
+    assert (response.status, response.defect) == (307, "is a redirect to /again")
     assert len(server.requests) == 4
 
 
@@ -135,7 +136,7 @@ async def test_three_redirects_are_followed_and_no_more(colour: Colour) -> None:
 async def test_other_redirects_are_not_followed(colour: Colour, status: int) -> None:
     with serve(redirects("/other", status), answers()) as server:
         response = await one_request(colour, server.url)
-    assert (response.status, response.body) == (status, "redirect to /other")
+    assert (response.status, response.defect) == (status, "is a redirect to /other")
     assert len(server.requests) == 1
 
 
@@ -164,7 +165,7 @@ async def test_a_redirect_elsewhere_gets_neither_key_nor_request(
     assert other.requests == []
     assert other.greeted == []
     assert len(server.requests) == 1
-    assert f"redirect to {other.url}" in raised.value.summary
+    assert f"redirect to {other.url}" in raised.value.message
     assert not re.search("user|word|token|told|here", raised.value.summary)
     assert raised.value.code == status
     assert "Set the endpoint" in raised.value.next_step
@@ -183,7 +184,7 @@ async def test_a_redirect_that_leads_nowhere_is_an_answer(colour: Colour, target
     with serve(redirects(target), answers()) as server:
         response = await one_request(colour, server.url)
     assert len(server.requests) == 1
-    assert (response.status, response.body) == (307, f"redirect to {named}")
+    assert (response.status, response.defect) == (307, f"is a redirect to {named}")
 
 
 @pytest.mark.parametrize("target", ["https://[::1/mcp", "/\x7f", "?" + "x" * 70_000])
@@ -195,7 +196,7 @@ async def test_a_redirect_to_what_is_no_address_is_a_broken_answer(colour: Colou
 
 async def test_a_redirect_without_a_target_is_an_answer(colour: Colour) -> None:
     with serve(sends(whole(b"", 308))) as server:
-        assert (await one_request(colour, server.url)).body == "redirect to nowhere"
+        assert (await one_request(colour, server.url)).defect == "is a redirect to nowhere"
     assert len(server.requests) == 1
 
 
@@ -204,6 +205,16 @@ async def test_plain_http_uses_no_proxy(colour: Colour, monkeypatch: pytest.Monk
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, nobody.removesuffix("/mcp"))
         assert (await one_request(colour, server.url)).result == {}
+
+
+@pytest.mark.parametrize("kind", [HTTPTransport, AsyncHTTPTransport])
+def test_plain_http_loads_no_certificates(
+    kind: type[HTTPTransport | AsyncHTTPTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssl, "create_default_context", None)
+    kind("http://127.0.0.1:9/mcp")
+    with pytest.raises(TypeError):
+        kind("https://favcrm.example/mcp")
 
 
 async def test_tls_uses_the_proxy_of_the_environment(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,243 @@
+"""One HTTP exchange, written once for both colours and for both httpx and httpx2.
+
+It imports neither: the channel brings its client, and the library whose errors that raises.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import ssl
+import time
+import zlib
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import evolve
+
+import favcrm
+from favcrm._core.jsonrpc import AnswerReader
+from favcrm.endpoint import Endpoint, without_details
+from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import ModuleType
+
+    from favcrm._core.eras import Outgoing
+    from favcrm._core.transport import Response
+    from favcrm.errors import TransportError
+    from favcrm.secret import Secret
+
+USER_AGENT = f"favcrm-python/{favcrm.__version__} Python/{platform.python_version()}"
+MAX_REDIRECTS = 3
+REDIRECTS = range(300, 400)
+FOLLOWED_REDIRECTS = frozenset({307, 308})
+INFLATED_PIECE = 64 * 1024
+GRACE = 1.0
+REOPEN = "Use the object inside its with block, or make a new one."
+EITHER_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+VISIBLE = re.compile("[!-~]+")
+
+
+class Channel(Protocol):
+    """One colour of client. The two libraries' classes share no base, so requests and responses are Any here."""
+
+    client: Any
+    library: ModuleType
+
+    async def send(self, request: Any) -> Any:
+        """Send a request and return the response with its body unread."""
+        ...
+
+    def limit(self, seconds: float, /) -> AbstractContextManager[object]:
+        """Leave the block after some seconds, where it can be left: httpx counts each read by itself."""
+        ...
+
+    def chunks(self, response: Any) -> Any:
+        """Return an iterator over the body as it arrives; if a hook has read it, over what the hook left."""
+        ...
+
+    async def next_chunk(self, chunks: Any) -> bytes | None:
+        """Return the next chunk, or None at the end."""
+        ...
+
+    async def close(self, response: Any) -> None:
+        """Give the connection back."""
+        ...
+
+    async def leave(self, chunks: Any, /) -> None:
+        """Leave the rest of a closed body."""
+        ...
+
+
+async def exchange(
+    channel: Channel, endpoint: Endpoint, outgoing: Outgoing, api_key: Secret | None, timeout: float
+) -> Response:
+    """Send a request and read its answer, through redirects within the same origin."""
+    if channel.client.is_closed:
+        raise NotSentError("The HTTP client is closed. Nothing was sent.", permanent=True, next_step=REOPEN)
+    headers = {**outgoing.headers, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT}
+    if api_key is not None:
+        headers["Authorization"] = bearer(api_key)
+    ends_at = time.monotonic() + timeout
+    for _ in range(MAX_REDIRECTS):
+        response = await _post(channel, endpoint.url, outgoing, headers, ends_at)
+        target = _redirect_target(endpoint, response)
+        if target is None:
+            return _name_redirect(response)
+        endpoint = target
+    return _name_redirect(await _post(channel, endpoint.url, outgoing, headers, ends_at))
+
+
+def _redirect_target(endpoint: Endpoint, response: Response) -> Endpoint | None:
+    """Return where to send the same request again: only these two statuses keep method and body."""
+    if response.status not in FOLLOWED_REDIRECTS:
+        return None
+    return endpoint.follow(response.headers.get("location", ""))
+
+
+def _name_redirect(response: Response) -> Response:
+    """Say where a redirect leads in place of its body, for the error to name."""
+    if response.status not in REDIRECTS:
+        return response
+    location = response.headers.get("location")
+    target = without_details(location) if location else "nowhere"
+    return evolve(response, body="", defect=f"is a redirect to {target}")
+
+
+async def _post(
+    channel: Channel, url: str, outgoing: Outgoing, headers: Mapping[str, str], ends_at: float
+) -> Response:
+    timeout = max(0.0, ends_at - time.monotonic())
+    client, library = channel.client, channel.library
+    failure: TransportError | None = None
+    answer = None
+    try:
+        request = client.build_request(
+            "POST", url, headers=headers, content=outgoing.content, timeout=timeout
+        )
+        # Longer than httpx's own timeouts, which know how far it came.
+        with channel.limit(timeout + GRACE):
+            answer = await channel.send(request)
+    except library.HTTPStatusError as error:
+        # A hook of the client's owner raises for a status.
+        answer = error.response
+    except (library.HTTPError, library.InvalidURL) as error:
+        failure = _translate(error, library, timeout)
+    if answer is not None:
+        return await _read(channel, answer, outgoing.request_id, ends_at)
+    # Outside the except block: httpx's error holds the request with the key, and would stay as the context.
+    raise failure or OutcomeUnknownError(_no_answer(timeout))
+
+
+async def _read(channel: Channel, answer: Any, request_id: int, ends_at: float) -> Response:
+    """Read an answer to its end, to the message that matters, or to where it breaks off."""
+    headers = dict(answer.headers)
+    reader = AnswerReader(request_id, answer.status_code, headers)
+    # What a hook of the client's owner has read is inflated already.
+    inflate = _inflater("" if answer.is_stream_consumed else headers.get("content-encoding", ""))
+    chunks = channel.chunks(answer)
+    # Closed unread where such a hook raised; then the status is what there is.
+    ended = answer.is_closed and not answer.is_stream_consumed
+    with suppress(channel.library.HTTPError, channel.library.StreamError, zlib.error):
+        try:
+            with channel.limit(max(0.0, ends_at - time.monotonic()) + GRACE):
+                while not (ended or reader.done):
+                    chunk = await channel.next_chunk(chunks)
+                    ended = chunk is None
+                    for piece in inflate(chunk or b""):
+                        reader.feed(piece)
+                        if reader.done:
+                            break
+                    if time.monotonic() > ends_at:
+                        break
+            if reader.answered:
+                # A stream that has answered is about to end; read to its end, the connection can serve again.
+                await drain(channel, chunks)
+        finally:
+            await channel.close(answer)
+    if not ended:
+        await channel.leave(chunks)
+    return reader.finish(cut=not (ended or reader.done))
+
+
+async def drain(channel: Channel, chunks: Any) -> None:
+    """Read what is left of a body, for a moment."""
+    ends_at = time.monotonic() + GRACE
+    with channel.limit(GRACE):
+        while time.monotonic() < ends_at and await channel.next_chunk(chunks) is not None:
+            pass
+
+
+def _inflater(encoding: str) -> Callable[[bytes], Iterable[bytes]]:
+    """Return what undoes a content encoding in pieces of bounded size; httpx inflates a chunk in one go."""
+    if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+        return lambda chunk: (chunk,)
+    stream = zlib.decompressobj(EITHER_GZIP_OR_ZLIB)
+
+    def inflate(chunk: bytes) -> Iterator[bytes]:
+        while chunk:
+            yield stream.decompress(chunk, INFLATED_PIECE)
+            chunk = stream.unconsumed_tail
+
+    return inflate
+
+
+def _translate(error: Exception, library: ModuleType, timeout: float) -> TransportError:
+    """Return our error for httpx's: what matters is whether the request can have reached the server."""
+    never_sent = (
+        library.ConnectError,
+        library.ConnectTimeout,
+        library.PoolTimeout,
+        library.ProxyError,
+        library.UnsupportedProtocol,
+        library.LocalProtocolError,
+        library.InvalidURL,
+    )
+    if isinstance(error, library.TimeoutException):
+        if isinstance(error, never_sent):
+            return NotSentError(f"No connection was made {within(timeout)}. Nothing was sent.")
+        return OutcomeUnknownError(_no_answer(timeout))
+    if not isinstance(error, never_sent):
+        return OutcomeUnknownError(
+            "The connection broke before the answer came, and it may have been carried out."
+        )
+    reason = _tls_reason(error)
+    if reason is None:
+        return NotSentError("The endpoint cannot be reached. Nothing was sent.")
+    return NotSentError(
+        f"The endpoint's TLS certificate is not accepted: {reason}. Nothing was sent.",
+        permanent=True,
+        next_step="Check the endpoint's name and certificate; for an authority of your own, set SSL_CERT_FILE.",
+    )
+
+
+def _tls_reason(error: BaseException | None) -> str | None:
+    """Return why the certificate was refused, if that is what lies behind the error."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message.rstrip(".")
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _no_answer(timeout: float) -> str:
+    return f"No answer came {within(timeout)}, and it may have been carried out."
+
+
+def within(seconds: float) -> str:
+    """Say how long was waited."""
+    return f"within {round(seconds, 2):g} seconds"
+
+
+def bearer(api_key: Secret) -> str:
+    """Return the Authorization header of a key.
+
+    Raises:
+        InvalidInputError: It holds what no header can carry.
+    """
+    # In no local variable, which would be seen in the traceback.
+    if not VISIBLE.fullmatch(api_key.reveal()):
+        raise InvalidInputError([Problem("api_key", "holds characters that no key has")])
+    return f"Bearer {api_key.reveal()}"
