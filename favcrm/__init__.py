@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from favcrm.async_provisioner import AsyncFavCRMProvisioner
     from favcrm.client import AsyncFavCRMClient, FavCRMClient
+    from favcrm.codes import AsyncMailboxCode, MailboxCode, prompt, prompt_async
     from favcrm.errors import (
         AlreadyRegisteredError,
         AuthenticationError,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         InvalidCodeError,
         InvalidInputError,
         MissingKeyError,
+        NoCodeError,
         NotReadyError,
         NotSentError,
         OutcomeUnknownError,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from favcrm.events import Event, EventKind, JsonlAuditLog
     from favcrm.inputs import Industry, Registration
     from favcrm.ledger import Ledger, MemoryLedger
+    from favcrm.ledger_file import FileLedger
     from favcrm.models import (
         Allowance,
         Check,
@@ -52,6 +55,15 @@ if TYPE_CHECKING:
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret, SecretRef
     from favcrm.stores import MemoryStore, Store
+    from favcrm.stores.aws import AWSSecretsManagerStore
+    from favcrm.stores.config_file import ConfigFileStore
+    from favcrm.stores.dotenv import DotenvStore
+    from favcrm.stores.environment import EnvironmentStore
+    from favcrm.stores.escrow import EscrowStore
+    from favcrm.stores.fallback import FallbackStore
+    from favcrm.stores.keyring import KeyringStore
+    from favcrm.stores.refs import store_from_ref
+    from favcrm.stores.vault import VaultStore
     from favcrm.transports.http import BearerAuth
     from favcrm.typing import JSON
 
@@ -59,30 +71,41 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "JSON": "typing",
+    "AWSSecretsManagerStore": "stores.aws",
     "Allowance": "models",
     "AlreadyRegisteredError": "errors",
     "AsyncFavCRMClient": "client",
     "AsyncFavCRMProvisioner": "async_provisioner",
+    "AsyncMailboxCode": "codes",
     "AuthenticationError": "errors",
     "BearerAuth": "transports.http",
     "Check": "models",
     "CheckStatus": "models",
     "CodeExpiredError": "errors",
+    "ConfigFileStore": "stores.config_file",
     "DiagnosticReport": "models",
+    "DotenvStore": "stores.dotenv",
+    "EnvironmentStore": "stores.environment",
+    "EscrowStore": "stores.escrow",
     "Event": "events",
     "EventKind": "events",
+    "FallbackStore": "stores.fallback",
     "FavCRMClient": "client",
     "FavCRMError": "errors",
     "FavCRMProvisioner": "provisioner",
+    "FileLedger": "ledger_file",
     "Industry": "inputs",
     "InvalidCodeError": "errors",
     "InvalidInputError": "errors",
     "Invitation": "models",
     "JsonlAuditLog": "events",
+    "KeyringStore": "stores.keyring",
     "Ledger": "ledger",
+    "MailboxCode": "codes",
     "MemoryLedger": "ledger",
     "MemoryStore": "stores",
     "MissingKeyError": "errors",
+    "NoCodeError": "errors",
     "NotReadyError": "errors",
     "NotSentError": "errors",
     "OutcomeUnknownError": "errors",
@@ -100,40 +123,55 @@ _MODULES = {
     "StateError": "errors",
     "Store": "stores",
     "StoreError": "errors",
+    "TooManyAttemptsError": "errors",
     "Tool": "models",
     "ToolResult": "models",
-    "TooManyAttemptsError": "errors",
     "TransportError": "errors",
     "UnexpectedAnswerError": "errors",
+    "VaultStore": "stores.vault",
     "Workspace": "models",
+    "prompt": "codes",
+    "prompt_async": "codes",
+    "store_from_ref": "stores.refs",
 }
 
 __all__ = [
     "JSON",
+    "AWSSecretsManagerStore",
     "Allowance",
     "AlreadyRegisteredError",
     "AsyncFavCRMClient",
     "AsyncFavCRMProvisioner",
+    "AsyncMailboxCode",
     "AuthenticationError",
     "BearerAuth",
     "Check",
     "CheckStatus",
     "CodeExpiredError",
+    "ConfigFileStore",
     "DiagnosticReport",
+    "DotenvStore",
+    "EnvironmentStore",
+    "EscrowStore",
     "Event",
     "EventKind",
+    "FallbackStore",
     "FavCRMClient",
     "FavCRMError",
     "FavCRMProvisioner",
+    "FileLedger",
     "Industry",
     "InvalidCodeError",
     "InvalidInputError",
     "Invitation",
     "JsonlAuditLog",
+    "KeyringStore",
     "Ledger",
+    "MailboxCode",
     "MemoryLedger",
     "MemoryStore",
     "MissingKeyError",
+    "NoCodeError",
     "NotReadyError",
     "NotSentError",
     "OutcomeUnknownError",
@@ -156,8 +194,12 @@ __all__ = [
     "ToolResult",
     "TransportError",
     "UnexpectedAnswerError",
+    "VaultStore",
     "Workspace",
     "__version__",
+    "prompt",
+    "prompt_async",
+    "store_from_ref",
 ]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -26,10 +26,22 @@ def run_sync(flow: Coroutine[None, None, R]) -> R:
     raise RuntimeError("a flow suspended on the blocking side; please report this")
 
 
-def awaitable(function: Callable[[A], R]) -> Callable[[A], Awaitable[R]]:
-    """Return a blocking function as one that a flow can await; it never suspends."""
+class Awaitable(Generic[A, R]):
+    """A blocking function, and its ``check`` if it has one, as what a flow can await; it never suspends.
 
-    async def call(argument: A) -> R:
-        return function(argument)
+    Args:
+        function: The function.
+    """
 
-    return call
+    def __init__(self, function: Callable[[A], R]) -> None:
+        self._function = function
+
+    async def __call__(self, argument: A) -> R:
+        """Call the function."""
+        return self._function(argument)
+
+    async def check(self) -> None:
+        """Let the function find out whether it can work."""
+        check: Callable[[], object] | None = getattr(self._function, "check", None)
+        if check is not None:
+            check()

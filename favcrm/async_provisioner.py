@@ -214,7 +214,8 @@ class AsyncFavCRMProvisioner:
         Args:
             registration: What to register.
             read_code: Brings the code: is called with the pending registration and returns the code as text. An
-                error that it raises passes through.
+                error that it raises passes through. If it has a method ``check``, that is called before an email
+                is asked for.
             store: Where the key goes. By default the store of this object, or one in memory.
             name: The name of the key in the store. By default made from the registration, the same in every run.
             resume: A registration that is pending already, to take up.

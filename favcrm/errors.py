@@ -21,6 +21,7 @@ where the server gave one, which request it was (``request_id``, the ``X-Request
     ├── NotReadyError                           the diagnosis found something that blocks work
     ├── StoreError                              the key could not be saved or read; see ``workspace``
     │   └── MissingKeyError                     there is no key of that name in the store
+    ├── NoCodeError                             the one-time code cannot be had here
     └── StateError                              a registration was to go where it cannot go
 """
 
@@ -41,6 +42,7 @@ __all__ = [
     "InvalidCodeError",
     "InvalidInputError",
     "MissingKeyError",
+    "NoCodeError",
     "NotReadyError",
     "NotSentError",
     "OutcomeUnknownError",
@@ -361,3 +363,11 @@ class StateError(FavCRMError):
         super().__init__(f"A registration cannot go from {current!s} to {wanted!s}. Nothing was done.")
         self.current = current
         self.wanted = wanted
+
+
+class NoCodeError(FavCRMError):
+    """There is no way to get the code here. It was not used, and can be confirmed from elsewhere."""
+
+    default_next_step = (
+        "Read the code in the email, and pass it as code= to confirm, or pass another read_code."
+    )

@@ -84,8 +84,6 @@ class JsonlAuditLog:
         >>> with JsonlAuditLog("audit.jsonl") as log:
         ...     with FavCRMProvisioner(transport=Sandbox().transport(), on_event=log) as favcrm:
         ...         report = favcrm.diagnose()
-        >>> json.loads(Path("audit.jsonl").read_text().splitlines()[0])["kind"]
-        'diagnosed'
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:

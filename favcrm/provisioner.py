@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, overload
 
 from favcrm._assembly import Options, blocking_engine
-from favcrm._bridge import awaitable, run_sync
+from favcrm._bridge import Awaitable, run_sync
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
 from favcrm._core.transport import HTTPClient, Transport
@@ -212,7 +212,8 @@ class FavCRMProvisioner:
         Args:
             registration: What to register.
             read_code: Brings the code: is called with the pending registration and returns the code as text. An
-                error that it raises passes through.
+                error that it raises passes through. If it has a method ``check``, that is called before an email
+                is asked for.
             store: Where the key goes. By default the store of this object, or one in memory.
             name: The name of the key in the store. By default made from the registration, the same in every run.
             resume: A registration that is pending already, to take up.
@@ -243,7 +244,7 @@ class FavCRMProvisioner:
         plan = Plan(
             store=store or self._engine.keys.store or MemoryStore(),
             name=name or name_of(registration),
-            read_code=awaitable(read_code),
+            read_code=Awaitable(read_code),
             resume=resume,
             code_attempts=code_attempts,
             fresh_codes=fresh_codes,
@@ -292,7 +293,7 @@ class FavCRMProvisioner:
         plan = Plan(
             store=store or self._engine.keys.store or MemoryStore(),
             name=key_name or name_of_invite(secret),
-            read_code=awaitable(read_code),
+            read_code=Awaitable(read_code),
             resume=resume,
             code_attempts=code_attempts,
             fresh_codes=fresh_codes,

@@ -76,7 +76,7 @@ class Settings:
         """
         variables = os.environ if environment is None else environment
         problems: list[Problem] = []
-        file = _read_config(_config_path(variables, sys.platform), problems)
+        file = _read_config(config_path(variables, sys.platform), problems)
         found_endpoint = _endpoint(endpoint, variables, file, problems)
         settings = cls(
             endpoint=found_endpoint,
@@ -148,7 +148,7 @@ def _milliseconds(name: str, variables: Mapping[str, str], problems: list[Proble
     return milliseconds / MILLISECONDS
 
 
-def _config_path(variables: Mapping[str, str], platform: str) -> Path | None:
+def config_path(variables: Mapping[str, str], platform: str) -> Path | None:
     """Return where the vendor's CLI keeps its settings on this kind of machine, or None where that is not known."""
     home = variables.get("HOME")
     if platform == "win32":

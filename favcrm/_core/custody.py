@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from attrs import evolve, frozen
 
 from favcrm._core.bare import bare
-from favcrm.errors import StoreError
+from favcrm.errors import MissingKeyError, StoreError
 from favcrm.events import EventKind
 from favcrm.secret import SecretRef
 
@@ -92,6 +92,23 @@ class Custody:
         except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
             failure = StoreError(f"The store failed with {type(error).__name__}.")
         raise bare(failure)
+
+    async def make_sure_of_room(self, saving: Saving) -> None:
+        """Find out, before a code is used, that the store can be written and that the place is free.
+
+        Raises:
+            StoreError: It cannot, or it is not.
+        """
+        await self.ask(lambda store: store.check())
+        if saving.replace:
+            return
+        name = saving.name or NAMELESS
+        try:
+            await self.ask(lambda store: store.get(SecretRef.of(store.scheme, name)))
+        except MissingKeyError:
+            return
+        if saving.name is not None:
+            raise StoreError(f"Another key is stored under the name {name}. The code was not used.")
 
     async def save(self, workspace: Workspace, saving: Saving, request_id: str | None = None) -> Workspace:
         """Put a key into the store, or else into the escrow, and return its workspace with the reference.

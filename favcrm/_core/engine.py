@@ -80,7 +80,7 @@ class Engine:
 
     async def initiate(self, registration: Registration, *, resend: bool) -> PendingRegistration:
         """Ask for a one-time code, unless one for the same email and organisation is still good."""
-        known = None if resend else self._with_ledger(lambda ledger: ledger.find(registration))
+        known = None if resend else await self._with_ledger(lambda ledger: ledger.find(registration))
         if known is not None:
             self.tell(EventKind.CODE_REUSED, registration_id=known.request_id)
             return known
@@ -88,7 +88,7 @@ class Engine:
         self.tell(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
-        self._with_ledger(lambda ledger: ledger.keep(registration, pending))
+        await self._with_ledger(lambda ledger: ledger.keep(registration, pending))
         return pending
 
     async def confirm(
@@ -138,10 +138,10 @@ class Engine:
         before_sending: Callable[[], None] | None,
     ) -> Workspace:
         if window and window.expired:
-            self._forget(request_id)
+            await self._forget(request_id)
             raise CodeExpiredError("The code has expired, so it was not sent. No workspace was created.")
         if self.keys.store is not None:
-            await self.keys.ask(lambda store: store.check())
+            await self.keys.make_sure_of_room(saving)
         if before_sending is not None:
             before_sending()
         # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
@@ -150,14 +150,14 @@ class Engine:
     async def _verify(
         self, call: Call[Workspace], request_id: str, window: PendingRegistration | None, saving: Saving
     ) -> Workspace:
-        sent_before = bool(self._with_ledger(lambda ledger: ledger.was_sent(request_id)))
-        self._with_ledger(lambda ledger: ledger.mark_sent(request_id, sent=True))
+        sent_before = bool(await self._with_ledger(lambda ledger: ledger.was_sent(request_id)))
+        await self._with_ledger(lambda ledger: ledger.mark_sent(request_id, sent=True))
         self.tell(EventKind.VERIFY_SENT, registration_id=request_id)
         started = self.port.clock.monotonic()
         attempts = self._attempts(call, window)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
-            self._raise_unconfirmed(outcome, attempts, request_id, sent_before=sent_before)
+            await self._raise_unconfirmed(outcome, attempts, request_id, sent_before=sent_before)
         self.workspace = workspace = outcome.value
         self.keys.key = workspace.api_key
         self.tell(
@@ -172,18 +172,18 @@ class Engine:
         if self.keys.store is not None:
             self.workspace = workspace = await self.keys.save(workspace, saving, request_id)
         # Only now: until the key is safe, a crash must leave what tells that a workspace may exist.
-        self._forget(request_id)
+        await self._forget(request_id)
         return workspace
 
-    def _raise_unconfirmed(
+    async def _raise_unconfirmed(
         self, outcome: Failed, attempts: Attempts[Workspace], request_id: str, *, sent_before: bool
     ) -> Never:
         unknown = attempts.unknown
         over = isinstance(outcome.error, CodeExpiredError | TooManyAttemptsError)
         if not unknown and not sent_before:
             if over:
-                self._forget(request_id)
-            self._with_ledger(lambda ledger: ledger.mark_sent(request_id, sent=False))
+                await self._forget(request_id)
+            await self._with_ledger(lambda ledger: ledger.mark_sent(request_id, sent=False))
             raise bare(outcome.error)
         # A refusal after an attempt that may have worked is what a used code gets: it proves nothing.
         error = unknown[0].error if unknown else outcome.error
@@ -192,7 +192,7 @@ class Engine:
             if unknown
             else "An earlier run sent a code and did not end, and this one was refused."
         )
-        self._forget(request_id)
+        await self._forget(request_id)
         self.tell(
             EventKind.OUTCOME_UNKNOWN,
             registration_id=request_id,
@@ -318,16 +318,19 @@ class Engine:
         )
         return outcome
 
-    def _with_ledger(self, ask: Callable[[Ledger], T]) -> T | None:
+    async def _with_ledger(self, ask: Callable[[Ledger], T]) -> T | None:
         """Ask the ledger something; one that fails costs an email at worst, and must not cost a key."""
+        ledger = self._ledger
+        if ledger is None:
+            return None
         try:
-            return None if self._ledger is None else ask(self._ledger)
+            return await self.port.blocking(lambda: ask(ledger))
         except Exception as error:  # noqa: BLE001  # a ledger of the user's may raise anything
             logger.warning("the ledger failed with %s", type(error).__name__)
             return None
 
-    def _forget(self, request_id: str) -> None:
-        self._with_ledger(lambda ledger: ledger.forget(request_id))
+    async def _forget(self, request_id: str) -> None:
+        await self._with_ledger(lambda ledger: ledger.forget(request_id))
 
     def tell(
         self,

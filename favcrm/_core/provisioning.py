@@ -160,6 +160,7 @@ class Provisioning:
         await self._check_store()
         if self._plan.use_existing and (existing := await self._existing_key()) is not None:
             return await self._finish(existing)
+        await self._check_reader()
         try:
             workspace = await self._receive(route)
         except AlreadyRegisteredError:
@@ -188,6 +189,12 @@ class Provisioning:
     async def _check_store(self) -> None:
         await self._keys.ask(lambda store: store.check())
         self._journey.move(State.STORE_CHECKED)
+
+    async def _check_reader(self) -> None:
+        """Let what reads the code find out whether it can, before an email is spent."""
+        check: Callable[[], Awaitable[None]] | None = getattr(self._plan.read_code, "check", None)
+        if check is not None:
+            await check()
 
     async def _existing_key(self) -> Workspace | None:
         ref = SecretRef.of(self._plan.store.scheme, self._plan.name)

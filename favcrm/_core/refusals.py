@@ -325,8 +325,8 @@ def _told(message: str, words: str) -> str:
 def _plain_message(failure: Failure, response: Response) -> str:
     if failure.status is None:
         return "The server refused this. Nothing was done."
-    defect = f", which {response.defect}" if response.defect else ""
-    return f"The server answered HTTP {failure.status}{defect}. Nothing was done."
+    redirect = f", which {response.defect}" if failure.status in HTTP_REDIRECT else ""
+    return f"The server answered HTTP {failure.status}{redirect}. Nothing was done."
 
 
 def _next_step(failure: Failure) -> str | None:

@@ -42,6 +42,7 @@ EXAMPLES = [
     errors.StoreError("It failed."),
     errors.MissingKeyError("It failed."),
     errors.StateError("stored", "started"),
+    errors.NoCodeError("It failed."),
 ]
 
 

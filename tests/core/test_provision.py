@@ -290,6 +290,48 @@ async def test_a_store_that_closes_meanwhile_is_found_before_the_code_is_used(
     assert sandbox.count(VERIFY) == 0
 
 
+class Mailbox:
+    """A reader that can say beforehand that it cannot work."""
+
+    def check(self) -> None:
+        raise errors.NoCodeError("The mailbox refuses the password.")
+
+    def __call__(self, _: PendingRegistration) -> str:
+        raise AssertionError
+
+
+class AsyncMailbox:
+    """The same, asynchronous."""
+
+    async def check(self) -> None:
+        raise errors.NoCodeError("The mailbox refuses the password.")
+
+    async def __call__(self, _: PendingRegistration) -> str:
+        raise AssertionError
+
+
+async def test_a_reader_that_cannot_work_costs_no_email(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    reader = Mailbox() if colour == "blocking" else AsyncMailbox()
+    with pytest.raises(errors.NoCodeError):
+        await run.facade.provision(REGISTRATION, read_code=reader)
+    assert len(sandbox.inbox) == 0
+
+
+async def test_a_place_that_is_taken_meanwhile_is_found_before_the_code_is_used(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    run, store = Run(sandbox, colour), MemoryStore()
+
+    def read(pending: PendingRegistration) -> str:
+        store.put(name_of(REGISTRATION), Secret("somebody else's"), {})
+        return run.mailed(pending)
+
+    with pytest.raises(errors.StoreError, match="Another key is stored"):
+        await run.provision(read, store=store)
+    assert sandbox.count(VERIFY) == 0
+
+
 async def test_what_the_reader_raises_passes_through(sandbox: Sandbox, colour: Colour) -> None:
     class Interrupt(BaseException):
         pass

@@ -9,7 +9,7 @@ import pytest
 
 from favcrm import FavCRMClient, InvalidInputError, Secret, SecretRef
 from favcrm.sandbox import Sandbox
-from favcrm.settings import DEFAULT_ENDPOINT, Settings, _config_path
+from favcrm.settings import DEFAULT_ENDPOINT, Settings, config_path
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_bad_address_in_the_config_file_is_named(tmp_path: Path, config: Path)
     ],
 )
 def test_where_the_vendor_keeps_its_file(platform: str, variables: dict[str, str], path: str | None) -> None:
-    found = _config_path(variables, platform)
+    found = config_path(variables, platform)
     assert (None if found is None else found.as_posix()) == path
 
 

@@ -294,7 +294,7 @@ async def test_rule_1_the_key_is_stored_before_it_is_returned(sandbox: Sandbox, 
     store = Store()
     favcrm = sign_up(sandbox, colour, store=store)
     workspace = await confirmed(favcrm, sandbox)
-    assert store.asked == ["check", "put"]
+    assert store.asked == ["check", "get", "put"]
     assert workspace.ref == f"memory://favcrm/{workspace.organisation_id}"
     assert workspace.ref is not None
     assert store.get(workspace.ref) == workspace.api_key
@@ -451,7 +451,7 @@ async def test_rule_1_a_cancelled_confirm_still_stores_the_key(sandbox: Sandbox)
         await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
         await anyio.lowlevel.checkpoint()
     assert scope.cancelled_caught
-    assert store.asked == ["check", "put"]
+    assert store.asked == ["check", "get", "put"]
 
 
 # Events and logs (rules 7 and 8)

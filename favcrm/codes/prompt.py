@@ -1,0 +1,130 @@
+"""Asking the person at the terminal or notebook."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from favcrm.codes._threads import in_daemon_thread
+from favcrm.errors import CodeExpiredError, NoCodeError
+from favcrm.inputs import CODE
+from favcrm.models import PendingRegistration
+
+__all__ = ["prompt", "prompt_async"]
+
+QUESTIONS = 3
+
+
+def prompt(pending: PendingRegistration) -> str:
+    """Ask the person at the keyboard for the code, in a terminal or a notebook. What is typed is never shown.
+
+    The question says where the code went and how long it lives. Ctrl-C passes through.
+
+    Args:
+        pending: The registration that waits for the code.
+
+    Returns:
+        The six digits.
+
+    Raises:
+        NoCodeError: Nobody can be asked here, or what was typed is no code three times.
+        CodeExpiredError: The code was dead before it could be asked for.
+
+    Example:
+        >>> prompt(favcrm.initiate(registration))  # doctest: +SKIP
+        The 6-digit code that FavCRM sent to yo*@example.com (9:58 left):
+        '123456'
+    """
+    with _hiding() as hidden:
+        return _ask(pending, hidden=hidden)
+
+
+async def prompt_async(pending: PendingRegistration) -> str:
+    """Ask like `prompt`, while other tasks run, on asyncio or trio.
+
+    Cancelling gives the terminal its echo back at once. The next line that is typed there is lost, since nothing
+    can take a question back from a terminal.
+
+    Args:
+        pending: The registration that waits for the code.
+
+    Returns:
+        The six digits.
+
+    Raises:
+        NoCodeError: Nobody can be asked here, or what was typed is no code three times.
+        CodeExpiredError: The code was dead before it could be asked for.
+    """
+    with _hiding() as hidden:
+        return await in_daemon_thread(partial(_ask, pending, hidden=hidden))
+
+
+def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
+    question = f"The 6-digit code that FavCRM sent to {pending.masked_email or 'your email'}"
+    for _ in range(QUESTIONS):
+        minutes, seconds = divmod(int(pending.remaining()), 60)
+        if pending.expired:
+            raise CodeExpiredError("The code expired before it was typed. No workspace was created.")
+        digits = _type(f"{question} ({minutes}:{seconds:02} left): ") if hidden else None
+        if digits is None:
+            raise NoCodeError(
+                "Nobody can be asked for the code: there is no terminal or notebook to type it in."
+            )
+        if digits:
+            return digits
+        question = "That is not six digits. The code"
+    raise NoCodeError(f"What was typed is not six digits, {QUESTIONS} times. Nothing was sent.")
+
+
+def _type(question: str) -> str | None:
+    """Return the six digits that a person types, nothing where it is something else, or None where nobody can."""
+    # A notebook that has no front end to ask raises a NotImplementedError of its own.
+    with suppress(EOFError, NotImplementedError, OSError):
+        # Looked up now: a notebook puts its own in while a cell runs.
+        digits = re.sub(r"[\s-]", "", getpass.getpass(question))
+        return digits if CODE.fullmatch(digits) else ""
+    return None
+
+
+@contextmanager
+def _hiding() -> Generator[bool]:
+    """Yield whether what is typed stays hidden, and leave the terminal as it was.
+
+    Where getpass cannot switch the echo off, it warns and shows what is typed. So it is found out before.
+    """
+    if getpass.getpass.__module__ != "getpass":
+        yield True  # a notebook's own, which hides
+        return
+    try:
+        import termios
+    except ImportError:  # Windows, where getpass reads the console unless somebody replaced it
+        console = sys.__stdin__
+        yield console is not None and console is sys.stdin and console.isatty()
+        return
+    terminal = _open_terminal()
+    try:
+        before = termios.tcgetattr(terminal)
+    except (termios.error, ValueError):
+        before = None
+    try:
+        yield before is not None
+    finally:
+        # getpass does this too, unless it was left waiting.
+        if before is not None:
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+        if terminal >= 0:
+            os.close(terminal)
+
+
+def _open_terminal() -> int:
+    """Return a descriptor of what getpass reads: the process's terminal, else standard input; -1 without both."""
+    with suppress(OSError):
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    with suppress(OSError, ValueError, AttributeError):
+        return os.dup(sys.stdin.fileno())
+    return -1

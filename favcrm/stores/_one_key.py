@@ -1,0 +1,183 @@
+"""What the stores have in common that hold one key, for one workspace, in a place that other programs read too."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from favcrm._atomic import attempted, read, rehearsed, updated
+from favcrm.errors import InvalidInputError, MissingKeyError, Problem, StoreError
+from favcrm.secret import Secret, SecretRef
+from favcrm.settings import as_secret
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+OTHER_KEY = "Delete that key there if it is not needed, or use another store or another place."
+
+Changes: TypeAlias = Mapping[str, str | None]
+
+
+class TakenError(StoreError):
+    """The place has the key of another workspace, so there is no key of this one and no room for it."""
+
+
+class OneKeyStore(ABC):
+    """A place with one key in it, under a name that is fixed, and beside it the name of its workspace.
+
+    A key that was put there without the name of a workspace, such as by a person, is the key of every workspace.
+    """
+
+    scheme: str
+
+    def __init__(self, *, place: str, label: str, name_label: str) -> None:
+        self._place = place
+        self._label = label
+        self._name_label = name_label
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._place!r})"
+
+    def check(self) -> None:
+        """Find out whether a key can be saved, and leave nothing behind. Whether one is there, `get` tells.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        attempted(self._check, f"No key can be saved in {self._place}")
+
+    def put(
+        self,
+        name: str,
+        secret: Secret,
+        metadata: Mapping[str, str],  # noqa: ARG002  # a store's contract; there is no place for it
+        *,
+        if_absent: bool = True,
+    ) -> SecretRef:
+        """Save a key and the name of its workspace; the metadata is not kept.
+
+        Args:
+            name: The workspace's name.
+            secret: The key.
+            metadata: Ignored.
+            if_absent: Whether to refuse to replace another key, whatever its workspace.
+
+        Returns:
+            Where it is, for `get`.
+
+        Raises:
+            StoreError: It was not saved, or another key is there and ``if_absent`` is true.
+        """
+
+        def decide(found: Mapping[str, str]) -> Changes:
+            if if_absent and (there := self._key_in(found)) is not None and there != secret:
+                raise StoreError(
+                    f"Another key is in {self._place}. It was not replaced.", next_step=OTHER_KEY
+                )
+            return {self._label: secret.reveal(), self._name_label: name}
+
+        attempted(lambda: self._change(decide), f"The key could not be saved in {self._place}")
+        return SecretRef.of(self.scheme, name)
+
+    def get(self, ref: SecretRef) -> Secret:
+        """Return the key, read at this moment.
+
+        Raises:
+            MissingKeyError: There is none.
+            StoreError: It cannot be read, or the key that is there is another workspace's. That is not the same as
+                missing: a new key would find no room.
+        """
+        secret = attempted(lambda: self._find(ref), f"{self._place} cannot be read")
+        if secret is None:
+            raise MissingKeyError(f"There is no key at {ref} in {self._place}.")
+        return secret
+
+    def delete(self, ref: SecretRef) -> None:
+        """Remove the key; do nothing where there is none or it is another workspace's.
+
+        Raises:
+            StoreError: It is there and cannot be removed.
+        """
+
+        def decide(found: Mapping[str, str]) -> Changes:
+            ours = self._label in found and self._holds(found, ref)
+            return {self._label: None, self._name_label: None} if ours else {}
+
+        def remove() -> None:
+            # Looked at first, so that nothing is made where nothing is to be removed.
+            if decide(self._read()):
+                self._change(decide)
+
+        attempted(remove, f"The key could not be removed from {self._place}")
+
+    def _check(self) -> None:
+        self._read()
+
+    def _find(self, ref: SecretRef) -> Secret | None:
+        found = self._read()
+        secret = self._key_in(found) if ref.scheme == self.scheme else None
+        if secret is not None and not self._holds(found, ref):
+            raise TakenError(f"The key in {self._place} is another workspace's.", next_step=OTHER_KEY)
+        return secret
+
+    def _holds(self, found: Mapping[str, str], ref: SecretRef) -> bool:
+        named = found.get(self._name_label)
+        return ref.scheme == self.scheme and (not named or named == ref.name)
+
+    def _key_in(self, found: Mapping[str, str]) -> Secret | None:
+        # Written by hand too, so blanks around it are no part of it, as in the settings.
+        secret = as_secret(found.get(self._label, ""))
+        return secret if secret.reveal() else None
+
+    @abstractmethod
+    def _read(self) -> Mapping[str, str]:
+        """Return the texts that are there, by their labels."""
+
+    @abstractmethod
+    def _change(self, decide: Callable[[Mapping[str, str]], Changes]) -> None:
+        """Ask what to change, given what is there, and change that; None removes. Nobody comes in between."""
+
+
+class OneKeyFileStore(OneKeyStore):
+    """A text file with one key in it."""
+
+    def __init__(self, path: Path, *, label: str, name_label: str) -> None:
+        # A later change of the working directory must not move it.
+        self._path = path.absolute()
+        super().__init__(place=str(self._path), label=label, name_label=name_label)
+
+    def _check(self) -> None:
+        super()._check()
+        with rehearsed(self._path) as draft:
+            self._write(draft, read(self._path), {self._label: "a-key", self._name_label: "a-name"})
+
+    def _read(self) -> Mapping[str, str]:
+        return self._texts(read(self._path) or b"")
+
+    def _change(self, decide: Callable[[Mapping[str, str]], Changes]) -> None:
+        with updated(self._path) as draft:
+            if changes := decide(self._read()):
+                self._write(draft, read(self._path), changes)
+
+    def _write(self, draft: Path, content: bytes | None, changes: Changes) -> None:
+        draft.write_bytes(self._edited(content or b"", changes, draft))
+
+    @abstractmethod
+    def _texts(self, content: bytes) -> Mapping[str, str]:
+        """Return the texts in the file, by their labels."""
+
+    @abstractmethod
+    def _edited(self, content: bytes, changes: Changes, draft: Path) -> bytes:
+        """Return the content with the changes and everything else as it is. ``draft`` may be written meanwhile."""
+
+
+def checked_variable(variable: str) -> str:
+    """Return the name of a variable.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if VARIABLE.fullmatch(variable):
+        return variable
+    raise InvalidInputError([Problem("variable", "must be letters, digits and underscores")])

@@ -1,0 +1,60 @@
+"""A store in the config file that the vendor's command reads too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from favcrm import settings
+from favcrm.errors import InvalidInputError, Problem
+from favcrm.stores._one_key import Changes, OneKeyFileStore
+from favcrm.stores._toml import edited, values
+
+__all__ = ["ConfigFileStore"]
+
+
+class ConfigFileStore(OneKeyFileStore):
+    """Keeps one key in a TOML file, as ``api_key``, where the clients and the vendor's command find it.
+
+    The name of the key's workspace is kept beside it as ``api_key_name``. A key that was there without it is taken
+    for the key of every workspace. Everything else in the file, comments too, stays as it is. The file is replaced
+    as a whole or not at all, one process at a time, and only its owner can read it afterwards.
+
+    A key from this file goes to the endpoint that the file names as ``url``, or to the usual one where it names
+    none. The store never writes ``url``.
+
+    Args:
+        path: The file; that of the vendor's command where it is None. Missing directories are made by `put`.
+
+    Raises:
+        InvalidInputError: There is no path, and this machine does not say where the vendor's file is.
+
+    Example:
+        >>> from favcrm import Secret
+        >>> store = ConfigFileStore("acme.toml")
+        >>> ref = store.put("acme", Secret("not-a-real-key-6789"), {})
+        >>> ref
+        'config://favcrm/acme'
+        >>> store.get(ref)
+        Secret('...6789')
+    """
+
+    scheme: str = "config"
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        # The settings read the same file, so both look for it in the same way.
+        found = settings.config_path(os.environ, sys.platform) if path is None else Path(path)
+        if found is None:
+            raise InvalidInputError([Problem("path", "must be given: this machine names no home directory")])
+        super().__init__(found, label="api_key", name_label="api_key_name")
+
+    def _texts(self, content: bytes) -> Mapping[str, str]:
+        return {label: text for label, text in values(content.decode()).items() if isinstance(text, str)}
+
+    def _edited(self, content: bytes, changes: Changes, draft: Path) -> bytes:  # noqa: ARG002  # needs no file
+        text = content.decode()
+        for label, value in changes.items():
+            text = edited(text, label, value)
+        return text.encode()

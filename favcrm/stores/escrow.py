@@ -1,0 +1,203 @@
+"""The last resort for a key: a file of its own."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from favcrm._atomic import attempted, create, read, rehearsed, sync_directory
+from favcrm.errors import MissingKeyError, StoreError
+from favcrm.secret import Secret, SecretRef
+
+__all__ = ["EscrowStore", "write_escrow"]
+
+VERSION = 1
+MOST = 100
+LONGEST_STEM = 40
+
+
+class EscrowStore:
+    """Keeps each key in a new file of its own, which only its owner can read. It never replaces and never merges one.
+
+    It is meant for the moment in which every other store has failed. Move the key to a real store, and then
+    delete it here.
+
+    Args:
+        directory: Where the files go. It is made where it is missing.
+
+    Example:
+        >>> from favcrm import Secret
+        >>> store = EscrowStore("escrow")
+        >>> ref = store.put("acme", Secret("not-a-real-key-6789"), {})
+        >>> ref
+        'escrow://favcrm/acme'
+        >>> store.path(ref).parent.name
+        'escrow'
+        >>> store.get(ref)
+        Secret('...6789')
+        >>> store.delete(ref)
+    """
+
+    scheme: str = "escrow"
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = Path(directory).absolute()
+
+    def __repr__(self) -> str:
+        return f"EscrowStore({str(self._directory)!r})"
+
+    def check(self) -> None:
+        """Find out whether a file can be made, and leave nothing behind.
+
+        Raises:
+            StoreError: It cannot.
+        """
+
+        def rehearse() -> None:
+            with rehearsed(self._directory / "key.json"):
+                pass
+
+        attempted(rehearse, f"No key can be saved in {self._directory}")
+
+    def put(
+        self,
+        name: str,
+        secret: Secret,
+        metadata: Mapping[str, str],
+        *,
+        if_absent: bool = True,  # noqa: ARG002  # a store's contract; nothing is ever replaced here
+    ) -> SecretRef:
+        """Save a secret in a new file; where it is there already, do nothing.
+
+        Args:
+            name: The workspace's name. Where another secret has it, a number is appended.
+            secret: What to save.
+            metadata: What may be known to all; it is kept beside the secret.
+            if_absent: Ignored: another secret is never replaced.
+
+        Returns:
+            Where it is, for `get`.
+
+        Raises:
+            StoreError: It was not saved.
+        """
+        return attempted(
+            lambda: self._put(name, secret, metadata), f"The key could not be saved in {self._directory}"
+        )
+
+    def get(self, ref: SecretRef) -> Secret:
+        """Return a secret.
+
+        Raises:
+            MissingKeyError: It is not there.
+            StoreError: Its file cannot be read, or is not one of this store's.
+        """
+        path = self.path(ref)
+        secret = attempted(lambda: self._found(ref), f"{path} cannot be read")
+        if secret is None:
+            raise MissingKeyError(f"There is no key at {ref} in {self._directory}.")
+        return secret
+
+    def delete(self, ref: SecretRef) -> None:
+        """Remove a secret and its file; do nothing where there is none.
+
+        Raises:
+            StoreError: It is there and cannot be removed, or the file is not one of this store's.
+        """
+        path = self.path(ref)
+
+        def remove() -> None:
+            if self._found(ref) is not None:
+                path.unlink(missing_ok=True)
+                sync_directory(path.parent)
+
+        attempted(remove, f"{path} could not be removed")
+
+    def path(self, ref: SecretRef) -> Path:
+        """Return the file that a secret is in, or would be."""
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", ref.name)[:LONGEST_STEM]
+        mark = hashlib.sha256(ref.name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        return self._directory / f"favcrm-key-{stem}-{mark}.json"
+
+    def advice(self, ref: SecretRef) -> str:
+        """Return where a secret is and how to move it to a real store, in words that hold no secret."""
+        return (
+            f"The key is in {self.path(ref)}, which only its owner can read. "
+            f"Move it: store.put(name, EscrowStore({str(self._directory)!r}).get(SecretRef({str(ref)!r})), {{}}), "
+            "then delete the file."
+        )
+
+    def _put(self, name: str, secret: Secret, metadata: Mapping[str, str]) -> SecretRef:
+        for number in itertools.islice(itertools.count(1), MOST):
+            its_name = name if number == 1 else f"{name} ({number})"
+            ref = SecretRef.of(self.scheme, its_name)
+            content = {"favcrm_escrow": VERSION, "name": its_name, "metadata": dict(metadata)}
+            content["api_key"] = secret.reveal()
+            try:
+                create(self.path(ref), (json.dumps(content, indent=2) + "\n").encode())
+            except FileExistsError:
+                if self._is_there(ref, secret):
+                    return ref
+            else:
+                return ref
+        raise OSError(errno.EEXIST, f"It has {MOST} other keys of that name")
+
+    def _is_there(self, ref: SecretRef, secret: Secret) -> bool:
+        """A file that cannot be read must not keep a key from being saved in the next one."""
+        try:
+            return self._found(ref) == secret
+        except (OSError, StoreError):
+            return False
+
+    def _found(self, ref: SecretRef) -> Secret | None:
+        if ref.scheme != self.scheme or (content := read(self.path(ref))) is None:
+            return None
+        key = _key_in(content)
+        if not key:
+            raise StoreError(f"{self.path(ref)} is not an escrow file, or not a whole one.")
+        return Secret(key)
+
+
+def write_escrow(
+    directory: str | os.PathLike[str], name: str, secret: Secret, metadata: Mapping[str, str]
+) -> SecretRef:
+    """Save a secret in a new file, as ``EscrowStore(directory).put`` does.
+
+    Args:
+        directory: Where the file goes. It is made where it is missing.
+        name: The workspace's name.
+        secret: What to save.
+        metadata: What may be known to all; it is kept beside the secret.
+
+    Returns:
+        Where it is, for `EscrowStore.get`.
+
+    Raises:
+        StoreError: It was not saved.
+
+    Example:
+        >>> from favcrm import Secret
+        >>> write_escrow("escrow", "acme", Secret("not-a-real-key-6789"), {})
+        'escrow://favcrm/acme'
+    """
+    return EscrowStore(directory).put(name, secret, metadata)
+
+
+def _key_in(content: bytes) -> str:
+    """Return the key in a file, or nothing where it is not an escrow file or not a whole one."""
+    try:
+        entry: object = json.loads(content)
+    except ValueError:
+        return ""
+    if not isinstance(entry, dict):
+        return ""
+    fields = cast("dict[str, object]", entry)
+    key = fields.get("api_key")
+    return key if fields.get("favcrm_escrow") == VERSION and isinstance(key, str) else ""

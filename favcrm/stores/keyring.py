@@ -1,0 +1,228 @@
+"""A store in the keyring of the desktop: Secret Service, KWallet, macOS Keychain, Windows Credential Manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Protocol, TypeVar
+
+from favcrm.errors import MissingKeyError, StoreError
+from favcrm.secret import Secret, SecretRef
+from favcrm.stores._deadline import Turn, within
+from favcrm.stores._services import (
+    NOT_CERTAIN,
+    NOT_READ,
+    NOT_REMOVED,
+    NOT_SAVED,
+    NOT_USABLE,
+    Reason,
+    another,
+    library,
+    reason_of,
+    told,
+)
+
+__all__ = ["KeyringBackend", "KeyringStore"]
+
+T = TypeVar("T")
+
+UNLOCK = "Unlock the keyring, as by logging in to the desktop, and try again; or use another store."
+NO_KEYRING = (
+    "Start a keyring (on Linux a Secret Service, such as gnome-keyring, and D-Bus), or use another store."
+)
+REASONS = {
+    "KeyringLocked": Reason("the keyring is locked", UNLOCK),
+    "LockedException": Reason("the keyring is locked", UNLOCK),
+    "PromptDismissedException": Reason("the keyring is locked, and nobody unlocked it", UNLOCK),
+    "InitError": Reason("the keyring could not be opened", UNLOCK),
+    "ItemNotFoundException": Reason(
+        "the keyring has no collection to keep a key in",
+        "Create a default keyring, as with the desktop's password manager, or use another store.",
+    ),
+    "NoKeyringError": Reason("there is no keyring here", NO_KEYRING),
+    "SecretServiceNotAvailableException": Reason("there is no keyring here", NO_KEYRING),
+}
+
+
+class KeyringBackend(Protocol):
+    """What is needed of a keyring. Every ``keyring.backend.KeyringBackend`` has it."""
+
+    def get_password(self, service: str, username: str, /) -> str | None:
+        """Return what is kept under a name, or None."""
+        ...
+
+    def set_password(self, service: str, username: str, password: str, /) -> None:
+        """Keep something under a name."""
+        ...
+
+    def delete_password(self, service: str, username: str, /) -> None:
+        """Remove what is kept under a name."""
+        ...
+
+
+class KeyringStore:
+    """Keeps keys in the keyring of whoever is logged in. Needs the extra ``keyring``.
+
+    No call takes longer than ``timeout``, even where the keyring asks to be unlocked and nobody answers. A call
+    that was given up begins no write afterwards.
+
+    Args:
+        backend: The keyring to use, such as any ``keyring.backend.KeyringBackend``. By default the one that
+            ``keyring`` finds or is configured for.
+        service: What the keyring lists the keys under. It is not in the references, which hold the name alone.
+        allow_plaintext: Whether to accept a keyring that keeps keys in files of its own, as those of
+            ``keyrings.alt`` do: in the clear, or behind a password that it asks for on the terminal.
+        timeout: Seconds that a call may take.
+
+    Example:
+        >>> store = KeyringStore(timeout=5)
+        >>> store
+        KeyringStore(service='favcrm')
+    """
+
+    scheme: str = "keyring"
+
+    def __init__(
+        self,
+        backend: KeyringBackend | None = None,
+        *,
+        service: str = "favcrm",
+        allow_plaintext: bool = False,
+        timeout: float = 10.0,
+    ) -> None:
+        self._backend = backend
+        self._service = service
+        self._allow_plaintext = allow_plaintext
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(service={self._service!r})"
+
+    def check(self) -> None:
+        """Find out whether there is a keyring, whether it is safe, and, with Secret Service, that it is unlocked.
+
+        Nobody is asked to unlock it. Other keyrings than Secret Service cannot be asked this without a prompt.
+
+        Raises:
+            StoreError: A key cannot be saved.
+        """
+        self._within(lambda _: _look(self._usable()), failing=NOT_USABLE)
+
+    def put(
+        self,
+        name: str,
+        secret: Secret,
+        metadata: Mapping[str, str],  # noqa: ARG002  # a store's contract; keyrings have no place for it
+        *,
+        if_absent: bool = True,
+    ) -> SecretRef:
+        """Save a secret under a name, and read it back; the metadata is not kept.
+
+        Keyrings cannot create a key only where there is none. It is looked for first, so two programs that save
+        another key under the same name at the same moment are not told apart.
+
+        Args:
+            name: The workspace's name.
+            secret: What to save.
+            metadata: Ignored.
+            if_absent: Whether to refuse to replace another secret of that name.
+
+        Returns:
+            Where it is, for `get`.
+
+        Raises:
+            StoreError: It was not saved, or it is not certain that it was.
+        """
+        ref = SecretRef.of(self.scheme, name)
+
+        def save(turn: Turn) -> None:
+            backend = self._usable()
+            found = self._find(backend, name)
+            if found == secret:
+                return
+            if found is not None and if_absent:
+                raise another(ref)
+            if turn.begin_to_write():
+                backend.set_password(self._service, name, secret.reveal())
+                if self._find(backend, name) != secret:
+                    raise StoreError(f"{NOT_CERTAIN}: the keyring gives back something else.")
+
+        self._within(save, failing=NOT_SAVED, doubtful=NOT_CERTAIN)
+        return ref
+
+    def get(self, ref: SecretRef) -> Secret:
+        """Return a secret. Where the keyring is locked, it may ask the user to unlock it.
+
+        Raises:
+            MissingKeyError: There is none.
+            StoreError: It cannot be read.
+        """
+        secret = self._within(lambda _: self._find(self._usable(), ref.name), failing=NOT_READ)
+        if secret is None:
+            raise MissingKeyError(f"There is no key at {ref}.")
+        return secret
+
+    def delete(self, ref: SecretRef) -> None:
+        """Remove a secret, and look whether it is gone; do nothing where there is none.
+
+        Raises:
+            StoreError: It is there and cannot be removed.
+        """
+
+        def remove(turn: Turn) -> None:
+            backend = self._usable()
+            if self._find(backend, ref.name) is not None and turn.begin_to_write():
+                backend.delete_password(self._service, ref.name)
+                if self._find(backend, ref.name) is not None:
+                    raise StoreError(f"{NOT_REMOVED}: the keyring still has one of that name.")
+
+        self._within(remove, failing=NOT_REMOVED)
+
+    def _find(self, backend: KeyringBackend, name: str) -> Secret | None:
+        value = backend.get_password(self._service, name)
+        return None if value is None else Secret(value)
+
+    def _usable(self) -> KeyringBackend:
+        """Return the keyring, unless it would keep the key badly or not at all."""
+        backend: KeyringBackend = self._backend or library("keyring", "keyring").get_keyring()
+        if "keyring.backends.chainer" in _modules(backend):
+            # A chain writes to its first keyring alone, so that one is judged, and used.
+            backend = getattr(backend, "backends")[0]  # noqa: B009  # not every backend has it
+        modules = _modules(backend)
+        if {"keyring.backends.fail", "keyring.backends.null"} & modules:
+            raise told(REASONS["NoKeyringError"], failing=NOT_USABLE)
+        in_files = "plaintext" in type(backend).__name__.lower() or any(
+            module.startswith("keyrings.alt.") for module in modules
+        )
+        if in_files and not self._allow_plaintext:
+            raise StoreError(
+                f"{NOT_USABLE}: the keyring here is {type(backend).__name__}, which keeps keys in a plain file.",
+                next_step=f"{NO_KEYRING} Where a plain file is good enough, say allow_plaintext=True.",
+            )
+        return backend
+
+    def _within(self, work: Callable[[Turn], T], *, failing: str, doubtful: str | None = None) -> T:
+        late = Reason(f"the keyring did not answer within {self._timeout:g} seconds", UNLOCK)
+        return within(self._timeout, work, _why, late=late, failing=failing, doubtful=doubtful)
+
+
+def _modules(backend: KeyringBackend) -> set[str]:
+    return {kind.__module__ for kind in type(backend).__mro__}
+
+
+def _why(error: BaseException) -> Reason:
+    return reason_of(error, REASONS) or Reason(f"the keyring failed with {type(error).__name__}")
+
+
+def _look(backend: KeyringBackend) -> None:
+    """Look, with Secret Service, whether the collection is there and unlocked, without asking for either."""
+    if "keyring.backends.SecretService" not in _modules(backend):
+        return
+    secretstorage = library("secretstorage", "keyring")
+    # keyring's own setting, for those who keep keys in another collection than the default one.
+    preferred = getattr(backend, "preferred_collection", None)
+    with closing(secretstorage.dbus_init()) as connection:
+        collection = secretstorage.Collection(connection, *([preferred] if preferred else []))
+        locked = collection.is_locked()
+    if locked:
+        raise told(REASONS["KeyringLocked"], failing=NOT_USABLE)

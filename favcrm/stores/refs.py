@@ -1,0 +1,73 @@
+"""From a reference back to its store."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from favcrm._core.ports import Store
+from favcrm.errors import InvalidInputError, Problem, StoreError
+from favcrm.secret import SecretRef
+
+__all__ = ["store_from_ref"]
+
+STORES: Mapping[str, str] = {
+    "aws": "aws:AWSSecretsManagerStore",
+    "config": "config_file:ConfigFileStore",
+    "dotenv": "dotenv:DotenvStore",
+    "env": "environment:EnvironmentStore",
+    "escrow": "escrow:EscrowStore",
+    "keyring": "keyring:KeyringStore",
+    "vault": "vault:VaultStore",
+}
+"""The class of each scheme. It is loaded when it is asked for, since most of them need an extra."""
+
+NOT_FOUND_AGAIN: Mapping[str, str] = {
+    "memory": "A MemoryStore ends with its process, and no reference leads back to it.",
+    "fallback": "A FallbackStore is known only to the program that made it.",
+}
+
+
+def store_from_ref(ref: str, **options: Any) -> Store:
+    """Return the store that a reference is of, so that ``store_from_ref(ref).get(ref)`` is the key.
+
+    Args:
+        ref: A reference, such as ``keyring://favcrm/acme``, kept as text anywhere.
+        options: What the store's class takes, where it is not the usual: a file store's ``path``, an escrow's
+            ``directory``. A reference does not hold them.
+
+    Raises:
+        InvalidInputError: It is no reference of a store of this package, or the class does not take these options.
+        StoreError: It is the reference of a store that cannot be found again.
+
+    Example:
+        >>> from favcrm import Secret
+        >>> from favcrm.stores.config_file import ConfigFileStore
+        >>> ref = ConfigFileStore("here.toml").put("acme", Secret("not-a-real-key-6789"), {})
+        >>> store_from_ref(str(ref), path="here.toml").get(ref)
+        Secret('...6789')
+    """
+    scheme = SecretRef(ref).scheme
+    if scheme in NOT_FOUND_AGAIN:
+        raise StoreError(
+            NOT_FOUND_AGAIN[scheme], next_step="Keep the store object, or use a store that lasts."
+        )
+    if scheme not in STORES or not ref.startswith(f"{scheme}://"):
+        known = ", ".join(sorted(STORES))
+        raise InvalidInputError([Problem("ref", f"must begin with a scheme and ://, one of {known}")])
+    module, _, name = STORES[scheme].partition(":")
+    store = getattr(import_module(f"favcrm.stores.{module}"), name)
+    problem = _misfit(store, options)
+    if problem:
+        raise InvalidInputError([Problem("options", f"do not fit {name}: {problem}")])
+    return cast("Store", store(**options))
+
+
+def _misfit(store: Any, options: Mapping[str, Any]) -> str:
+    try:
+        inspect.signature(store).bind(**options)
+    except TypeError as error:
+        return str(error)
+    return ""

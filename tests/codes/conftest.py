@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from codes import mailserver
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare pymap a look-up of this machine's name for each connection."""
+    monkeypatch.setenv("FQDN", "localhost")
+
+
+@pytest.fixture(params=["pymap", "pymap without IDLE", "dovecot", "dovecot without IDLE"])
+def server(request: pytest.FixtureRequest, named: None) -> Iterator[mailserver.MailServer]:
+    """A mailbox server, empty. dovecot runs where it is installed."""
+    kind, _, without = request.param.partition(" ")
+    if kind == "dovecot" and mailserver.DOVECOT is None:
+        pytest.skip("dovecot is not installed here")
+    with (mailserver.Pymap if kind == "pymap" else mailserver.Dovecot)(idle=not without) as running:
+        yield running
+
+
+@pytest.fixture
+def pymap(named: None) -> Iterator[mailserver.MailServer]:
+    with mailserver.Pymap(idle=True) as running:
+        yield running

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import getpass
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio.lowlevel
+import pytest
+
+from favcrm import CodeExpiredError, FavCRMError, PendingRegistration
+from favcrm.codes import NoCodeError, prompt, prompt_async
+
+PATIENCE = 60.0
+PENDING = """
+import fcntl, sys, termios
+from datetime import UTC, datetime, timedelta
+from functools import partial
+import anyio
+from favcrm import PendingRegistration
+from favcrm.codes import NoCodeError, prompt, prompt_async
+
+pending = PendingRegistration(
+    request_id="r", masked_email="yo*@example.com", expires_at=datetime.now(UTC) + timedelta(seconds=599.9)
+)
+"""
+CONTROLLING = "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+ASK = "print('got', sum(map(int, prompt(pending))))\n"
+ASK_ASYNC = "print('got', sum(map(int, anyio.run(prompt_async, pending))))\n"
+
+
+class Terminal:
+    """The person's side of a terminal that a child process has."""
+
+    def __init__(self, script: str) -> None:
+        self.screen = ""
+        self._ours, theirs = pty.openpty()
+        self._theirs = theirs
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", PENDING + script],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+
+    def read_until(self, text: str) -> None:
+        while text not in self.screen:
+            assert select.select([self._ours], [], [], PATIENCE)[0], self.screen
+            self.screen += os.read(self._ours, 4096).decode()
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    @property
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self._theirs)[3] & termios.ECHO)
+
+    def end(self) -> None:
+        self.child.kill()
+        self.child.wait(PATIENCE)
+        os.close(self._ours)
+        os.close(self._theirs)
+
+
+@contextmanager
+def terminal(script: str) -> Generator[Terminal]:
+    running = Terminal(script)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def pending(seconds: float = 599.9, **fields: Any) -> PendingRegistration:
+    return PendingRegistration(
+        request_id="r", expires_at=datetime.now(UTC) + timedelta(seconds=seconds), **fields
+    )
+
+
+@pytest.mark.parametrize("script", [CONTROLLING + ASK, ASK, CONTROLLING + ASK_ASYNC])
+def test_a_terminal_shows_the_question_and_never_the_code(script: str) -> None:
+    with terminal(script) as person:
+        person.read_until("left): ")
+        assert "The 6-digit code that FavCRM sent to yo*@example.com (9:5" in person.screen
+        assert not person.echoes
+        person.type("12345x\n")
+        person.read_until("That is not six digits. The code (")
+        person.read_until("left): ")
+        person.screen = person.screen.replace("left)", "")
+        person.type("123 456\n")
+        person.read_until("got 21")
+        assert person.child.wait(PATIENCE) == 0
+        assert person.echoes
+        assert "123" not in person.screen
+
+
+def test_ctrl_c_passes_through() -> None:
+    with terminal(
+        CONTROLLING + "try: prompt(pending)\nexcept KeyboardInterrupt: print('interrupted')\n"
+    ) as person:
+        person.read_until("left): ")
+        person.type("\x03")
+        person.read_until("interrupted")
+        assert person.child.wait(PATIENCE) == 0
+        assert person.echoes
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_cancelling_gives_the_terminal_back_and_lets_the_process_end(backend: str) -> None:
+    script = f"""
+async def main():
+    async with anyio.create_task_group() as group:
+        group.start_soon(prompt_async, pending)
+        while termios.tcgetattr(0)[3] & termios.ECHO:
+            await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+    print("echo is back:", bool(termios.tcgetattr(0)[3] & termios.ECHO))
+
+anyio.run(main, backend={backend!r})
+"""
+    with terminal(CONTROLLING + script) as person:
+        person.read_until("echo is back: True")
+        assert person.child.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("closed", ["sys.stdin.close()", "sys.stdin = None", "pass"])
+def test_without_a_terminal_it_says_what_to_do(closed: str) -> None:
+    script = f"{closed}\ntry: prompt(pending)\nexcept NoCodeError as error: print(error)\n"
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PENDING + script],
+        input="123456\n",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        start_new_session=True,
+        check=True,
+    )
+    assert "Nobody can be asked" in ran.stdout
+    assert "code=" in ran.stdout
+    assert "read_code" in ran.stdout
+    assert "123456" not in ran.stdout + ran.stderr
+
+
+# A notebook puts a getpass of its own in
+
+
+class StdinNotImplementedError(NotImplementedError):
+    """What a kernel without a front end raises."""
+
+
+@pytest.mark.parametrize("error", [StdinNotImplementedError("no stdin"), EOFError(), OSError()])
+def test_a_notebook_that_cannot_ask_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def ask(question: str) -> str:
+        raise error
+
+    monkeypatch.setattr(getpass, "getpass", ask)
+    with pytest.raises(NoCodeError, match="Nobody can be asked") as caught:
+        prompt(pending())
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert isinstance(caught.value, FavCRMError)
+
+
+def test_a_notebook_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    questions: list[str] = []
+
+    def ask(question: str) -> str:
+        questions.append(question)
+        return " 123-456 "
+
+    monkeypatch.setattr(getpass, "getpass", ask)
+    assert prompt(pending(65.9)) == "123456"
+    assert questions == ["The 6-digit code that FavCRM sent to your email (1:05 left): "]
+
+
+def test_three_wrong_answers_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getpass", lambda _: "31415")
+    with pytest.raises(NoCodeError, match="3 times") as caught:
+        prompt(pending())
+    assert "31415" not in str(caught.value)
+
+
+def test_an_expired_code_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getpass", lambda _: pytest.fail("asked"))
+    with pytest.raises(CodeExpiredError):
+        prompt(pending(0))
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_on_windows_the_console_is_asked(monkeypatch: pytest.MonkeyPatch, replaced: bool) -> None:
+    class Console:
+        def isatty(self) -> bool:
+            return True
+
+    def ask(_: str) -> str:
+        return "123456"
+
+    ask.__module__ = "getpass"
+    console = Console()
+    monkeypatch.setitem(sys.modules, "termios", None)
+    monkeypatch.setattr(getpass, "getpass", ask)
+    monkeypatch.setattr(sys, "stdin", console)
+    monkeypatch.setattr(sys, "__stdin__", None if replaced else console)
+    if replaced:
+        with pytest.raises(NoCodeError):
+            prompt(pending())
+    else:
+        assert prompt(pending()) == "123456"
+
+
+@pytest.mark.anyio
+async def test_other_tasks_run_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def ask(_: str) -> str:
+        assert answered.wait(PATIENCE)
+        return "123456"
+
+    monkeypatch.setattr(getpass, "getpass", ask)
+    codes: list[str] = []
+
+    async def read() -> None:
+        codes.append(await prompt_async(pending()))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await anyio.lowlevel.checkpoint()
+        answered.set()
+    assert codes == ["123456"]
+
+
+@pytest.mark.anyio
+async def test_the_asynchronous_prompt_raises_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getpass", lambda _: "no")
+    with pytest.raises(NoCodeError):
+        await prompt_async(pending())

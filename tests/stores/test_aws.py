@@ -1,0 +1,499 @@
+"""The store in AWS Secrets Manager: boto3 against moto's server and against broken ones, and hand-made clients."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Any
+
+import pytest
+from servers import Peer, Request, Script, sends, serve, unused_address, whole
+from stores.moto_server import AWS, aws_on_loopback
+from stores.service_checks import hides, new_key, refused, run_example
+
+from favcrm import MissingKeyError, Secret, SecretRef
+from favcrm.stores.aws import AWSSecretsManagerStore
+
+REGION = "eu-central-1"
+REF = SecretRef.of("aws", "acme")
+
+
+def client_of(service: str, **options: object) -> Any:
+    """Return a real client. boto3 has no types of its own."""
+    return import_module("boto3").client(service, **options)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[AWS]:
+    with aws_on_loopback() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Nothing of whoever runs the tests is found: no profile, no region, no credentials."""
+    for variable in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def settle_in(monkeypatch: pytest.MonkeyPatch, url: str, key_id: str = "test", secret: str = "test") -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+
+
+@pytest.fixture
+def aws(server: AWS, monkeypatch: pytest.MonkeyPatch) -> Iterator[AWS]:
+    settle_in(monkeypatch, server.url)
+    server.allow_everybody_for(float("inf"))
+    server.reset()
+    yield server
+    server.allow_everybody_for(float("inf"))
+
+
+@pytest.fixture
+def key() -> Secret:
+    return new_key()
+
+
+def names() -> list[str]:
+    return [secret["Name"] for secret in client_of("secretsmanager").list_secrets()["SecretList"]]
+
+
+class TestOnAWS:
+    def test_a_key_goes_in_and_comes_out(self, aws: AWS, key: Secret) -> None:
+        store = AWSSecretsManagerStore(region=REGION)
+        store.check()
+        ref = store.put("Stretch + ~Breathe~", key, {"organisation_id": "org"})
+        assert ref == SecretRef.of("aws", "Stretch + ~Breathe~")
+        assert store.get(ref) == key
+        (made,) = client_of("secretsmanager").list_secrets()["SecretList"]
+        assert made["Name"] == "favcrm/Stretch=20=2B=20=7EBreathe=7E"
+        assert made["Description"] == "FavCRM key. organisation_id: org"
+
+    def test_others_find_the_key_as_plain_text(self, aws: AWS, key: Secret) -> None:
+        AWSSecretsManagerStore(prefix="agents/").put("acme", key, {})
+        found = client_of("secretsmanager").get_secret_value(SecretId="agents/acme")
+        assert Secret(found["SecretString"]) == key
+
+    def test_a_client_may_be_handed_over(self, aws: AWS, key: Secret) -> None:
+        client = client_of("secretsmanager", region_name="us-west-2")
+        store = AWSSecretsManagerStore(client)
+        assert store.get(store.put("acme", key, {})) == key
+        with refused(key, match="There is no key at", kind=MissingKeyError):
+            AWSSecretsManagerStore().get(REF)
+
+    def test_the_check_leaves_nothing(self, aws: AWS) -> None:
+        store = AWSSecretsManagerStore()
+        store.check()
+        store.check()
+        assert names() == []
+
+    def test_the_check_works_where_an_earlier_one_left_its_secret(self, aws: AWS) -> None:
+        client_of("secretsmanager").create_secret(Name="favcrm/+check")
+        AWSSecretsManagerStore().check()
+
+    def test_the_same_key_may_be_saved_again(self, aws: AWS, key: Secret) -> None:
+        store = AWSSecretsManagerStore()
+        assert store.put("acme", key, {}) == store.put("acme", key, {}) == REF
+
+    def test_another_key_is_refused(self, aws: AWS, key: Secret) -> None:
+        store, other = AWSSecretsManagerStore(), new_key()
+        store.put("acme", key, {})
+        with refused(key, other, match="Another key is stored as aws://favcrm/acme. It was not replaced."):
+            store.put("acme", other, {})
+        assert store.get(REF) == key
+
+    def test_another_key_replaces_it_where_asked(self, aws: AWS, key: Secret) -> None:
+        store = AWSSecretsManagerStore()
+        store.put("acme", new_key(), {})
+        assert store.get(store.put("acme", key, {}, if_absent=False)) == key
+
+    def test_a_secret_without_a_value_is_filled(self, aws: AWS, key: Secret) -> None:
+        client_of("secretsmanager").create_secret(Name="favcrm/acme")
+        store = AWSSecretsManagerStore()
+        with refused(key, match="There is no key at", kind=MissingKeyError):
+            store.get(REF)
+        assert store.get(store.put("acme", key, {})) == key
+
+    def test_of_programs_that_save_at_once_one_wins(self, aws: AWS) -> None:
+        keys = [new_key() for _ in range(8)]
+        start = threading.Barrier(len(keys))
+
+        def save(key: Secret) -> str:
+            store = AWSSecretsManagerStore()
+            start.wait()
+            try:
+                return store.put("acme", key, {})
+            except Exception as error:  # noqa: BLE001  # told by its words
+                return str(error)
+
+        with ThreadPoolExecutor(len(keys)) as pool:
+            results = list(pool.map(save, keys))
+        winner = keys[results.index(REF)]
+        assert AWSSecretsManagerStore().get(REF) == winner
+        assert len([told for told in results if told.startswith("Another key is stored")]) == len(keys) - 1
+
+    def test_a_key_is_removed(self, aws: AWS, key: Secret) -> None:
+        store = AWSSecretsManagerStore()
+        store.put("acme", key, {})
+        store.delete(REF)
+        store.delete(REF)
+        with refused(key, match="There is no key at aws://favcrm/acme.", kind=MissingKeyError):
+            store.get(REF)
+        assert store.get(store.put("acme", key, {})) == key
+
+    def test_a_secret_scheduled_for_deletion_is_no_place_for_a_key(self, aws: AWS, key: Secret) -> None:
+        store = AWSSecretsManagerStore()
+        store.put("acme", new_key(), {})
+        client_of("secretsmanager").delete_secret(SecretId="favcrm/acme")
+        with refused(key, match="There is no key at", kind=MissingKeyError):
+            store.get(REF)
+        # AWS itself refuses to fill it, and moto does not.
+        with refused(key, match="not certain that the key was saved|scheduled for deletion"):
+            store.put("acme", key, {})
+
+    def test_a_secret_of_bytes_is_not_taken_for_a_key(self, aws: AWS, key: Secret) -> None:
+        client_of("secretsmanager").create_secret(Name="favcrm/acme", SecretBinary=b"bytes")
+        store = AWSSecretsManagerStore()
+        with refused(
+            key, match="^The key could not be read: there is a secret of that name which is not text."
+        ):
+            store.get(REF)
+        with refused(key, match="^The key was not saved: there is a secret of that name which is not text."):
+            store.put("acme", key, {})
+
+    def test_the_example_of_the_documentation(self, aws: AWS, monkeypatch: pytest.MonkeyPatch) -> None:
+        ran = run_example("stores_aws.py", monkeypatch)
+        assert ran.services.data is not None
+        assert names() == [f"agents/favcrm/{ran.workspace.ref.name}"]
+
+
+class TestLogs:
+    """At DEBUG, botocore logs the bodies of requests and answers."""
+
+    def test_no_log_shows_a_key(self, aws: AWS, key: Secret, caplog: pytest.LogCaptureFixture) -> None:
+        other = new_key()
+        with caplog.at_level(logging.DEBUG):
+            store = AWSSecretsManagerStore()
+            store.check()
+            store.put("acme", key, {})
+            store.put("acme", key, {})
+            store.put("acme", other, {}, if_absent=False)
+            assert store.get(REF) == other
+        assert "SecretString" in caplog.text
+        assert "hidden-" in caplog.text
+        assert hides(caplog.text, key, other)
+
+    def test_what_else_a_client_is_used_for_stays_as_it_is(
+        self, aws: AWS, key: Secret, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client = client_of("secretsmanager")
+        AWSSecretsManagerStore(client).put("acme", key, {})
+        with caplog.at_level(logging.DEBUG):
+            found = client.get_secret_value(SecretId="favcrm/acme")
+        assert Secret(found["SecretString"]) == key
+        client.put_secret_value(SecretId="favcrm/acme", SecretString="theirs")
+        assert client.get_secret_value(SecretId="favcrm/acme")["SecretString"] == "theirs"
+        assert not hides(caplog.text, key), "botocore logs no bodies any more: the veil can go"
+
+    def test_two_stores_share_a_client(self, aws: AWS, key: Secret) -> None:
+        client = client_of("secretsmanager")
+        first, second = AWSSecretsManagerStore(client), AWSSecretsManagerStore(client, prefix="other/")
+        first.put("acme", key, {})
+        other = new_key()
+        second.put("acme", other, {})
+        assert (first.get(REF) == key, second.get(REF) == other) == (True, True)
+
+    def test_its_repr_shows_no_key(self, aws: AWS, key: Secret) -> None:
+        store = AWSSecretsManagerStore()
+        store.put("acme", key, {})
+        assert repr(store) == "AWSSecretsManagerStore(prefix='favcrm/')"
+
+
+class TestDenied:
+    """moto asks for a policy, as AWS does; it answers a denial with status 403 and an XML body."""
+
+    @pytest.fixture
+    def allow(self, aws: AWS, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        def allow(*actions: str) -> None:
+            iam = client_of("iam")
+            iam.create_user(UserName="agent")
+            statement = {
+                "Effect": "Allow",
+                "Action": [f"secretsmanager:{name}" for name in actions or ("ListSecrets",)],
+                "Resource": "*",
+            }
+            policy = {"Version": "2012-10-17", "Statement": [statement]}
+            iam.put_user_policy(UserName="agent", PolicyName="agent", PolicyDocument=json.dumps(policy))
+            made = iam.create_access_key(UserName="agent")["AccessKey"]
+            settle_in(monkeypatch, aws.url, made["AccessKeyId"], made["SecretAccessKey"])
+            aws.allow_everybody_for(0)
+
+        return allow
+
+    def test_what_is_needed_is_enough(self, allow: Callable[..., None], key: Secret) -> None:
+        allow("CreateSecret", "PutSecretValue", "GetSecretValue", "DeleteSecret")
+        store = AWSSecretsManagerStore()
+        store.check()
+        store.put("acme", new_key(), {})
+        store.put("acme", key, {}, if_absent=False)
+        assert store.get(REF) == key
+        store.delete(REF)
+
+    @pytest.mark.parametrize("actions", [(), ("GetSecretValue",), ("CreateSecret",)])
+    def test_the_check_finds_out(self, allow: Callable[..., None], actions: tuple[str, ...]) -> None:
+        allow(*actions)
+        with refused(
+            match="^The store cannot be used: AWS does not allow it. Allow secretsmanager:CreateSecret"
+        ):
+            AWSSecretsManagerStore().check()
+
+    def test_the_check_may_leave_its_secret(self, allow: Callable[..., None], aws: AWS) -> None:
+        allow("CreateSecret", "GetSecretValue")
+        AWSSecretsManagerStore().check()
+        AWSSecretsManagerStore().check()
+        aws.allow_everybody_for(float("inf"))
+        assert names() == ["favcrm/+check"]
+
+    @pytest.mark.parametrize("actions", [(), ("GetSecretValue",)])
+    def test_nothing_is_saved(
+        self, allow: Callable[..., None], actions: tuple[str, ...], key: Secret
+    ) -> None:
+        allow(*actions)
+        with refused(key, match="^The key was not saved: AWS does not allow it."):
+            AWSSecretsManagerStore().put("acme", key, {})
+
+    def test_nothing_is_replaced(self, allow: Callable[..., None], key: Secret) -> None:
+        allow("GetSecretValue", "CreateSecret")
+        store = AWSSecretsManagerStore()
+        store.put("acme", new_key(), {})
+        with refused(key, match="^The key was not saved: AWS does not allow it."):
+            store.put("acme", key, {}, if_absent=False)
+
+    def test_nothing_is_read_or_removed(self, allow: Callable[..., None], key: Secret) -> None:
+        allow()
+        store = AWSSecretsManagerStore()
+        with refused(match="^The key could not be read: AWS does not allow it."):
+            store.get(REF)
+        with refused(match="^The key could not be removed: AWS does not allow it."):
+            store.delete(REF)
+
+
+def actions_of(store: AWSSecretsManagerStore, key: Secret) -> Mapping[str, Callable[[], object]]:
+    return {
+        "The store cannot be used": store.check,
+        "The key was not saved": lambda: store.put("acme", key, {}),
+        "The key could not be read": lambda: store.get(REF),
+        "The key could not be removed": lambda: store.delete(REF),
+    }
+
+
+def stalls(peer: Peer, _: Request) -> None:
+    peer.stall()
+
+
+def resets(peer: Peer, _: Request) -> None:
+    peer.reset()
+
+
+class TestBroken:
+    def test_a_server_that_is_down_is_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+        with unused_address() as url:
+            settle_in(monkeypatch, url)
+            for failing, action in actions_of(AWSSecretsManagerStore(), key).items():
+                with refused(
+                    key, match=f"^{failing}: AWS Secrets Manager cannot be reached. Check the region"
+                ):
+                    action()
+
+    def test_a_server_that_never_answers_is_told_in_time(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
+        with serve(lambda peer, _: peer.stall()) as silent:
+            settle_in(monkeypatch, silent.url)
+            started = time.monotonic()
+            with refused(key, match="^The key was not saved: AWS Secrets Manager did not answer in time."):
+                AWSSecretsManagerStore(timeout=0.05).put("acme", key, {})
+            assert time.monotonic() - started < 20  # three attempts, and two waits of at most some seconds
+            assert len(silent.requests) == 3
+
+    @pytest.mark.parametrize(
+        ("script", "reason"),
+        [
+            (stalls, "AWS Secrets Manager did not answer in time"),
+            (resets, "AWS Secrets Manager failed with ConnectionClosedError"),
+            (sends(whole(b"{}", 500)), "AWS Secrets Manager failed with status 500"),
+            (sends(whole(b"not json", 200)), "AWS gives back something else"),
+        ],
+        ids=["silent", "reset", "500", "no json"],
+    )
+    def test_a_write_without_an_answer_is_told_as_uncertain(
+        self, script: Script, reason: str, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
+        def answer(peer: Peer, request: Request) -> None:
+            if request.headers["x-amz-target"].endswith("GetSecretValue"):
+                peer.send(aws_error("ResourceNotFoundException"))
+            else:
+                script(peer, request)
+
+        with serve(answer) as broken:
+            settle_in(monkeypatch, broken.url)
+            with refused(key, match=f"^It is not certain that the key was saved: {reason}."):
+                AWSSecretsManagerStore(quick()).put("acme", key, {})
+            assert [request for request in broken.requests if key.reveal().encode() in request.body]
+
+    @pytest.mark.parametrize(
+        ("status", "code", "reason"),
+        [
+            (400, "UnrecognizedClientException", "AWS does not accept the credentials"),
+            (400, "ExpiredTokenException", "AWS does not accept the credentials"),
+            (403, "InvalidClientTokenId", "AWS does not accept the credentials"),
+            (400, "AccessDeniedException", "AWS does not allow it"),
+            (403, "SomethingNew", "AWS does not allow it"),
+            (400, "ThrottlingException", "AWS takes no more requests for now"),
+            (400, "SomethingNew", "AWS refused it with status 400"),
+        ],
+    )
+    def test_a_refusal_is_certain(
+        self, status: int, code: str, reason: str, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
+        with serve(sends(aws_error(code, status))) as refusing:
+            settle_in(monkeypatch, refusing.url)
+            for failing, action in actions_of(AWSSecretsManagerStore(quick()), key).items():
+                with refused(key, match=f"^{failing}: {reason}."):
+                    action()
+
+    def test_no_credentials_are_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+        with unused_address() as url:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+            for failing, action in actions_of(AWSSecretsManagerStore(region=REGION), key).items():
+                with refused(
+                    key, match=f"^{failing}: no AWS credentials were found. Check the AWS credentials"
+                ):
+                    action()
+
+    def test_no_region_is_told(self, key: Secret) -> None:
+        for failing, action in actions_of(AWSSecretsManagerStore(), key).items():
+            with refused(key, match=f"^{failing}: no AWS region is set. Say region=..., or set"):
+                action()
+
+    def test_a_missing_extra_is_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+        monkeypatch.setitem(sys.modules, "boto3", None)
+        for action in actions_of(AWSSecretsManagerStore(), key).values():
+            with refused(
+                key, match=r'the package boto3, which is not installed. Run: pip install "favcrm\[aws\]"'
+            ):
+                action()
+
+
+def aws_error(code: str, status: int = 400) -> bytes:
+    return whole(json.dumps({"__type": code}).encode(), status)
+
+
+def quick() -> Any:
+    """A client that tries once, and not for long."""
+    config = import_module("botocore.config").Config(
+        connect_timeout=5, read_timeout=0.3, retries={"mode": "standard", "total_max_attempts": 1}
+    )
+    return client_of("secretsmanager", config=config)
+
+
+class HandMade:
+    """A client that somebody else wrote."""
+
+    def __init__(self, meta: object = None) -> None:
+        self.kept: dict[str, str] = {}
+        self.on_create: Callable[[], object] = lambda: None
+        self.forgets = False
+        if meta is not None:
+            self.meta = meta
+
+    def create_secret(self, *, Name: str, Description: str, SecretString: str) -> object:  # noqa: N803
+        self.on_create()
+        if Name in self.kept:
+            raise failed("ResourceExistsException")
+        self.kept[Name] = SecretString
+        return {}
+
+    def put_secret_value(self, *, SecretId: str, SecretString: str, ClientRequestToken: str = "") -> object:  # noqa: N803
+        if self.forgets:
+            return {}
+        if ClientRequestToken:
+            raise failed("ResourceExistsException")
+        self.kept[SecretId] = SecretString
+        return {}
+
+    def get_secret_value(self, *, SecretId: str) -> Mapping[str, object]:  # noqa: N803
+        if SecretId not in self.kept:
+            raise failed("ResourceNotFoundException")
+        return {"SecretString": self.kept[SecretId]}
+
+    def delete_secret(self, *, SecretId: str, ForceDeleteWithoutRecovery: bool) -> object:  # noqa: N803
+        raise failed("ResourceNotFoundException")
+
+
+def failed(code: str) -> Exception:
+    error: Exception = import_module("botocore.exceptions").ClientError(
+        {"Error": {"Code": code}}, "Operation"
+    )
+    return error
+
+
+class TestHandMadeClients:
+    def test_a_client_that_is_not_boto3s_is_fine(self, key: Secret) -> None:
+        client = HandMade()
+        store = AWSSecretsManagerStore(client)
+        store.check()
+        assert store.get(store.put("acme", key, {})) == key
+        assert client.kept["favcrm/acme"] == key.reveal()
+        store.delete(REF)
+
+    @pytest.mark.parametrize("same", [True, False])
+    def test_somebody_who_was_faster_is_not_overwritten(self, same: bool, key: Secret) -> None:
+        client, other = HandMade(), new_key()
+        theirs = key if same else other
+        client.on_create = lambda: client.kept.update({"favcrm/acme": theirs.reveal()})
+        store = AWSSecretsManagerStore(client)
+        if same:
+            assert store.put("acme", key, {}) == REF
+        else:
+            with refused(key, other, match="Another key is stored as"):
+                store.put("acme", key, {})
+        assert store.get(REF) == theirs
+
+    def test_of_two_who_fill_an_empty_secret_one_is_refused(self, key: Secret) -> None:
+        client = HandMade()
+        client.on_create = lambda: (_ for _ in ()).throw(failed("ResourceExistsException"))
+        with refused(key, match="Another key is stored as"):
+            AWSSecretsManagerStore(client).put("acme", key, {})
+
+    def test_a_client_that_keeps_nothing_is_found_out(self, key: Secret) -> None:
+        client = HandMade()
+        client.forgets = True
+        client.on_create = lambda: (_ for _ in ()).throw(failed("InvalidRequestException"))
+        with refused(key, match="^It is not certain that the key was saved: AWS gives back something else."):
+            AWSSecretsManagerStore(client).put("acme", key, {})
+
+    def test_what_a_client_raises_is_not_shown(self, key: Secret) -> None:
+        client = HandMade()
+
+        def fail() -> None:
+            raise ValueError(key.reveal())
+
+        client.on_create = fail
+        with refused(
+            key, match="^It is not certain that the key was saved: AWS Secrets Manager failed with ValueE"
+        ):
+            AWSSecretsManagerStore(client).put("acme", key, {})

@@ -1,0 +1,176 @@
+"""The store in the vendor's config file."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stores.machine import mode, new_key, seen, there
+
+from favcrm import InvalidInputError, MissingKeyError, Secret, SecretRef, StoreError
+from favcrm.settings import Settings
+from favcrm.stores._toml import edited, values
+from favcrm.stores.config_file import ConfigFileStore
+
+REF = SecretRef("config://favcrm/acme")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def test_it_is_the_file_that_the_settings_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for label in ("FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN", "FAVCRM_MCP_URL"):
+        monkeypatch.delenv(label, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    store = ConfigFileStore()
+    key = Secret(new_key())
+    store.check()
+    assert there(tmp_path) == set()
+    store.put("acme", key, {})
+    assert Settings.load().api_key == key
+    file = tmp_path / "home/.config/favcrm/config.toml"
+    assert mode(file) == 0o600
+    assert [mode(parent) for parent in file.parents[:3]] == [0o700] * 3
+
+
+def test_without_a_home_a_path_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for label in ("HOME", "XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.delenv(label, raising=False)
+    with pytest.raises(InvalidInputError, match="path: must be given"):
+        ConfigFileStore()
+
+
+def test_everything_else_stays_to_the_byte(path: Path) -> None:
+    own = "\"api_key\" =  'old' # from the portal\r\n"
+    before = f'# mine\r\n{own}url = "https://a.example/mcp"\r\n[t]\r\napi_key = "t"\r\n'
+    path.write_bytes(before.encode())
+    key = new_key()
+    store = ConfigFileStore(path)
+    store.put("acme", Secret(key), {}, if_absent=False)
+    after = before.replace("'old'", f'"{key}"')
+    assert path.read_bytes().decode() == f'api_key_name = "acme"\r\n{after}'
+    store.delete(REF)
+    assert path.read_bytes().decode() == before.replace("\"api_key\" =  'old' # from the portal\r\n", "")
+
+
+def test_the_mode_is_the_owners_alone(path: Path) -> None:
+    path.write_text('url = "https://a.example/mcp"\n')
+    path.chmod(0o666)
+    before = os.umask(0)
+    try:
+        ConfigFileStore(path).put("acme", Secret(new_key()), {})
+        ConfigFileStore(path.with_name("new.toml")).put("acme", Secret(new_key()), {})
+    finally:
+        os.umask(before)
+    assert (mode(path), mode(path.with_name("new.toml"))) == (0o600, 0o600)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"api_key = \n", b"\xff\xfe", b'\xef\xbb\xbfurl = "x"\n', b"api_key = 1\n", b'api_key = """\n"""\n'],
+)
+def test_a_file_that_cannot_be_changed_safely_is_left(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    store = ConfigFileStore(path)
+    key = new_key()
+    with pytest.raises(StoreError):
+        store.check()
+    with pytest.raises(StoreError) as caught:
+        store.put("acme", Secret(key), {})
+    assert key not in seen(caught.value)
+    assert path.read_bytes() == content
+    assert there(path.parent) == {path.name}
+
+
+def test_an_unreadable_file_is_not_a_missing_key(path: Path) -> None:
+    key = new_key()
+    path.write_text(f'api_key = "{key}\n')
+    with pytest.raises(StoreError, match="is not TOML") as caught:
+        ConfigFileStore(path).get(REF)
+    assert not isinstance(caught.value, MissingKeyError)
+    assert key not in seen(caught.value)
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = ConfigFileStore("config.toml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    store.put("acme", Secret(new_key()), {})
+    assert there(tmp_path) == {"config.toml", "elsewhere"}
+
+
+words = st.text(st.characters(blacklist_categories=["Cs"]), max_size=30)
+blocks = st.sampled_from(
+    [
+        "# api_key = 'no'\n",
+        "\n",
+        'a{n} = """\napi_key = "fake"\n"""\n',
+        "b{n} = '''\napi_key = 'fake'\n'''\n",
+        "c{n} = [\n  'api_key = \"x\"', # ]\n]\n",
+        "d{n} = nan\n",
+        'e{n} = {{ api_key = "inner" }}\n',
+        "f{n} = 2026-05-11T12:00:00.000Z # when\r\n",
+        '"é{n}" = "\\u00e9"\n',
+        "  g{n}.api_key = 'dotted'\n",
+    ]
+)
+tables = st.sampled_from(
+    ['[t{n}]\napi_key = "in a table"\n', "[[u{n}]]\n  \"api_key\" = 'x'\n", "[v{n}.api_key]\n"]
+)
+own_lines = st.sampled_from(
+    [
+        "",
+        'api_key = "old"\n',
+        "  'api_key'='old' # mine\r\n",
+        '"api_key"\t= "o\\"l\\\\d"\n',
+        "api_key = '' #\n",
+    ]
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> str:
+    """Draw a TOML document with things in it that look like the line and are not."""
+    top = [*draw(st.lists(blocks, max_size=5)), draw(own_lines), *draw(st.lists(blocks, max_size=3))]
+    filled = [
+        block.format(n=number) for number, block in enumerate([*top, *draw(st.lists(tables, max_size=3))])
+    ]
+    text = "".join(filled)
+    return text.rstrip("\r\n") if draw(st.booleans()) else text
+
+
+def lines(text: str) -> list[str]:
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+@given(documents(), words)
+def test_only_the_one_text_is_changed(text: str, value: str) -> None:
+    after = edited(text, "api_key", value)
+    assert tomllib.loads(after)["api_key"] == value
+    assert {**values(text), "api_key": value} == values(after)
+    old, new = lines(text), lines(after)
+    if "api_key" in values(text):
+        assert len(old) == len(new)
+        assert sum(before != now for before, now in zip(old, new, strict=True)) <= 1
+    else:
+        # A last line without an end gets one.
+        same = {text, f"{text}\n", f"{text}\r\n"}
+        assert any("".join(new[:number] + new[number + 1 :]) in same for number in range(len(new)))
+        assert edited(after, "api_key", None) in same
+
+
+@given(documents())
+def test_only_the_one_text_is_removed(text: str) -> None:
+    after = edited(text, "api_key", None)
+    assert values(after) == {name: value for name, value in values(text).items() if name != "api_key"}
+    assert edited(after, "api_key", None) == after

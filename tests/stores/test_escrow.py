@@ -1,0 +1,135 @@
+"""The last resort."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from stores.machine import mode, new_key, seen, there
+
+from favcrm import MemoryStore, MissingKeyError, Secret, SecretRef, StoreError
+from favcrm.stores import escrow
+from favcrm.stores.escrow import EscrowStore, write_escrow
+
+REF = SecretRef("escrow://favcrm/acme")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EscrowStore:
+    return EscrowStore(tmp_path / "escrow")
+
+
+@pytest.fixture
+def key() -> str:
+    return new_key()
+
+
+def test_a_key_comes_back(store: EscrowStore, tmp_path: Path, key: str) -> None:
+    store.check()
+    assert there(tmp_path) == set()
+    before = os.umask(0)
+    try:
+        ref = write_escrow(tmp_path / "escrow", "acme", Secret(key), {"organisation_id": "org_1"})
+    finally:
+        os.umask(before)
+    assert ref == REF
+    assert store.get(ref) == Secret(key)
+    path = store.path(ref)
+    assert (mode(path), mode(path.parent)) == (0o600, 0o700)
+    assert json.loads(path.read_text()) == {
+        "favcrm_escrow": 1,
+        "name": "acme",
+        "metadata": {"organisation_id": "org_1"},
+        "api_key": key,
+    }
+
+
+def test_nothing_is_ever_replaced(store: EscrowStore, key: str) -> None:
+    others = [new_key(), new_key()]
+    refs = [store.put("acme", Secret(other), {}, if_absent=False) for other in (key, *others, key)]
+    assert [ref.name for ref in refs] == ["acme", "acme (2)", "acme (3)", "acme"]
+    assert [store.get(ref) for ref in refs] == [Secret(other) for other in (key, *others, key)]
+
+
+def test_a_file_that_is_not_whole_is_passed_over_and_kept(store: EscrowStore, key: str) -> None:
+    torn = store.path(REF)
+    torn.parent.mkdir()
+    for content in (
+        "",
+        '{"favcrm_escrow": 1, "na',
+        "[]",
+        '{"api_key": 5}',
+        '{"favcrm_escrow": 1, "api_key": ""}',
+    ):
+        torn.write_text(content)
+        with pytest.raises(StoreError, match="not an escrow file, or not a whole one") as caught:
+            store.get(REF)
+        assert not isinstance(caught.value, MissingKeyError)
+        with pytest.raises(StoreError, match="not an escrow file"):
+            store.delete(REF)
+        assert store.put("acme", Secret(key), {}).name == "acme (2)"
+        assert torn.read_text() == content
+    torn.unlink()
+    torn.mkdir()
+    assert store.put("acme", Secret(key), {}).name == "acme (2)"
+
+
+def test_a_link_is_not_followed(store: EscrowStore, tmp_path: Path, key: str) -> None:
+    store.path(REF).parent.mkdir()
+    store.path(REF).symlink_to(tmp_path / "elsewhere")
+    assert store.put("acme", Secret(key), {}).name == "acme (2)"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_there_is_an_end_to_it(store: EscrowStore, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(escrow, "MOST", 1)
+    store.put("acme", Secret(new_key()), {})
+    with pytest.raises(StoreError, match="1 other keys of that name") as caught:
+        store.put("acme", Secret(key), {})
+    assert key not in seen(caught.value)
+
+
+def test_delete_removes_the_file(store: EscrowStore, key: str) -> None:
+    store.delete(REF)
+    ref = store.put("acme", Secret(key), {})
+    store.delete(SecretRef("memory://favcrm/acme"))
+    assert store.get(ref) == Secret(key)
+    store.delete(ref)
+    assert there(store.path(ref).parent) == set()
+    for gone in (ref, SecretRef("memory://favcrm/acme")):
+        with pytest.raises(MissingKeyError):
+            store.get(gone)
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "a/b", "é" * 200, "x" * 5000, "\udce9", "."])
+def test_any_name_makes_a_file_in_the_directory(store: EscrowStore, name: str, key: str) -> None:
+    path = store.path(store.put(name, Secret(key), {})) if name.isprintable() else store._directory / "x"
+    assert path.parent == store._directory
+
+
+def test_its_advice_leads_to_the_key_without_it(store: EscrowStore, key: str) -> None:
+    ref = store.put("acme's", Secret(key), {})
+    advice = store.advice(ref)
+    assert str(store.path(ref)) in advice
+    assert key not in advice + repr(store) + store.path(ref).name
+    names = {"store": MemoryStore(), "EscrowStore": EscrowStore, "SecretRef": SecretRef, "name": "acme's"}
+    move = advice.partition("Move it: ")[2].partition(", then delete")[0]
+    moved = eval(move, names)  # noqa: S307  # what the advice says to do
+    assert names["store"].get(moved) == Secret(key)  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_saved_is_told_and_leaves_nothing(
+    store: EscrowStore, tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match=r"could not be saved in .*escrow: No space left") as caught:
+        store.put("acme", Secret(key), {})
+    assert key not in seen(caught.value)
+    assert there(tmp_path / "escrow") == set()
+    with pytest.raises(StoreError, match="No key can be saved"):
+        store.check()

@@ -1,0 +1,353 @@
+"""What may go wrong with any file that is replaced: rights, space, other processes, sudden death."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from stores.machine import (
+    KILLED,
+    KILLED_BEFORE_REPLACING,
+    NO_FILE_OVER_20_BYTES,
+    as_an_ordinary_user,
+    mode,
+    new_key,
+    read_only_directory,
+    run,
+    seen,
+    start,
+    there,
+)
+
+from favcrm import Secret, SecretRef, StoreError, _atomic
+from favcrm._atomic import rehearsed, sync_directory, updated
+from favcrm.ledger_file import FileLedger
+from favcrm.stores._one_key import OneKeyFileStore
+from favcrm.stores.config_file import ConfigFileStore
+from favcrm.stores.dotenv import DotenvStore
+from favcrm.stores.escrow import EscrowStore
+
+KINDS: dict[str, Callable[[Path], OneKeyFileStore]] = {
+    "config": ConfigFileStore,
+    "dotenv": DotenvStore,
+}
+
+PUT = """
+import sys
+from favcrm import Secret, StoreError
+from favcrm.stores.refs import store_from_ref
+store = store_from_ref(sys.argv[1] + "://favcrm/acme", path=sys.argv[2])
+try:
+    store.put("acme", Secret(sys.argv[3]), {}, if_absent=False)
+except StoreError as error:
+    print(error)
+try:
+    store.check()
+except StoreError as error:
+    print(error)
+"""
+ESCROW = """
+import sys
+from favcrm import Secret, StoreError
+from favcrm.stores.escrow import EscrowStore
+try:
+    EscrowStore(sys.argv[1]).put("acme", Secret(sys.argv[2]), {})
+except StoreError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture
+def key() -> str:
+    return new_key()
+
+
+def test_a_read_only_directory(kind: str, key: str) -> None:
+    with read_only_directory() as directory:
+        path = directory / "file"
+        store = KINDS[kind](path)
+        ref = store.put("acme", Secret(key), {})
+        path.chmod(0o644)
+        before = path.read_bytes()
+        directory.chmod(0o555)
+        other = new_key()
+        empty = KINDS[kind](directory / "new")
+        uses: list[Callable[[], object]] = [
+            empty.check,
+            lambda: empty.put("acme", Secret(other), {}),
+            lambda: store.put("acme", Secret(other), {}, if_absent=False),
+            lambda: store.delete(ref),
+            lambda: FileLedger(directory / "ledger")._change(lambda entries: entries),
+            EscrowStore(directory).check,
+            EscrowStore(directory / "made").check,
+            lambda: EscrowStore(directory).put("acme", Secret(other), {}),
+        ]
+        with as_an_ordinary_user():
+            for use in uses:
+                with pytest.raises(StoreError, match="Permission denied") as caught:
+                    use()
+                assert not any(secret in seen(caught.value) for secret in (key, other))
+            assert store.get(ref) == Secret(key)
+        assert path.read_bytes() == before
+        assert there(directory) == {"file"}
+
+
+def test_a_full_disk(tmp_path: Path, kind: str, key: str) -> None:
+    path = tmp_path / "file"
+    path.write_text("# mine, and a little longer than the space\n")
+    before = path.read_bytes()
+    status, said = run(NO_FILE_OVER_20_BYTES + PUT, kind, path, key)
+    assert status == 0
+    assert f"The key could not be saved in {path}: File too large." in said
+    assert f"No key can be saved in {path}: File too large." in said
+    assert key not in said
+    assert path.read_bytes() == before
+    assert there(tmp_path) == {"file"}
+
+
+def test_a_full_disk_leaves_no_torn_escrow(tmp_path: Path, key: str) -> None:
+    status, said = run(NO_FILE_OVER_20_BYTES + ESCROW, tmp_path, key)
+    assert status == 0
+    assert f"The key could not be saved in {tmp_path}: File too large." in said
+    assert key not in said
+    assert there(tmp_path) == set()
+
+
+def test_a_disk_that_is_found_full_late(
+    tmp_path: Path, kind: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("# mine\n")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left") as caught:
+        KINDS[kind](path).put("acme", Secret(key), {})
+    assert key not in seen(caught.value)
+    assert path.read_text() == "# mine\n"
+    assert there(tmp_path) == {"file"}
+
+
+def test_killed_in_the_middle(tmp_path: Path, kind: str, key: str) -> None:
+    path = tmp_path / "file"
+    store = KINDS[kind](path)
+    ref = store.put("acme", Secret(key), {})
+    before = path.read_bytes()
+    other = new_key()
+    assert run(KILLED_BEFORE_REPLACING + PUT, kind, path, other) == (KILLED, "")
+    assert path.read_bytes() == before
+    assert store.get(ref) == Secret(key)
+    (left,) = tmp_path.glob(".file.favcrm-new-*")
+    assert mode(left) == 0o700
+    # The lock and the draft of the dead are in nobody's way, and go.
+    store.put("acme", Secret(other), {}, if_absent=False)
+    assert store.get(ref) == Secret(other)
+    assert there(tmp_path) == {"file"}
+
+
+PUT_OFTEN = """
+import sys
+from favcrm import Secret
+from favcrm.stores.dotenv import DotenvStore
+store = DotenvStore(sys.argv[1], sys.argv[2])
+for number in range(25):
+    store.put("acme", Secret(f"{sys.argv[2]}-{number}"), {}, if_absent=False)
+"""
+KEEP_OFTEN = """
+import sys
+from datetime import UTC, datetime
+from favcrm import PendingRegistration, Registration
+from favcrm.ledger_file import FileLedger
+ledger = FileLedger(sys.argv[1])
+for number in range(25):
+    name = f"{sys.argv[2]} {number}"
+    pending = PendingRegistration(request_id=name, expires_at=datetime.max.replace(tzinfo=UTC))
+    ledger.keep(Registration(email="you@example.com", organisation_name=name), pending)
+"""
+
+
+def together(script: str, path: Path, look: Callable[[], object]) -> None:
+    """Run two processes at once, and look at what they do until both have ended."""
+    with start(script, path, "AAA") as first, start(script, path, "BBB") as second:
+        while first.poll() is None or second.poll() is None:
+            look()
+        assert (first.communicate(), second.communicate()) == (("", ""), ("", ""))
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_two_processes_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("MINE=1 # stays\n")
+
+    def look() -> None:
+        content = path.read_text()
+        assert content.startswith("MINE=1 # stays\n")
+        assert content.endswith("\n")
+
+    together(PUT_OFTEN, path, look)
+    for variable in ("AAA", "BBB"):
+        ref = SecretRef("dotenv://favcrm/acme")
+        assert DotenvStore(path, variable).get(ref) == Secret(f"{variable}-24")
+    assert there(tmp_path) == {".env"}
+
+
+def test_two_processes_at_once_lose_no_registration(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.json"
+    together(KEEP_OFTEN, path, lambda: FileLedger(path).was_sent("any"))
+    known = {entry.request_id for entry in FileLedger(path)._entries().values()}
+    assert known == {f"{who} {number}" for who in ("AAA", "BBB") for number in range(25)}
+    assert there(tmp_path) == {"ledger.json"}
+
+
+def write(path: Path, content: str) -> None:
+    with updated(path) as draft:
+        draft.write_text(content)
+
+
+def test_a_lock_that_is_never_given_back_is_waited_for_only_so_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    path = tmp_path / "file"
+    monkeypatch.setattr(_atomic, "PATIENCE", 0)
+    with _atomic._locked(path), pytest.raises(StoreError, match="Another process holds its lock"):
+        ConfigFileStore(path).put("acme", Secret(key), {})
+    assert there(tmp_path) == set()
+
+
+def test_a_lock_is_taken_when_it_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = _atomic._locked(tmp_path / "file")
+    held.__enter__()
+
+    def give_back(_: float) -> None:
+        held.__exit__(None, None, None)
+
+    monkeypatch.setattr("time.sleep", give_back)
+    write(tmp_path / "file", "new")
+    assert there(tmp_path) == {"file"}
+
+
+def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / ".file.favcrm-lock"
+    really = _atomic._lock
+
+    def replace() -> None:
+        lock.unlink()
+        lock.touch()
+
+    def leave() -> None:
+        pass
+
+    happens: Iterator[Callable[[], None]] = iter([lock.unlink, replace, leave])
+
+    def meanwhile(descriptor: int) -> None:
+        really(descriptor)
+        next(happens)()
+
+    monkeypatch.setattr(_atomic, "_lock", meanwhile)
+    write(tmp_path / "file", "new")
+    assert list(happens) == []
+    assert there(tmp_path) == {"file"}
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    with pytest.raises(StoreError, match="No locks available"):
+        ConfigFileStore(tmp_path / "file").put("acme", Secret(key), {})
+
+
+def test_windows_locks_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked: list[tuple[int, int]] = []
+
+    def locking(descriptor: int, how: int, size: int) -> None:
+        locked.append((how, size))
+
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, locking=locking))
+    write(tmp_path / "file", "new")
+    assert locked == [(2, 1)]
+
+
+def test_the_owner_of_a_file_stays_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("# theirs\n")
+    really = Path.stat
+
+    def another_owner(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = really(self, follow_symlinks=follow_symlinks)
+        return os.stat_result((*found[:4], 1234, 1235, *found[6:])) if self == path else found
+
+    given: list[tuple[int, int]] = []
+
+    def chown(_: Path, user: int, group: int) -> None:
+        given.append((user, group))
+
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "stat", another_owner)
+    monkeypatch.setattr("os.chown", denied)
+    for use in (ConfigFileStore(path).check, lambda: ConfigFileStore(path).put("acme", Secret(key), {})):
+        with pytest.raises(StoreError, match="Operation not permitted"):
+            use()
+    assert path.read_text() == "# theirs\n"
+    monkeypatch.setattr("os.chown", chown)
+    ConfigFileStore(path).put("acme", Secret(key), {})
+    assert given == [(1234, 1235)]
+
+
+def test_nothing_written_is_nothing_changed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o644)
+    with updated(path):
+        pass
+    assert (path.read_text(), mode(path)) == ("old", 0o644)
+
+
+def test_a_rehearsal_leaves_nothing(tmp_path: Path) -> None:
+    with rehearsed(tmp_path / "a" / "b" / "file") as draft:
+        assert draft.exists()
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(OSError, match="not a regular file"), rehearsed(tmp_path / "dir"):
+        pass
+    assert there(tmp_path) == {"dir"}
+
+
+def test_a_directory_is_brought_to_the_disk_where_that_can_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(number: int) -> Callable[..., None]:
+        def fail(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return fail
+
+    sync_directory(tmp_path)
+    monkeypatch.setattr("os.fsync", failing(errno.EINVAL))
+    sync_directory(tmp_path)
+    monkeypatch.setattr("os.fsync", failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        sync_directory(tmp_path)
+    monkeypatch.setattr("os.open", failing(errno.EACCES))
+    sync_directory(tmp_path)

@@ -1,0 +1,412 @@
+"""The keyring store over keyrings of every character; a real Secret Service is in test_keyring_secret_service.py."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import keyring
+import keyring.backend
+import keyring.errors
+import pytest
+from stores.service_checks import PATIENCE, hides, new_key, refused
+
+from favcrm import MissingKeyError, Secret, SecretRef
+from favcrm.stores.keyring import KeyringStore
+
+PLAIN = "keyrings.alt.file.PlaintextKeyring"
+SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
+
+
+def load(name: str) -> keyring.backend.KeyringBackend:
+    """Return one of the keyrings that come with keyring, also where it cannot work and would not be made."""
+    module, _, kind = name.rpartition(".")
+    made: type[keyring.backend.KeyringBackend] = getattr(import_module(module), kind)
+    backend: keyring.backend.KeyringBackend = object.__new__(made)
+    return backend
+
+
+class InMemory(keyring.backend.KeyringBackend):
+    """A keyring of the user's own."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], str] = {}
+        self.writes = 0
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.keep(service, username, password)
+
+    def keep(self, service: str, username: str, password: str) -> None:
+        self.writes += 1
+        self.kept[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.kept[service, username]
+
+
+class Failing(InMemory):
+    """Raises, with what it was given in the exception, from its nth call on."""
+
+    def __init__(self, error: type[BaseException], calls_before: int = 0) -> None:
+        super().__init__()
+        self.error = error
+        self.calls_left = calls_before
+
+    def _count(self, *seen: object) -> None:
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise self.error(*seen, *self.kept.values())
+
+    def get_password(self, service: str, username: str) -> str | None:
+        self._count(service, username)
+        return super().get_password(service, username)
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self._count(service, username, password)
+        self.keep(service, username, password)
+
+    def delete_password(self, service: str, username: str) -> None:
+        self._count(service, username)
+        super().delete_password(service, username)
+
+
+class Hanging(InMemory):
+    """Asks a question that nobody answers, in one of its methods, until the test opens the gate."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method = method
+        self.asked = threading.Event()
+        self.gate = threading.Event()
+        self.left = threading.Event()
+
+    def _ask(self, method: str) -> None:
+        if method == self.method:
+            self.asked.set()
+            assert self.gate.wait(PATIENCE)
+
+    def get_password(self, service: str, username: str) -> str | None:
+        self._ask("get")
+        return super().get_password(service, username)
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self._ask("set")
+        self.keep(service, username, password)
+        self.left.set()
+
+    def delete_password(self, service: str, username: str) -> None:
+        self._ask("delete")
+        super().delete_password(service, username)
+
+
+@pytest.fixture
+def key() -> Secret:
+    return new_key()
+
+
+@pytest.fixture
+def backend() -> InMemory:
+    return InMemory()
+
+
+@pytest.fixture
+def default() -> Iterator[None]:
+    """Put back the keyring that this process uses."""
+    before = keyring.get_keyring()
+    yield
+    keyring.set_keyring(before)
+
+
+def test_a_key_goes_in_and_comes_out(backend: InMemory, key: Secret) -> None:
+    store = KeyringStore(backend)
+    store.check()
+    ref = store.put("Stretch + Breathe", key, {"organisation_id": "org"})
+    assert ref == SecretRef.of("keyring", "Stretch + Breathe")
+    assert store.get(ref) == key
+    assert backend.kept == {("favcrm", "Stretch + Breathe"): key.reveal()}
+
+
+def test_the_service_can_be_named(backend: InMemory, key: Secret) -> None:
+    ref = KeyringStore(backend, service="agents").put("acme", key, {})
+    assert list(backend.kept) == [("agents", "acme")]
+    with refused(key, match="There is no key at", kind=MissingKeyError):
+        KeyringStore(backend).get(ref)
+
+
+def test_the_check_writes_nothing(backend: InMemory) -> None:
+    KeyringStore(backend).check()
+    assert backend.writes == 0
+
+
+def test_the_same_key_may_be_saved_again(backend: InMemory, key: Secret) -> None:
+    store = KeyringStore(backend)
+    assert store.put("acme", key, {}) == store.put("acme", key, {})
+    assert backend.writes == 1
+
+
+def test_another_key_is_refused(backend: InMemory, key: Secret) -> None:
+    store, other = KeyringStore(backend), new_key()
+    ref = store.put("acme", key, {})
+    with refused(key, other, match="Another key is stored as keyring://favcrm/acme. It was not replaced."):
+        store.put("acme", other, {})
+    assert store.get(ref) == key
+
+
+def test_another_key_replaces_it_where_asked(backend: InMemory, key: Secret) -> None:
+    store = KeyringStore(backend)
+    store.put("acme", new_key(), {})
+    assert store.get(store.put("acme", key, {}, if_absent=False)) == key
+
+
+def test_a_key_is_removed(backend: InMemory, key: Secret) -> None:
+    store = KeyringStore(backend)
+    ref = store.put("acme", key, {})
+    store.delete(ref)
+    store.delete(ref)
+    with refused(key, match="There is no key at", kind=MissingKeyError):
+        store.get(ref)
+
+
+def test_it_uses_the_keyring_of_the_process(default: None, backend: InMemory, key: Secret) -> None:
+    keyring.set_keyring(backend)
+    KeyringStore().put("acme", key, {})
+    assert list(backend.kept.values()) == [key.reveal()]
+
+
+def test_its_repr_shows_no_key(key: Secret) -> None:
+    backend = InMemory()
+    store = KeyringStore(backend)
+    store.put("acme", key, {})
+    assert repr(store) == "KeyringStore(service='favcrm')"
+
+
+def test_no_log_shows_a_key(backend: InMemory, key: Secret, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        store = KeyringStore(backend)
+        store.get(store.put("acme", key, {}))
+    assert hides(caplog.text, key)
+
+
+REASONS: dict[type[BaseException], str] = {
+    keyring.errors.KeyringLocked: "the keyring is locked",
+    keyring.errors.InitError: "the keyring could not be opened",
+    keyring.errors.NoKeyringError: "there is no keyring here",
+    keyring.errors.PasswordSetError: "the keyring failed with PasswordSetError",
+    RuntimeError: "the keyring failed with RuntimeError",
+    SystemExit: "the keyring failed with SystemExit",
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), REASONS.items(), ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_failure_before_the_write_says_that_nothing_was_saved(
+    error: type[BaseException], reason: str, key: Secret
+) -> None:
+    backend = Failing(error)
+    with refused(key, match=f"^The key was not saved: {reason}."):
+        KeyringStore(backend).put("acme", key, {})
+    assert not backend.kept
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+@pytest.mark.parametrize(
+    ("error", "reason"), REASONS.items(), ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_failure_from_the_write_on_is_told_as_uncertain(
+    error: type[BaseException], reason: str, calls: int, key: Secret
+) -> None:
+    backend = Failing(error, calls)
+    with refused(key, match=f"^It is not certain that the key was saved: {reason}."):
+        KeyringStore(backend).put("acme", key, {})
+    assert len(backend.kept) == calls - 1
+
+
+def test_a_failure_to_read_is_no_missing_key(key: Secret) -> None:
+    with refused(key, match="^The key could not be read: the keyring is locked."):
+        KeyringStore(Failing(keyring.errors.KeyringLocked)).get(SecretRef.of("keyring", "acme"))
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_a_failure_to_remove_is_told(calls: int, key: Secret) -> None:
+    backend = Failing(keyring.errors.PasswordDeleteError, calls)
+    backend.kept["favcrm", "acme"] = key.reveal()
+    with refused(key, match="^The key could not be removed: the keyring failed with PasswordDeleteError."):
+        KeyringStore(backend).delete(SecretRef.of("keyring", "acme"))
+
+
+def test_a_keyring_that_keeps_nothing_is_found_out(key: Secret) -> None:
+    class Forgetful(InMemory):
+        def set_password(self, service: str, username: str, password: str) -> None:
+            pass
+
+    with refused(
+        key, match="^It is not certain that the key was saved: the keyring gives back something else."
+    ):
+        KeyringStore(Forgetful()).put("acme", key, {})
+
+
+def test_a_keyring_that_removes_nothing_is_found_out(key: Secret) -> None:
+    class Faithful(InMemory):
+        def delete_password(self, service: str, username: str) -> None:
+            pass
+
+    store = KeyringStore(Faithful())
+    ref = store.put("acme", key, {})
+    with refused(key, match="^The key could not be removed: the keyring still has one of that name."):
+        store.delete(ref)
+
+
+class TestNobodyAnswers:
+    """The deadline is what ends these calls: the gate opens only after the error came."""
+
+    @pytest.fixture(params=["get", "set", "delete"])
+    def hanging(self, request: pytest.FixtureRequest) -> Iterator[Hanging]:
+        backend = Hanging(request.param)
+        yield backend
+        backend.gate.set()
+
+    def test_the_error_comes_at_the_deadline(self, hanging: Hanging, key: Secret) -> None:
+        store, ref = KeyringStore(hanging, timeout=0.05), SecretRef.of("keyring", "acme")
+        if hanging.method == "delete":
+            hanging.kept["favcrm", "acme"] = key.reveal()
+        actions: dict[str, Callable[[], object]] = {
+            "get": lambda: store.get(ref),
+            "set": lambda: store.put("acme", key, {}),
+            "delete": lambda: store.delete(ref),
+        }
+        with refused(key, match=r": the keyring did not answer within 0\.05 seconds\. Unlock the keyring"):
+            actions[hanging.method]()
+        assert hanging.asked.is_set()
+
+    def test_no_write_begins_after_the_deadline(self, key: Secret) -> None:
+        backend = Hanging("get")
+        threads = set(threading.enumerate())
+        with refused(key, match="^The key was not saved: the keyring did not answer"):
+            KeyringStore(backend, timeout=0.05).put("acme", key, {})
+        (late,) = set(threading.enumerate()) - threads
+        assert late.daemon
+        backend.gate.set()
+        late.join(PATIENCE)
+        assert not late.is_alive()
+        assert backend.writes == 0
+
+    def test_a_write_that_has_begun_may_still_succeed(self, key: Secret) -> None:
+        backend = Hanging("set")
+        store = KeyringStore(backend, timeout=0.05)
+        with refused(key, match="^It is not certain that the key was saved: the keyring did not answer"):
+            store.put("acme", key, {})
+        backend.gate.set()
+        assert backend.left.wait(PATIENCE)
+        assert store.get(SecretRef.of("keyring", "acme")) == key
+
+    def test_the_check_ends_too(self, default: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        gate = threading.Event()
+        monkeypatch.setattr(keyring, "get_keyring", lambda: gate.wait(PATIENCE))
+        with refused(match="^The store cannot be used: the keyring did not answer within 0.05 seconds."):
+            KeyringStore(timeout=0.05).check()
+        gate.set()
+
+
+class TestUnsafe:
+    @pytest.mark.parametrize("name", ["PlaintextKeyring", "EncryptedKeyring"])
+    def test_plain_files_are_refused(self, name: str, key: Secret) -> None:
+        backend = load(f"keyrings.alt.file.{name}")
+        with refused(key, match=f"^The store cannot be used: the keyring here is {name}, which keeps keys"):
+            KeyringStore(backend).check()
+        with refused(key, match="allow_plaintext=True"):
+            KeyringStore(backend).put("acme", key, {})
+
+    def test_plain_files_are_used_where_asked(self, key: Secret, tmp_path: Path) -> None:
+        backend = load(PLAIN).with_properties(file_path=str(tmp_path / "keys.cfg"))
+        store = KeyringStore(backend, allow_plaintext=True)
+        store.check()
+        assert store.get(store.put("acme", key, {})) == key
+
+    def test_a_class_that_says_so_is_refused(self) -> None:
+        class MyPlaintextKeyring(InMemory):
+            pass
+
+        with refused(match="the keyring here is MyPlaintextKeyring"):
+            KeyringStore(MyPlaintextKeyring()).check()
+
+    @pytest.mark.parametrize("name", ["fail", "null"])
+    def test_a_keyring_that_is_none_is_refused(self, name: str, key: Secret) -> None:
+        backend = load(f"keyring.backends.{name}.Keyring")
+        for store in (KeyringStore(backend), KeyringStore(backend, allow_plaintext=True)):
+            with refused(match="^The store cannot be used: there is no keyring here. Start a keyring"):
+                store.check()
+            with refused(key, match="there is no keyring here"):
+                store.put("acme", key, {})
+
+    def test_a_chain_is_judged_by_the_keyring_that_it_writes_to(
+        self, key: Secret, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chain = load("keyring.backends.chainer.ChainerBackend")
+        first = InMemory()
+        monkeypatch.setattr(type(chain), "backends", [first, load(PLAIN)])
+        KeyringStore(chain).put("acme", key, {})
+        assert first.writes == 1
+        monkeypatch.setattr(type(chain), "backends", [load(PLAIN), first])
+        with refused(match="PlaintextKeyring"):
+            KeyringStore(chain).check()
+
+
+class TestLookingAtSecretService:
+    """Which questions are asked; the answers of a real one are in test_keyring_secret_service.py."""
+
+    @pytest.fixture
+    def bus(self, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+        bus = SimpleNamespace(closed=0, looked_at=[], locked=False)
+
+        class Connection:
+            def close(self) -> None:
+                bus.closed += 1
+
+        class Collection:
+            def __init__(self, _: Connection, path: str = "default") -> None:
+                bus.looked_at.append(path)
+
+            def is_locked(self) -> bool:
+                return bool(bus.locked)
+
+        fake = SimpleNamespace(dbus_init=Connection, Collection=Collection)
+        monkeypatch.setitem(sys.modules, "secretstorage", fake)
+        return bus
+
+    def test_an_open_collection_is_fine(self, bus: SimpleNamespace) -> None:
+        KeyringStore(load(SECRET_SERVICE)).check()
+        assert (bus.looked_at, bus.closed) == (["default"], 1)
+
+    def test_a_locked_collection_is_told(self, bus: SimpleNamespace) -> None:
+        bus.locked = True
+        with refused(match="^The store cannot be used: the keyring is locked. Unlock the keyring"):
+            KeyringStore(load(SECRET_SERVICE)).check()
+        assert bus.closed == 1
+
+    def test_the_preferred_collection_is_looked_at(self, bus: SimpleNamespace) -> None:
+        backend = load(SECRET_SERVICE).with_properties(preferred_collection="/mine")
+        KeyringStore(backend).check()
+        assert bus.looked_at == ["/mine"]
+
+    def test_no_bus_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+        with refused(match="^The store cannot be used: there is no keyring here. Start a keyring"):
+            KeyringStore(load(SECRET_SERVICE)).check()
+
+
+def test_a_missing_extra_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    for action in (KeyringStore().check, lambda: KeyringStore().put("acme", key, {})):
+        with refused(
+            key, match=r'the package keyring, which is not installed. Run: pip install "favcrm\[keyring\]"'
+        ):
+            action()

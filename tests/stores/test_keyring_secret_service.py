@@ -1,0 +1,158 @@
+"""The keyring store over a real Secret Service: gnome-keyring, each time on a D-Bus of its own.
+
+Needs the Debian packages of `nox -s secretservice`. Where they are missing, CI fails and others skip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stores.service_checks import PATIENCE, hides, new_key
+
+from favcrm import Secret
+
+CHILD = Path(__file__).with_name("secret_service_child.py")
+NEEDED = ("dbus-run-session", "gnome-keyring-daemon")
+LOCKED = "StoreError: The store cannot be used: the keyring is locked."
+
+
+@pytest.fixture(autouse=True)
+def programs() -> None:
+    missing = [name for name in NEEDED if shutil.which(name) is None]
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"{missing} must be there: apt-get install dbus gnome-keyring")
+    if missing:
+        pytest.skip(f"{missing} are not installed: apt-get install dbus gnome-keyring")
+
+
+@pytest.fixture
+def key() -> Secret:
+    return new_key()
+
+
+class Desk:
+    """A home directory with its keyrings. Each run is a session: the one after the first finds them locked."""
+
+    def __init__(self, home: Path, key: Secret) -> None:
+        self._home = home
+        self._key = key
+        self.seconds = 0.0
+
+    def session(self, state: str, *steps: str, bus: bool = True, **settings: str) -> list[str]:
+        runtime = self._home / "run"
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name in {"PATH", "PYTHONPATH", "PYTHONSAFEPATH", "LANG"} or name.startswith("COVERAGE")
+        }
+        environment = {
+            **kept,
+            "HOME": str(self._home),
+            "XDG_RUNTIME_DIR": str(runtime),
+            "PYTHONWARNINGS": "error",
+            **settings,
+        }
+        ran = subprocess.run(
+            [*(["dbus-run-session", "--"] if bus else []), sys.executable, str(CHILD), state, *steps],
+            input=self._key.reveal(),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE * 2,
+        )
+        assert hides(ran.stderr + ran.stdout, self._key)
+        assert ran.returncode == 0, ran.stderr
+        told = json.loads(ran.stdout)
+        self.seconds = told["seconds"]
+        results: list[str] = told["results"]
+        return results
+
+
+@pytest.fixture
+def desk(tmp_path_factory: pytest.TempPathFactory, key: Secret) -> Desk:
+    return Desk(tmp_path_factory.mktemp("home"), key)
+
+
+REF = "'keyring://favcrm/acme'"
+
+
+def test_an_unlocked_keyring_keeps_a_key(desk: Desk) -> None:
+    steps = (
+        "check",
+        "get",
+        "put",
+        "put",
+        "get",
+        "put another",
+        "get",
+        "replace",
+        "get",
+        "delete",
+        "delete",
+        "get",
+    )
+    missing = "MissingKeyError: There is no key at keyring://favcrm/acme."
+    assert desk.session("unlocked", *steps) == [
+        "None",
+        missing,
+        REF,
+        REF,
+        "True",
+        "StoreError: Another key is stored as keyring://favcrm/acme. It was not replaced.",
+        "True",
+        REF,
+        "False",
+        "None",
+        "None",
+        missing,
+    ]
+
+
+def test_a_key_is_there_after_the_next_login(desk: Desk) -> None:
+    assert desk.session("unlocked", "put") == [REF]
+    assert desk.session("unlocked", "get") == ["True"]
+
+
+def test_a_locked_keyring_is_told_and_nobody_hangs(desk: Desk) -> None:
+    assert desk.session("unlocked", "put") == [REF]
+    assert desk.session("locked", "check", "put", "get", "delete") == [
+        LOCKED,
+        "StoreError: The key was not saved: the keyring is locked.",
+        "StoreError: The key could not be read: the keyring is locked.",
+        "StoreError: The key could not be removed: the keyring is locked.",
+    ]
+    assert desk.seconds < PATIENCE
+
+
+def test_a_keyring_that_d_bus_starts_is_locked(desk: Desk) -> None:
+    assert desk.session("unlocked", "put") == [REF]
+    assert desk.session("activated", "check") == [LOCKED]
+
+
+def test_no_collection_is_told_and_none_is_made(desk: Desk) -> None:
+    nothing = "the keyring has no collection to keep a key in."
+    assert desk.session("locked", "check", "put", "check") == [
+        f"StoreError: The store cannot be used: {nothing}",
+        "StoreError: The key was not saved: the keyring could not be opened.",
+        f"StoreError: The store cannot be used: {nothing}",
+    ]
+
+
+def test_no_d_bus_is_told(desk: Desk) -> None:
+    fail = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    assert desk.session("none", "check", bus=False, **fail) == [
+        "StoreError: The store cannot be used: there is no keyring here."
+    ]
+
+
+def test_the_plain_file_that_is_taken_without_d_bus_is_refused(desk: Desk) -> None:
+    (told,) = set(desk.session("none", "check", "put", bus=False))
+    assert "the keyring here is PlaintextKeyring, which keeps keys in a plain file" in told

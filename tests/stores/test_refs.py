@@ -1,0 +1,65 @@
+"""From a reference back to its store."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stores.machine import new_key
+
+from favcrm import InvalidInputError, Secret, Store, StoreError
+from favcrm.stores.config_file import ConfigFileStore
+from favcrm.stores.dotenv import DotenvStore
+from favcrm.stores.environment import EnvironmentStore
+from favcrm.stores.escrow import EscrowStore
+from favcrm.stores.refs import STORES, store_from_ref
+
+
+def test_a_key_is_found_again_by_its_text_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "")
+    monkeypatch.setenv("A_KEY_NAME", "")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    key = Secret(new_key())
+    found: list[tuple[Store, dict[str, Any]]] = [
+        (ConfigFileStore(), {}),
+        (DotenvStore(tmp_path / ".env"), {"path": tmp_path / ".env"}),
+        (EnvironmentStore("A_KEY"), {"variable": "A_KEY"}),
+        (EscrowStore(tmp_path), {"directory": tmp_path}),
+    ]
+    for store, options in found:
+        ref = str(store.put("acme", key, {}))
+        again = store_from_ref(ref, **options)
+        assert type(again) is type(store)
+        assert again.get(store.put("acme", key, {})) == key
+
+
+@pytest.mark.parametrize("scheme", STORES)
+def test_each_scheme_is_that_of_its_class(scheme: str) -> None:
+    module, _, name = STORES[scheme].partition(":")
+    assert getattr(import_module(f"favcrm.stores.{module}"), name).scheme == scheme
+
+
+@pytest.mark.parametrize("ref", ["", "acme", "config", "config:/favcrm/acme", "s3://favcrm/acme"])
+def test_what_is_no_reference_is_told_with_the_schemes_that_are_known(ref: str) -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"ref: must begin .* one of aws, config, dotenv, env, escrow"
+    ):
+        store_from_ref(ref)
+
+
+@pytest.mark.parametrize("ref", ["memory://favcrm/acme", "fallback://favcrm/acme"])
+def test_some_cannot_be_found_again(ref: str) -> None:
+    with pytest.raises(StoreError, match="Keep the store object"):
+        store_from_ref(ref)
+
+
+def test_options_must_fit() -> None:
+    with pytest.raises(
+        InvalidInputError, match="do not fit EscrowStore: missing a required argument: 'directory'"
+    ):
+        store_from_ref("escrow://favcrm/acme")
+    with pytest.raises(InvalidInputError, match=r"do not fit EnvironmentStore: got an unexpected .*'path'"):
+        store_from_ref("env://favcrm/acme", path="x")

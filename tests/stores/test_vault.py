@@ -1,0 +1,370 @@
+"""The store in Vault: the real hvac against a server on loopback that speaks Vault's HTTP."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import sends, serve, unused_address, whole
+from stores.service_checks import hides, new_key, refused, run_example
+from stores.vault_server import Vault, vault_on_loopback
+
+from favcrm import MissingKeyError, Secret, SecretRef
+from favcrm.stores.vault import VaultStore
+
+REF = SecretRef.of("vault", "acme")
+TOKEN = "root-token"
+DATA = "secret/data/favcrm/acme"
+METADATA = "secret/metadata/favcrm/acme"
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of whoever runs the tests is found."""
+    for variable in [name for name in os.environ if name.startswith("VAULT_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def vault() -> Iterator[Vault]:
+    with vault_on_loopback() as running:
+        yield running
+
+
+@pytest.fixture
+def store(vault: Vault) -> VaultStore:
+    return VaultStore(url=vault.url, token=TOKEN)
+
+
+@pytest.fixture
+def key() -> Secret:
+    return new_key()
+
+
+def test_a_key_goes_in_and_comes_out(vault: Vault, store: VaultStore, key: Secret) -> None:
+    store.check()
+    ref = store.put("Stretch + Breathe", key, {"organisation_id": "org"})
+    assert ref == SecretRef.of("vault", "Stretch + Breathe")
+    assert store.get(ref) == key
+    assert vault.versions == {
+        "favcrm/Stretch=20=2B=20Breathe": [{"organisation_id": "org", "api_key": key.reveal()}]
+    }
+
+
+@pytest.mark.parametrize("name", [".", "..", "../../other", "a/b", "~", "=2E"])
+def test_no_name_leads_out_of_the_path(name: str, vault: Vault, store: VaultStore, key: Secret) -> None:
+    assert store.get(store.put(name, key, {})) == key
+    (place,) = vault.versions
+    assert place.startswith("favcrm/")
+    assert place.count("/") == 1
+    assert not {".", ".."} & set(place.split("/"))
+
+
+def test_mount_and_path_can_be_chosen(vault: Vault, key: Secret) -> None:
+    vault.mounts["team"] = vault.mounts["secret"]
+    store = VaultStore(url=vault.url, token=Secret(TOKEN), mount="/team/", path="")
+    store.check()
+    assert store.get(store.put("acme", key, {})) == key
+    assert list(vault.versions) == ["acme"]
+
+
+def test_address_and_token_come_from_the_environment(
+    vault: Vault, key: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAULT_ADDR", vault.url)
+    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
+    store = VaultStore()
+    assert store.get(store.put("acme", key, {})) == key
+
+
+def test_a_client_may_be_handed_over(vault: Vault, key: Secret) -> None:
+    store = VaultStore(import_module("hvac").Client(url=vault.url, token=TOKEN))
+    store.check()
+    assert store.get(store.put("acme", key, {})) == key
+
+
+def test_metadata_does_not_take_the_place_of_the_key(store: VaultStore, key: Secret) -> None:
+    assert store.get(store.put("acme", key, {"api_key": "something else"})) == key
+
+
+def test_the_check_writes_nothing(vault: Vault, store: VaultStore) -> None:
+    store.check()
+    assert vault.versions == {}
+    assert vault.requests == [("GET", "sys/internal/ui/mounts/secret"), ("POST", "sys/capabilities-self")]
+
+
+def test_the_same_key_may_be_saved_again(vault: Vault, store: VaultStore, key: Secret) -> None:
+    assert store.put("acme", key, {}) == store.put("acme", key, {}) == REF
+    assert len(vault.versions["favcrm/acme"]) == 1
+
+
+def test_another_key_is_refused(store: VaultStore, key: Secret) -> None:
+    other = new_key()
+    store.put("acme", key, {})
+    with refused(key, other, match="Another key is stored as vault://favcrm/acme. It was not replaced."):
+        store.put("acme", other, {})
+    assert store.get(REF) == key
+
+
+def test_another_key_replaces_it_where_asked(vault: Vault, store: VaultStore, key: Secret) -> None:
+    store.put("acme", new_key(), {})
+    assert store.get(store.put("acme", key, {}, if_absent=False)) == key
+    assert len(vault.versions["favcrm/acme"]) == 2
+
+
+def test_a_key_is_removed_with_its_versions(vault: Vault, store: VaultStore, key: Secret) -> None:
+    store.put("acme", key, {})
+    store.delete(REF)
+    store.delete(REF)
+    assert vault.versions == {}
+    with refused(key, match="There is no key at vault://favcrm/acme.", kind=MissingKeyError):
+        store.get(REF)
+
+
+def test_a_version_that_is_marked_as_deleted_is_followed_by_a_new_one(
+    vault: Vault, store: VaultStore, key: Secret
+) -> None:
+    vault.versions["favcrm/acme"] = [{"api_key": "old"}, None]
+    with refused(match="There is no key at", kind=MissingKeyError):
+        store.get(REF)
+    assert store.get(store.put("acme", key, {})) == key
+    assert len(vault.versions["favcrm/acme"]) == 3
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("if_absent", [True, False])
+def test_somebody_who_was_faster_is_not_overwritten_unseen(
+    same: bool, if_absent: bool, vault: Vault, store: VaultStore, key: Secret
+) -> None:
+    theirs = key if same else new_key()
+
+    def write() -> None:
+        vault.before.clear()
+        vault.versions["favcrm/acme"] = [{"api_key": theirs.reveal()}]
+
+    vault.before["POST", DATA] = write
+    if if_absent and not same:
+        with refused(key, theirs, match="Another key is stored as"):
+            store.put("acme", key, {}, if_absent=if_absent)
+    else:
+        store.put("acme", key, {}, if_absent=if_absent)
+    assert store.get(REF) == (theirs if if_absent else key)
+
+
+def test_somebody_who_always_is_faster_is_told(vault: Vault, store: VaultStore, key: Secret) -> None:
+    vault.before["POST", DATA] = lambda: vault.versions.setdefault("favcrm/acme", []).append({"api_key": "x"})
+    with refused(key, match="^The key was not saved: somebody else writes to that name."):
+        store.put("acme", key, {}, if_absent=False)
+
+
+def test_something_else_at_that_place_is_no_key(vault: Vault, store: VaultStore, key: Secret) -> None:
+    vault.versions["favcrm/acme"] = [{"password": "theirs"}]
+    with refused(
+        key, match="^The key could not be read: what is at vault://favcrm/acme has no field api_key."
+    ):
+        store.get(REF)
+    with refused(key, match="Another key is stored as"):
+        store.put("acme", key, {})
+
+
+def test_no_log_shows_a_key_or_a_token(vault: Vault, key: Secret, caplog: pytest.LogCaptureFixture) -> None:
+    token = new_key()
+    vault.tokens[token.reveal()] = {"": ["root"]}
+    with caplog.at_level(logging.DEBUG):
+        store = VaultStore(url=vault.url, token=token)
+        store.check()
+        store.get(store.put("acme", key, {}))
+        store.delete(REF)
+    assert "/v1/secret/data/favcrm/acme" in caplog.text
+    assert hides(caplog.text + repr(store), key, token)
+    assert repr(store) == "VaultStore(mount='secret', path='favcrm')"
+
+
+def test_the_example_of_the_documentation(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_ADDR", vault.url)
+    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
+    ran = run_example("stores_vault.py", monkeypatch)
+    assert ran.services.data is not None
+    assert list(vault.versions) == [f"agents/favcrm/{ran.workspace.ref.name}"]
+
+
+class TestDenied:
+    @pytest.fixture
+    def allow(self, vault: Vault) -> Callable[..., VaultStore]:
+        def allow(*capabilities: str) -> VaultStore:
+            vault.tokens = {"agent": {"secret/": list(capabilities)}}
+            return VaultStore(url=vault.url, token="agent")
+
+        return allow
+
+    def test_what_is_needed_is_enough(self, allow: Callable[..., VaultStore], key: Secret) -> None:
+        store = allow("create", "read")
+        store.check()
+        assert store.get(store.put("acme", key, {})) == key
+
+    @pytest.mark.parametrize("capabilities", [(), ("deny",), ("create",), ("read",), ("update", "read")])
+    def test_the_check_finds_out(
+        self, allow: Callable[..., VaultStore], capabilities: tuple[str, ...]
+    ) -> None:
+        with refused(
+            match="^The store cannot be used: the token may not create and read below secret/data/favcrm."
+        ):
+            allow(*capabilities).check()
+
+    def test_nothing_is_saved(self, allow: Callable[..., VaultStore], vault: Vault, key: Secret) -> None:
+        for capabilities in ((), ("read",)):
+            with refused(
+                key, match="^The key was not saved: Vault does not allow it, or the token is not valid."
+            ):
+                allow(*capabilities).put("acme", key, {})
+        assert vault.versions == {}
+
+    def test_nothing_is_read_or_removed(self, allow: Callable[..., VaultStore]) -> None:
+        with refused(match="^The key could not be read: Vault does not allow it"):
+            allow().get(REF)
+        with refused(match="^The key could not be removed: Vault does not allow it"):
+            allow().delete(REF)
+
+    def test_a_token_that_is_not_valid_is_told(self, vault: Vault, key: Secret) -> None:
+        for failing, action in actions_of(VaultStore(url=vault.url), key).items():
+            with refused(key, match=f"^{failing}: Vault does not allow it, or the token is not valid. Check"):
+                action()
+
+
+class TestMounts:
+    @pytest.mark.parametrize(
+        "mount", [{"type": "kv", "options": {"version": "1"}}, {"type": "pki", "options": None}]
+    )
+    def test_another_engine_is_told(self, mount: dict[str, Any], vault: Vault, store: VaultStore) -> None:
+        vault.mounts["secret"] = mount
+        with refused(
+            match="^The store cannot be used: at the mount secret there is no KV engine of version 2. Check"
+        ):
+            store.check()
+
+    def test_no_mount_is_told(self, vault: Vault, store: VaultStore) -> None:
+        vault.mounts.clear()
+        with refused(match="^The store cannot be used: Vault does not allow it"):
+            store.check()
+
+    def test_a_server_that_does_not_tell_is_asked_for_capabilities(
+        self, vault: Vault, store: VaultStore
+    ) -> None:
+        vault.before["GET", "sys/internal/ui/mounts/secret"] = lambda: (404, {"errors": []})
+        store.check()
+
+    def test_a_key_is_not_saved_where_nothing_is_mounted(
+        self, vault: Vault, store: VaultStore, key: Secret
+    ) -> None:
+        vault.mounts.clear()
+        with refused(key, match="^The key was not saved: Vault has nothing at that path. Check the mount"):
+            store.put("acme", key, {})
+
+
+def actions_of(store: VaultStore, key: Secret) -> Mapping[str, Callable[[], object]]:
+    return {
+        "The store cannot be used": store.check,
+        "The key was not saved": lambda: store.put("acme", key, {}),
+        "The key could not be read": lambda: store.get(REF),
+        "The key could not be removed": lambda: store.delete(REF),
+    }
+
+
+class TestBroken:
+    def test_a_server_that_is_down_is_told(self, key: Secret) -> None:
+        with unused_address() as url:
+            for failing, action in actions_of(VaultStore(url=url, token=TOKEN), key).items():
+                with refused(
+                    key, match=f"^{failing}: the connection to Vault failed. Check the address of Vault"
+                ):
+                    action()
+
+    @pytest.mark.parametrize(
+        ("status", "reason"),
+        [
+            (400, "Vault does not accept the request"),
+            (429, "Vault takes no more requests for now"),
+            (503, "Vault is sealed or not ready"),
+            (501, "Vault is sealed or not ready"),
+            (500, "Vault failed with InternalServerError"),
+        ],
+    )
+    def test_a_refusal_is_told(self, status: int, reason: str, key: Secret) -> None:
+        with serve(sends(whole(b'{"errors": []}', status))) as refusing:
+            for failing, action in actions_of(VaultStore(url=refusing.url, token=TOKEN), key).items():
+                with refused(key, match=f"^{failing}: {reason}."):
+                    action()
+
+    def test_a_server_that_never_answers_is_told_in_time(self, key: Secret) -> None:
+        with serve(lambda peer, _: peer.stall()) as silent:
+            for failing, action in actions_of(
+                VaultStore(url=silent.url, token=TOKEN, timeout=0.05), key
+            ).items():
+                with refused(key, match=f"^{failing}: Vault did not answer in time. Check the address"):
+                    action()
+
+    @pytest.mark.parametrize(
+        ("sent", "reason"),
+        [
+            ((500, {"errors": ["internal error"]}), "Vault failed with InternalServerError"),
+            ((502, b"<html>"), "Vault failed with BadGateway"),
+            ((200, b"<html>"), "the answer is not one of Vault's KV engine of version 2"),
+            ((200, {"data": {}}), "the answer is not one of Vault's KV engine of version 2"),
+        ],
+    )
+    def test_a_write_without_an_answer_is_told_as_uncertain(
+        self, sent: tuple[int, object], reason: str, vault: Vault, store: VaultStore, key: Secret
+    ) -> None:
+        vault.before["POST", DATA] = lambda: sent
+        with refused(key, match=f"^It is not certain that the key was saved: {reason}."):
+            store.put("acme", key, {})
+
+    @pytest.mark.parametrize("sent", [(200, b"<html>"), (200, {"data": {"data": {}}}), (200, ["data"])])
+    def test_an_answer_that_is_not_vaults_is_told(
+        self, sent: tuple[int, object], vault: Vault, store: VaultStore, key: Secret
+    ) -> None:
+        vault.before["GET", DATA] = lambda: sent
+        with refused(
+            key, match="^The key was not saved: the answer is not one of Vault's KV engine of version 2."
+        ):
+            store.put("acme", key, {})
+        vault.before["POST", "sys/capabilities-self"] = lambda: sent
+        with refused(match="^The store cannot be used: the token may not create and read"):
+            store.check()
+
+    def test_a_version_that_is_not_told_is_no_reason_to_overwrite(
+        self, vault: Vault, store: VaultStore, key: Secret
+    ) -> None:
+        vault.versions["favcrm/acme"] = [None]
+        vault.before["GET", METADATA] = lambda: (200, {"data": {}})
+        with refused(key, match="^The key was not saved: somebody else writes to that name."):
+            store.put("acme", key, {})
+
+    def test_what_a_client_raises_is_not_shown(self, key: Secret) -> None:
+        class Raising:
+            def read(self, path: str) -> object:
+                return None
+
+            def write_data(self, path: str, *, data: dict[str, object]) -> object:
+                raise ValueError(data)
+
+            def delete(self, path: str) -> object:
+                raise ValueError(path)
+
+        with refused(key, match="^It is not certain that the key was saved: Vault failed with ValueError."):
+            VaultStore(Raising()).put("acme", key, {})
+
+    def test_a_missing_extra_is_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+        monkeypatch.setitem(sys.modules, "hvac", None)
+        for action in actions_of(VaultStore(), key).values():
+            with refused(
+                key, match=r'the package hvac, which is not installed. Run: pip install "favcrm\[vault\]"'
+            ):
+                action()
