@@ -321,8 +321,7 @@ class Engine:
     async def _with_ledger(self, ask: Callable[[Ledger], T]) -> T | None:
         """Ask the ledger something; one that fails costs an email at worst, and must not cost a key."""
         ledger = self._ledger
-        if ledger is None:
-            return None
+        assert ledger is not None  # whoever signs up has one
         try:
             return await self.port.blocking(lambda: ask(ledger))
         except Exception as error:  # noqa: BLE001  # a ledger of the user's may raise anything

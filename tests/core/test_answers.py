@@ -463,6 +463,7 @@ def test_an_email_that_the_server_repeats_is_hidden() -> None:
     error = error_of(REQUEST, enveloped({}, f"{EMAIL.upper()} is already registered"))
     assert EMAIL not in str(error).lower()
     assert clean("a\nb\tc", longest=4) == "a..."
+    assert clean("a", hide=("",)) == "a"
 
 
 # Busy, unknown, waits

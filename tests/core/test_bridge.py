@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from favcrm import FavCRMProvisioner
+from favcrm import FavCRMProvisioner, stores
 from favcrm._bridge import run_sync
+from favcrm._ports import BlockingPort
 from favcrm.sandbox import Sandbox
 
 
@@ -46,6 +48,35 @@ def test_ctrl_c_passes_through() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_sync(flow())
+
+
+def test_ctrl_c_waits_for_what_cannot_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the main thread: the interrupt arrives while it waits, and is delivered after the task."""
+    join, done = threading.Thread.join, list[str]()
+    interrupts = [KeyboardInterrupt(), KeyboardInterrupt()]
+    released = threading.Event()
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        released.set()
+        join(thread, timeout)
+
+    async def task() -> str:
+        assert released.wait(30)
+        done.append("stored")
+        return "the workspace"
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    port = BlockingPort(Sandbox().transport())
+    with pytest.raises(KeyboardInterrupt):
+        run_sync(port.uncancelled(task))
+    assert done == ["stored"]
+
+
+def test_a_store_that_is_not_there_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="no_such_store"):
+        getattr(stores, "no_such_store")  # noqa: B009  # type checkers know better
 
 
 @pytest.mark.anyio

@@ -189,6 +189,16 @@ async def test_one_that_is_handed_over_too(sandbox: Sandbox, colour: Colour) -> 
     assert len(sandbox.inbox) == 1
 
 
+async def test_one_that_has_expired_is_not_even_asked_for(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour)
+    pending = await run.facade.initiate(REGISTRATION)
+    sandbox.clock.advance(600)
+    done = await run.provision(resume=pending)
+    assert done.report.ready
+    assert len(sandbox.inbox) == 2
+    assert run.states.count("code read") == 1
+
+
 async def test_rule_6_an_existing_account_is_a_route(sandbox: Sandbox, colour: Colour) -> None:
     sandbox.add_account(EMAIL)
     run = Run(sandbox, colour)

@@ -320,6 +320,13 @@ async def test_rule_1_a_key_that_cannot_be_saved_is_in_the_error(sandbox: Sandbo
     assert (await favcrm.diagnose()).ready
 
 
+async def test_another_workspaces_key_is_in_nobodys_way(sandbox: Sandbox, colour: Colour) -> None:
+    store = MemoryStore()
+    store.put("workspace", sandbox.add_organisation(), {})
+    workspace = await confirmed(sign_up(sandbox, colour, store=store), sandbox)
+    assert workspace.ref is not None
+
+
 async def test_the_key_is_read_from_its_store_for_each_request(sandbox: Sandbox, colour: Colour) -> None:
     store = Store()
     old, new = sandbox.add_organisation(), sandbox.add_organisation("Other")
