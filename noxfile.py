@@ -30,7 +30,7 @@ os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, PYENV.glob("
 # Most of the tests' time is spent waiting for processes of their own.
 PYTEST = ("pytest", "--numprocesses=auto", "--dist=loadfile")
 # These need a Secret Service, which has a session of its own.
-SECRET_SERVICE = "tests/stores/test_keyring_secret_service.py"
+KEYRING_TESTS = "tests/stores/test_keyring_secret_service.py"
 
 CORE: list[str] = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
 
@@ -40,10 +40,10 @@ def tests(session: nox.Session) -> None:
     """Run the tests on the installed package; the running Python's run must cover every branch."""
     session.install(".[all]", "--group=test")
     if session.python != RUNNING:
-        session.run(*PYTEST, f"--ignore={SECRET_SERVICE}", *session.posargs)
+        session.run(*PYTEST, f"--ignore={KEYRING_TESTS}", *session.posargs)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", *PYTEST, f"--ignore={SECRET_SERVICE}", *session.posargs)
+    session.run("coverage", "run", "-m", *PYTEST, f"--ignore={KEYRING_TESTS}", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     # With arguments it is a part of the tests, which covers a part of the package.
     session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
@@ -54,7 +54,7 @@ def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest core dependencies that are allowed."""
     oldest = [requirement.replace(">=", "==") for requirement in CORE]
     session.install(".[all]", *oldest, "--group=test")
-    session.run(*PYTEST, f"--ignore={SECRET_SERVICE}", *session.posargs)
+    session.run(*PYTEST, f"--ignore={KEYRING_TESTS}", *session.posargs)
 
 
 @nox.session
@@ -119,7 +119,7 @@ def secretservice(session: nox.Session) -> None:
         packages = ("dbus", "gnome-keyring")
         session.run("apt-get", "install", "--yes", "--no-install-recommends", *packages, external=True)
     session.install(".[all]", "--group=test")
-    session.run("pytest", SECRET_SERVICE, *session.posargs)
+    session.run("pytest", KEYRING_TESTS, *session.posargs)
 
 
 @nox.session(default=False)

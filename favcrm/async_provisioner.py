@@ -96,7 +96,7 @@ class AsyncFavCRMProvisioner:
 
     @property
     def workspace(self) -> Workspace | None:
-        """The last workspace that was received: still here if an interrupt kept `confirm` from returning it."""
+        """The last workspace that was received, also if an interrupt kept `confirm` from returning it."""
         return self._engine.workspace
 
     @overload

@@ -92,7 +92,8 @@ class Attempts(Generic[R]):
                 return self.policy.wait_on_rate_limit or not isinstance(outcome.error, RateLimitError)
             case Kind.UNKNOWN:
                 return len(self.unknown) <= self.unknown_repeats
-        return False
+            case _:
+                return False
 
     def _wait(self, state: RetryCallState) -> float:
         """Return the seconds before the next attempt: the server's wish, or a doubling wait with some chance in it."""

@@ -79,7 +79,7 @@ class FallbackStore:
             if_absent: Whether a store that has another secret of that name is passed over.
 
         Returns:
-            Where it is: the reference of the store that took it.
+            The reference of the store that took it.
 
         Raises:
             StoreError: None took it; the error names what each said.
