@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import field, frozen
 
 from favcrm._core.engine import Engine
 from favcrm._ports import AsyncPort, BlockingPort
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
-from favcrm.settings import Settings
+from favcrm.settings import Settings, as_secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,12 +22,19 @@ if TYPE_CHECKING:
     from favcrm.ledger import Ledger
 
 
+def _as_key(key: str | Secret | SecretRef | None) -> Secret | SecretRef | None:
+    """Return a key as a secret from the start, and a reference as one, also where it was kept as plain text."""
+    if key is None or isinstance(key, Secret):
+        return key
+    return SecretRef(key) if "://" in key else as_secret(key)
+
+
 @frozen(kw_only=True)
 class Options:
     """What both colours of provisioner and client take alike."""
 
     endpoint: str | None
-    api_key: str | Secret | SecretRef | None
+    api_key: Secret | SecretRef | None = field(converter=_as_key)
     store: Store | None
     ledger: Ledger | None
     retry: RetryPolicy | None
@@ -38,14 +45,13 @@ class Options:
         """Read the settings that the arguments leave open."""
         if self.reference is not None and self.store is None:
             raise InvalidInputError([Problem("api_key", "is a reference, so the store must be given too")])
-        key = None if self.reference else self.api_key
+        key = self.api_key if isinstance(self.api_key, Secret) else None
         return Settings.load(endpoint=self.endpoint, api_key=key, timeout=self.timeout)
 
     @property
     def reference(self) -> SecretRef | None:
         """The key's reference, also where it was kept as plain text and read back; no key looks like an address."""
-        key = self.api_key
-        return SecretRef(key) if isinstance(key, str) and "://" in key else None
+        return self.api_key if isinstance(self.api_key, SecretRef) else None
 
     def engine(self, port: Port, settings: Settings) -> Engine:
         """Return an engine over a port."""

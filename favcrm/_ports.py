@@ -82,23 +82,34 @@ class BlockingPort:
     async def uncancelled(self, task: Callable[[], Coroutine[None, None, T]]) -> T:
         """Run the task in a thread, which Ctrl-C does not reach; an interrupt meanwhile is delivered after it."""
         from concurrent.futures import Future
-        from threading import Thread
+        from threading import Event, Lock, Thread
 
         future: Future[T] = Future()
+        ended, begun = Event(), Lock()
 
         def work() -> None:
+            # Taken by whoever comes first: this thread, or an interrupt before it has begun.
+            if not begun.acquire(blocking=False):
+                return
             try:
                 future.set_result(_run(task))
             except BaseException as error:  # noqa: BLE001  # raised below, in the caller's thread
                 future.set_exception(error)
+            ended.set()
 
         thread = Thread(target=contextvars.copy_context().run, args=(work,), name="favcrm")
-        thread.start()
         interrupt: KeyboardInterrupt | None = None
-        while thread.is_alive():
+        started = False
+        while not ended.is_set():
             try:
-                thread.join()
+                if not started:
+                    started = True
+                    thread.start()
+                # Not thread.join(): interrupted, it takes a thread that runs for one that has ended (bpo-46726).
+                ended.wait()
             except KeyboardInterrupt as error:
+                if begun.acquire(blocking=False):
+                    raise
                 interrupt = error
         if interrupt is not None:
             raise interrupt
@@ -145,16 +156,62 @@ class AsyncPort:
         return [results[number] for number in range(len(tasks))]
 
     async def uncancelled(self, task: Callable[[], Coroutine[None, None, T]]) -> T:
-        """Run the task in a shielded scope; a cancellation meanwhile is delivered after it."""
-        import anyio
+        """Run the task to its end; a cancellation or Ctrl-C meanwhile is delivered after it."""
+        from sniffio import current_async_library
 
-        results: list[T] = []
-        with anyio.CancelScope(shield=True):
-            results.append(await task())
-        return results[0]
+        return await (_uncancelled_trio if current_async_library() == "trio" else _uncancelled_asyncio)(task)
 
     async def blocking(self, function: Callable[[], T]) -> T:
         """Run the function in a worker thread."""
         import anyio.to_thread
 
         return await anyio.to_thread.run_sync(function)
+
+
+async def _uncancelled_asyncio(task: Callable[[], Coroutine[None, None, T]]) -> T:
+    """Run the task as one of asyncio's own, which neither anyio's scopes nor ``Task.cancel`` of the caller reach."""
+    import asyncio
+
+    import anyio
+
+    inner = asyncio.create_task(task())
+    cancelled: asyncio.CancelledError | None = None
+    # The scope keeps anyio, which cancels again and again, from doing that in a busy loop.
+    with anyio.CancelScope(shield=True):
+        while not inner.done():
+            try:
+                await asyncio.wait([inner])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is None:
+        return inner.result()
+    if not inner.cancelled():
+        # Taken, so that asyncio does not complain that nobody did.
+        inner.exception()
+    raise cancelled
+
+
+async def _uncancelled_trio(task: Callable[[], Coroutine[None, None, T]]) -> T:
+    """Run the task as a system task of trio, in which Ctrl-C is not raised."""
+    import outcome
+    import trio
+
+    outcomes: list[outcome.Outcome[T]] = []
+    ended = trio.Event()
+
+    async def work() -> None:
+        with trio.CancelScope(shield=True):
+            outcomes.append(await outcome.acapture(task))
+        ended.set()
+
+    trio.lowlevel.spawn_system_task(work, context=contextvars.copy_context())
+    interrupt: KeyboardInterrupt | None = None
+    with trio.CancelScope(shield=True):
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except KeyboardInterrupt as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
+    return outcomes[0].unwrap()

@@ -81,6 +81,8 @@ class AsyncFavCRMProvisioner:
             timeout=timeout,
             on_event=on_event,
         )
+        # No frame of this package that an error passes through holds the key.
+        del api_key
         settings = options.settings()
         self._engine, self._close = async_engine(options, settings, transport, http_client)
         self._interval = settings.diagnosis_interval or DEFAULT_INTERVAL
@@ -159,6 +161,8 @@ class AsyncFavCRMProvisioner:
             "country": country,
             "timezone": timezone,
         }
+        # No frame of this package that an error passes through shows the email.
+        del email
         return await self._engine.initiate(registration_of(registration, given), resend=resend)
 
     async def confirm(self, pending: PendingRegistration | str, code: str) -> Workspace:

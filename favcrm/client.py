@@ -70,6 +70,8 @@ class FavCRMClient:
             timeout=timeout,
             on_event=on_event,
         )
+        # No frame of this package that an error passes through holds the key.
+        del api_key
         self._engine, self._close = blocking_engine(options, options.settings(), transport, http_client)
 
     def call_tool(self, name: str, arguments: Mapping[str, JSON] | None = None) -> ToolResult:
@@ -230,6 +232,8 @@ class AsyncFavCRMClient:
             timeout=timeout,
             on_event=on_event,
         )
+        # No frame of this package that an error passes through holds the key.
+        del api_key
         self._engine, self._close = async_engine(options, options.settings(), transport, http_client)
 
     async def call_tool(self, name: str, arguments: Mapping[str, JSON] | None = None) -> ToolResult:

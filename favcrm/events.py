@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from enum import StrEnum
 from os import PathLike
 from types import TracebackType
@@ -120,8 +121,10 @@ def log_attempt(
             "duration": duration,
             "request_id": request_id,
         }
-        logger.debug(
-            "%(phase)s %(tool)s attempt %(attempt)d: %(outcome)s after %(duration).3f s, request id %(request_id)s",
-            told,
-            extra=told,
-        )
+        # A filter or handler that raises must not lose an answer.
+        with suppress(Exception):
+            logger.debug(
+                "%(phase)s %(tool)s attempt %(attempt)d: %(outcome)s after %(duration).3f s, request id %(request_id)s",
+                told,
+                extra=told,
+            )

@@ -12,6 +12,7 @@ from typing import cast
 from attrs import field, frozen
 
 from favcrm.errors import InvalidInputError, Problem
+from favcrm.secret import Secret
 from favcrm.typing import JSON
 
 __all__ = ["Industry", "Registration"]
@@ -85,7 +86,7 @@ def _industry(value: Industry | str | None) -> Industry | str | None:
     return value
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, init=False)
 class Registration:
     """What a workspace is registered with.
 
@@ -110,7 +111,24 @@ class Registration:
     country: str | None = field(default=None, converter=_upper)
     timezone: str | None = field(default=None, converter=_trimmed_if_any)
 
-    def __attrs_post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        email: str,
+        organisation_name: str,
+        industry: Industry | str | None = None,
+        country: str | None = None,
+        timezone: str | None = None,
+    ) -> None:
+        self.__attrs_init__(
+            email=email,
+            organisation_name=organisation_name,
+            industry=industry,
+            country=country,
+            timezone=timezone,
+        )
+        # No frame that an error passes through shows the email.
+        del email
         checks = {
             "email": _check_email(self.email),
             "organisation_name": _check_name(self.organisation_name),
@@ -121,7 +139,7 @@ class Registration:
         raise_problems(checks)
 
 
-def registration_of(registration: Registration | None, fields: Mapping[str, str | None]) -> Registration:
+def registration_of(registration: Registration | None, fields: dict[str, str | None]) -> Registration:
     """Return the registration that was given as an object, or make one of the fields that were given by name.
 
     Raises:
@@ -129,24 +147,28 @@ def registration_of(registration: Registration | None, fields: Mapping[str, str 
     """
     if registration is None:
         # A missing email is one of the problems that it reports.
-        return Registration(**cast("Mapping[str, str]", fields))
+        return Registration(**cast("Mapping[str, str]", _emptied(fields)))
     both = "give either a Registration or its fields"
-    raise_problems({name: both for name, value in fields.items() if value is not None})
+    raise_problems({name: both for name, value in _emptied(fields).items() if value is not None})
     return registration
 
 
-def check_code(code: object) -> str:
-    """Return a one-time code as six digits, without the blanks and hyphens that people paste.
+def _emptied(fields: dict[str, str | None]) -> dict[str, str | None]:
+    """Return the fields and leave none behind: no frame that an error passes through shows the email."""
+    taken = dict(fields)
+    fields.clear()
+    return taken
 
-    Raises:
-        InvalidInputError: It is not six digits of text.
+
+def read_code(code: object) -> tuple[Secret, str | None]:
+    """Return a one-time code as six digits, without the blanks and hyphens that people paste, or what is wrong with it.
+
+    It raises nothing: a code that is nearly right would stand in the frames.
     """
-    digits = re.sub(r"[\s-]", "", code) if isinstance(code, str) else ""
-    problem = None if CODE.fullmatch(digits) else "must be exactly six digits"
     if not isinstance(code, str):
-        problem = "must be text: a number would lose its leading zeros"
-    raise_problems({"code": problem})
-    return digits
+        return Secret(""), "must be text: a number would lose its leading zeros"
+    digits = re.sub(r"[\s-]", "", code)
+    return (Secret(digits), None) if CODE.fullmatch(digits) else (Secret(""), "must be exactly six digits")
 
 
 def check_request_id(request_id: object) -> str:

@@ -53,12 +53,22 @@ class PendingRegistration:
 
     request_id: str
     expires_at: datetime
-    masked_email: str = field(default="", repr=False)
+    masked_email: str = field(default="", repr=False, eq=False)
     instructions: str = field(default="", repr=False)
     x_request_id: str | None = field(default=None, repr=False)
     extra: Mapping[str, JSON] = field(factory=_no_json, repr=False)
     _ends_at: float | None = field(default=None, alias="ends_at", repr=False, eq=False)
     _monotonic: Callable[[], float] = field(default=time.monotonic, alias="monotonic", repr=False, eq=False)
+
+    def __copy__(self) -> PendingRegistration:
+        return self
+
+    def __deepcopy__(self, memo: object) -> PendingRegistration:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., PendingRegistration], tuple[dict[str, str | float]]]:
+        # The monotonic clock means nothing in another process, and the masked email is not kept.
+        return PendingRegistration.from_dict, (self.to_dict(),)
 
     def remaining(self) -> float:
         """Return how many seconds the code has left, 0 where it is dead."""

@@ -79,6 +79,8 @@ class FavCRMProvisioner:
             timeout=timeout,
             on_event=on_event,
         )
+        # No frame of this package that an error passes through holds the key.
+        del api_key
         settings = options.settings()
         self._engine, self._close = blocking_engine(options, settings, transport, http_client)
         self._interval = settings.diagnosis_interval or DEFAULT_INTERVAL
@@ -157,6 +159,8 @@ class FavCRMProvisioner:
             "country": country,
             "timezone": timezone,
         }
+        # No frame of this package that an error passes through shows the email.
+        del email
         return run_sync(self._engine.initiate(registration_of(registration, given), resend=resend))
 
     def confirm(self, pending: PendingRegistration | str, code: str) -> Workspace:

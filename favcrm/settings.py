@@ -85,6 +85,8 @@ class Settings:
             organisation_id=variables.get("FAVCRM_ORG_ID") or None,
             diagnosis_interval=_milliseconds("FAVCRM_DIAG_INTERVAL", variables, problems),
         )
+        # No frame that an error passes through holds a key, or anything else of the environment.
+        del api_key, environment, variables, file
         if problems:
             raise InvalidInputError(problems)
         return settings

@@ -110,35 +110,56 @@ class Custody:
         if saving.name is not None:
             raise StoreError(f"Another key is stored under the name {name}. The code was not used.")
 
-    async def save(self, workspace: Workspace, saving: Saving, request_id: str | None = None) -> Workspace:
+    async def save(
+        self,
+        workspace: Workspace,
+        saving: Saving,
+        request_id: str | None = None,
+        received: Callable[[], None] | None = None,
+    ) -> Workspace:
         """Put a key into the store, or else into the escrow, and return its workspace with the reference.
+
+        Nobody is told anything before that: a listener takes its time, and may not come back.
+
+        Args:
+            workspace: The workspace with the key.
+            saving: How to save it.
+            request_id: The registration.
+            received: Tells that the key was received.
 
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
         tell = partial(self._tell, registration_id=request_id, organisation_id=workspace.organisation_id)
-        try:
-            ref = await self._put(workspace, saving)
-        except StoreError as error:
-            failure = error
-        else:
+        fingerprint = workspace.api_key.fingerprint
+        ref, failure = await self._try_to_put(workspace, saving)
+        escrowed, second = None, None
+        if failure is not None and saving.escrow is not None:
+            escrowed, second = await self._try_to_put(workspace, saving, saving.escrow)
+        if ref is not None:
             self.key = ref
-            tell(EventKind.KEY_STORED, ref=ref, fingerprint=workspace.api_key.fingerprint)
+        if received is not None:
+            received()
+        if failure is None:
+            tell(EventKind.KEY_STORED, ref=ref, fingerprint=fingerprint)
             return evolve(workspace, ref=ref)
         tell(EventKind.STORE_FAILED, error=type(failure).__name__)
         what = f"The key could not be saved: {failure.message}"
-        if saving.escrow is None:
-            raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
-        try:
-            ref = await self._put(workspace, saving, saving.escrow)
-        except StoreError as error:
-            failure = error
-        else:
-            tell(EventKind.ESCROWED, ref=ref, fingerprint=workspace.api_key.fingerprint)
-            what = f"{what} It is in the escrow at {ref}."
-            raise StoreError(what, workspace=evolve(workspace, ref=ref), next_step=MOVE_IT)
-        what = f"{what} Neither could the escrow take it: {failure.message}"
+        if escrowed is not None:
+            tell(EventKind.ESCROWED, ref=escrowed, fingerprint=fingerprint)
+            what = f"{what} It is in the escrow at {escrowed}."
+            raise StoreError(what, workspace=evolve(workspace, ref=escrowed), next_step=MOVE_IT)
+        if second is not None:
+            what = f"{what} Neither could the escrow take it: {second.message}"
         raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
+
+    async def _try_to_put(
+        self, workspace: Workspace, saving: Saving, store: Store | None = None
+    ) -> tuple[SecretRef | None, StoreError | None]:
+        try:
+            return await self._put(workspace, saving, store), None
+        except StoreError as error:
+            return None, error
 
     async def _put(self, workspace: Workspace, saving: Saving, store: Store | None = None) -> SecretRef:
         name = saving.name or workspace.organisation_id or NAMELESS

@@ -7,6 +7,7 @@ no local variable of a frame that raises holds a key, a code or an answer.
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Never, TypeAlias, TypeVar
 
@@ -27,7 +28,7 @@ from favcrm.errors import (
     UnexpectedAnswerError,
 )
 from favcrm.events import Event, EventKind, log_attempt, logger
-from favcrm.inputs import check_code, check_request_id, check_tool_call
+from favcrm.inputs import check_request_id, check_tool_call, raise_problems, read_code
 from favcrm.models import PendingRegistration
 
 if TYPE_CHECKING:
@@ -85,10 +86,11 @@ class Engine:
             self.tell(EventKind.CODE_REUSED, registration_id=known.request_id)
             return known
         pending = await self._perform(calls.request_code(registration, self.port.clock))
+        # Before anybody is told: a listener takes its time, and may not come back.
+        await self._with_ledger(lambda ledger: ledger.keep(registration, pending))
         self.tell(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
-        await self._with_ledger(lambda ledger: ledger.keep(registration, pending))
         return pending
 
     async def confirm(
@@ -101,9 +103,11 @@ class Engine:
     ) -> Workspace:
         """Use a one-time code, and save the key before anything else."""
         window = pending if isinstance(pending, PendingRegistration) else None
-        request_id = check_request_id(window.request_id if window else pending)
-        call = calls.verify_code(request_id, check_code(code))
+        digits, problem = read_code(code)
         del code
+        request_id = check_request_id(window.request_id if window else pending)
+        raise_problems({"code": problem})
+        call = calls.verify_code(request_id, digits.reveal())
         return await self._use(call, request_id, window, saving or Saving(), before_sending)
 
     async def request_invite(self, token: Secret) -> PendingRegistration:
@@ -125,8 +129,10 @@ class Engine:
         before_sending: Callable[[], None],
     ) -> Workspace:
         """Use the one-time code of an invitation, with the same care as that of a registration."""
-        call = calls.verify_invite(token.reveal(), check_code(code), person)
+        digits, problem = read_code(code)
         del code
+        raise_problems({"code": problem})
+        call = calls.verify_invite(token.reveal(), digits.reveal(), person)
         return await self._use(call, pending.request_id, pending, saving, before_sending)
 
     async def _use(
@@ -160,7 +166,8 @@ class Engine:
             await self._raise_unconfirmed(outcome, attempts, request_id, sent_before=sent_before)
         self.workspace = workspace = outcome.value
         self.keys.key = workspace.api_key
-        self.tell(
+        received = partial(
+            self.tell,
             EventKind.KEY_RECEIVED,
             registration_id=request_id,
             organisation_id=workspace.organisation_id,
@@ -169,8 +176,11 @@ class Engine:
             duration=self.port.clock.monotonic() - started,
             x_request_id=workspace.x_request_id,
         )
-        if self.keys.store is not None:
-            self.workspace = workspace = await self.keys.save(workspace, saving, request_id)
+        if self.keys.store is None:
+            received()
+        else:
+            # Told there, after the key is safe: a listener takes its time, and may not come back.
+            self.workspace = workspace = await self.keys.save(workspace, saving, request_id, received)
         # Only now: until the key is safe, a crash must leave what tells that a workspace may exist.
         await self._forget(request_id)
         return workspace
@@ -263,12 +273,16 @@ class Engine:
 
     async def _perform(self, call: Call[R]) -> R:
         """Make a call, as often as it may be made, and return its value or raise."""
-        outcome = await self._attempts(call).settle()
+        attempts = self._attempts(call)
+        outcome = await attempts.settle()
         refused = isinstance(outcome, Failed) and isinstance(outcome.error, AuthenticationError)
         if refused and call.authenticated and await self.keys.was_rotated():
-            outcome = await self._attempts(call).settle()
+            attempts = self._attempts(call)
+            outcome = await attempts.settle()
         if isinstance(outcome, Failed):
-            raise bare(outcome.error)
+            # That the last attempt was never sent does not undo an earlier one that may have been carried out.
+            undecided = outcome.kind is Kind.NEVER_SENT and call.unknown_repeats < calls.ALWAYS
+            raise bare((attempts.unknown[0] if undecided and attempts.unknown else outcome).error)
         return outcome.value
 
     def _attempts(self, call: Call[R], window: PendingRegistration | None = None) -> Attempts[R]:
@@ -301,11 +315,14 @@ class Engine:
             outcome = Failed(Kind.NEVER_SENT, error)
         except OutcomeUnknownError as error:
             outcome = Failed(Kind.UNKNOWN, error)
-        except FavCRMError:
-            raise
+        except FavCRMError as error:
+            raise bare(error)  # noqa: B904  # its frames saw the request
         except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
             what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
             outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
+        except BaseException as error:  # noqa: BLE001  # raised again
+            # Ctrl-C and cancellation: the frames that they came through hold the key and the request.
+            raise bare(error)  # noqa: B904
         else:
             outcome = judge(call, response, clock)
         log_attempt(
@@ -325,7 +342,8 @@ class Engine:
         try:
             return await self.port.blocking(lambda: ask(ledger))
         except Exception as error:  # noqa: BLE001  # a ledger of the user's may raise anything
-            logger.warning("the ledger failed with %s", type(error).__name__)
+            with suppress(Exception):
+                logger.warning("the ledger failed with %s", type(error).__name__)
             return None
 
     async def _forget(self, request_id: str) -> None:
@@ -340,11 +358,15 @@ class Engine:
         **details: str | None,
     ) -> None:
         """Report an event to the log and to who listens."""
-        logger.info("%s %s", kind, {name: value for name, value in details.items() if value is not None})
+        told = {name: value for name, value in details.items() if value is not None}
+        # A filter or handler of the log's may raise too.
+        with suppress(Exception):
+            logger.info("%s %s", kind, told)
         if self._on_event is None:
             return
         event = Event(kind=kind, time=self.port.clock.time(), attempt=attempt, duration=duration, **details)
         try:
             self._on_event(event)
         except Exception:  # noqa: BLE001  # a listener's mistake must not lose a key
-            logger.warning("the on_event callback failed at %s", kind)
+            with suppress(Exception):
+                logger.warning("the on_event callback failed at %s", kind)

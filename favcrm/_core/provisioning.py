@@ -157,10 +157,15 @@ class Provisioning:
 
     async def provision(self, route: Route) -> tuple[Workspace, DiagnosticReport]:
         """Go all the way."""
-        await self._check_store()
-        if self._plan.use_existing and (existing := await self._existing_key()) is not None:
+        existing = await self._existing_key() if self._plan.use_existing else None
+        if existing is not None:
+            # Not asked whether it can be written: nothing is going to be.
+            self._journey.move(State.STORE_CHECKED)
             return await self._finish(existing)
+        await self._check_store()
         await self._check_reader()
+        if self._plan.use_existing and (rescued := await self._out_of_escrow()) is not None:
+            return await self._finish(rescued)
         try:
             workspace = await self._receive(route)
         except AlreadyRegisteredError:
@@ -204,6 +209,19 @@ class Provisioning:
             return None
         self._keys.key = ref
         return Workspace(api_key=key, ref=ref)
+
+    async def _out_of_escrow(self) -> Workspace | None:
+        """Bring a key that an earlier run left in the escrow to the store."""
+        if (escrow := self._plan.escrow) is None:
+            return None
+        ref = SecretRef.of(escrow.scheme, self._plan.name)
+        try:
+            key = await self._keys.ask(lambda store: store.get(ref), escrow)
+        except MissingKeyError:
+            return None
+        workspace = await self._keys.save(Workspace(api_key=key, ref=ref), Saving(name=self._plan.name))
+        await self._keys.ask(lambda store: store.delete(ref), escrow)
+        return workspace
 
     async def _finish(self, workspace: Workspace) -> tuple[Workspace, DiagnosticReport]:
         self._journey.move(State.STORED)

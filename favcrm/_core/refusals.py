@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from favcrm._core import payloads
-from favcrm._core.text import clean
+from favcrm._core.text import clean, without_emails
 from favcrm.errors import (
     AlreadyRegisteredError,
     AuthenticationError,
@@ -177,7 +177,8 @@ def to_error(failure: Failure, response: Response, *, sign_up: bool, hide: Itera
         sign_up: Whether the call is part of a registration; elsewhere "expired" or "exists" mean other things.
         hide: Values of the request that the server may repeat and that must not be shown.
     """
-    summary = clean(failure.text, hide=hide)
+    # In a sign-up there is one email to name, and it is for nobody to see in an error.
+    summary = clean(without_emails(failure.text) if sign_up else failure.text, hide=hide)
     request_id = response.x_request_id
     code = failure.status if failure.code is None else failure.code
     rule = _match(failure, sign_up=sign_up)

@@ -13,7 +13,7 @@ from cattrs import ClassValidationError, Converter, transform_error
 
 from favcrm._core import payloads
 from favcrm._core.refusals import server_time
-from favcrm._core.text import MASK, clean
+from favcrm._core.text import clean, mask, without_emails
 from favcrm.errors import UnexpectedAnswerError
 from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
 from favcrm.secret import Secret
@@ -111,6 +111,11 @@ def _unknown_fields(payload: Mapping[str, JSON], known: set[str]) -> dict[str, J
     return {name: value for name, value in payload.items() if name not in known}
 
 
+def _extra(unknown: Mapping[str, JSON], hide: tuple[str, ...] = ()) -> dict[str, JSON]:
+    """Return the fields that are not known, with every text in them masked."""
+    return cast("dict[str, JSON]", json.loads(mask(without_emails(json.dumps(unknown)), hide=hide)))
+
+
 def read_pending(response: Response, *, clock: Clock, hide: tuple[str, ...] = ()) -> PendingRegistration:
     """Return the pending registration; its time counts from now, by the server's clock."""
     payload = _promised(response, "requestId")
@@ -122,9 +127,9 @@ def read_pending(response: Response, *, clock: Clock, hide: tuple[str, ...] = ()
         request_id=read.requestId,
         expires_at=read.expiresAt,
         masked_email=clean(read.maskedEmail, hide=hide),
-        instructions=clean(read.instructions, hide=hide),
+        instructions=clean(without_emails(read.instructions), hide=hide),
         x_request_id=response.x_request_id,
-        extra=_unknown_fields(payload, {field.name for field in fields(CodeRequested)}),
+        extra=_extra(_unknown_fields(payload, {field.name for field in fields(CodeRequested)})),
         ends_at=clock.monotonic() + read.expiresAt.timestamp() - now,
         monotonic=clock.monotonic,
     )
@@ -147,7 +152,9 @@ def read_pending_invite(response: Response, *, clock: Clock, token: str) -> Pend
         request_id=name,
         expires_at=expires_at,
         masked_email=clean(masked, hide=[token]) if isinstance(masked, str) else "",
-        instructions=clean(instructions, hide=[token]) if isinstance(instructions, str) else "",
+        instructions=clean(without_emails(instructions), hide=[token])
+        if isinstance(instructions, str)
+        else "",
         x_request_id=response.x_request_id,
         ends_at=clock.monotonic() + expires_at.timestamp() - now,
         monotonic=clock.monotonic,
@@ -175,27 +182,28 @@ def read_workspace(response: Response) -> Workspace:
     )
 
 
-def find_workspace(response: Response) -> Workspace | None:
+def find_workspace(response: Response, *, hide: tuple[str, ...] = ()) -> Workspace | None:
     """Return the workspace if there is a key anywhere in an answer, whatever else is wrong with it."""
     payload = payloads.payload(response.result, "apiKey")
     if isinstance(payload, dict) and isinstance(key := payload.get("apiKey"), str) and key.strip():
-        return _workspace(response, payload, key.strip())
+        return _workspace(response, payload, key.strip(), hide)
     error = response.error
     parts = json.dumps([response.result, error and [error.message, error.data]], ensure_ascii=False)
     # The body stands by itself: quoted as JSON, a key that broke off would look whole.
     if found := KEY_FIELD.search(parts) or KEY_FIELD.search(response.body):
-        return _workspace(response, {}, found.group(1))
+        return _workspace(response, {}, found.group(1), hide)
     result = response.result
     if (
         isinstance(result, dict)
         and result.get("isError") is not True
         and (found := KEY_IN_WORDS.search(parts))
     ):
-        return _workspace(response, {}, found.group())
+        return _workspace(response, {}, found.group(), hide)
     return None
 
 
-def _workspace(response: Response, payload: Mapping[str, JSON], key: str) -> Workspace:
+def _workspace(response: Response, payload: Mapping[str, JSON], key: str, hide: tuple[str, ...]) -> Workspace:
+    hide = (key, *hide)
     problems: list[str] = []
     if not key.startswith(USUAL_KEY_PREFIX):
         problems.append("$.apiKey has an unusual prefix")
@@ -203,32 +211,31 @@ def _workspace(response: Response, payload: Mapping[str, JSON], key: str) -> Wor
     def sibling(name: str) -> str | None:
         value = payload.get(name)
         if isinstance(value, str) and value:
-            return clean(value, hide=[key])
+            return clean(without_emails(value), hide=hide)
         problems.append(f"$.{name} is missing" if value is None or value == "" else f"$.{name} is not text")
         return None
 
     known = {"apiKey", "organisationId", "companyId", "userId", "loginUrl", "nextSteps"}
-    extra = json.dumps(_unknown_fields(payload, known)).replace(key, MASK)
     return Workspace(
         api_key=Secret(key),
         organisation_id=sibling("organisationId"),
         company_id=sibling("companyId"),
         user_id=sibling("userId"),
         login_url=sibling("loginUrl"),
-        next_steps=_next_steps(payload.get("nextSteps"), problems, key),
+        next_steps=_next_steps(payload.get("nextSteps"), problems, hide),
         problems=tuple(problems),
         x_request_id=response.x_request_id,
-        extra=cast("dict[str, JSON]", json.loads(extra)),
+        extra=_extra(_unknown_fields(payload, known), hide),
     )
 
 
-def _next_steps(value: JSON, problems: list[str], key: str) -> tuple[str, ...]:
+def _next_steps(value: JSON, problems: list[str], hide: tuple[str, ...]) -> tuple[str, ...]:
     """Take text, a list of texts, or nothing."""
     steps = [value] if isinstance(value, str) else value or []
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         problems.append("$.nextSteps is neither text nor a list of texts")
         return ()
-    return tuple(clean(cast("str", step), hide=[key]) for step in steps if step)
+    return tuple(clean(without_emails(cast("str", step)), hide=hide) for step in steps if step)
 
 
 def read_tools(response: Response) -> tuple[tuple[Tool, ...], str | None]:

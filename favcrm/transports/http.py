@@ -146,9 +146,10 @@ class BearerAuth(httpx.Auth):
     """
 
     def __init__(self, api_key: str | Secret | Callable[[], Secret], *, endpoint: str | None = None) -> None:
-        settings = Settings.load(endpoint=endpoint)
-        self._url = settings.endpoint
         self._read_key = api_key if callable(api_key) else partial(as_secret, as_secret(api_key))
+        # No frame that an error passes through holds the key.
+        del api_key
+        self._url = Settings.load(endpoint=endpoint).endpoint
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign a request of an httpx client."""

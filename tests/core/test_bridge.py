@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 
 import pytest
@@ -50,28 +52,44 @@ def test_ctrl_c_passes_through() -> None:
         run_sync(flow())
 
 
-def test_ctrl_c_waits_for_what_cannot_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in the main thread: the interrupt arrives while it waits, and is delivered after the task."""
-    join, done = threading.Thread.join, list[str]()
-    interrupts = [KeyboardInterrupt(), KeyboardInterrupt()]
-    released = threading.Event()
+def test_ctrl_c_waits_for_what_cannot_be_cancelled() -> None:
+    noticed, done = threading.Event(), list[str]()
 
-    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
-        if interrupts:
-            raise interrupts.pop()
-        released.set()
-        join(thread, timeout)
+    def notice(*_: object) -> None:
+        noticed.set()
+        raise KeyboardInterrupt
 
     async def task() -> str:
-        assert released.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert noticed.wait(30)
         done.append("stored")
         return "the workspace"
 
-    monkeypatch.setattr(threading.Thread, "join", interrupted)
-    port = BlockingPort(Sandbox().transport())
-    with pytest.raises(KeyboardInterrupt):
-        run_sync(port.uncancelled(task))
+    before = signal.signal(signal.SIGINT, notice)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_sync(BlockingPort(Sandbox().transport()).uncancelled(task))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done == ["stored"]
+
+
+def test_ctrl_c_before_it_begins_keeps_it_from_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, held, done = threading.Thread.start, list[threading.Thread](), list[str]()
+
+    def interrupted(thread: threading.Thread) -> None:
+        held.append(thread)
+        raise KeyboardInterrupt
+
+    async def task() -> None:
+        done.append("never")
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_sync(BlockingPort(Sandbox().transport()).uncancelled(task))
+    start(held[0])
+    held[0].join()
+    assert done == []
 
 
 def test_a_store_that_is_not_there_is_no_attribute() -> None:

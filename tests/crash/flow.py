@@ -1,0 +1,234 @@
+"""One provisioning with a real ledger and store in files, which can be hit by a signal at any named step.
+
+Imported by the tests, and run by them as ``python flow.py``: that process imports everything once, and then forks
+one for each line of settings that it reads. It answers with two lines: the process id, and how the process ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from favcrm import (
+    AsyncFavCRMProvisioner,
+    Event,
+    EventKind,
+    FavCRMProvisioner,
+    PendingRegistration,
+    Provisioned,
+    Registration,
+    RetryPolicy,
+    Secret,
+    SecretRef,
+)
+from favcrm.errors import StoreError
+from favcrm.ledger_file import FileLedger
+from favcrm.stores.config_file import ConfigFileStore
+from favcrm.stores.escrow import EscrowStore
+from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport
+
+EMAIL = "you@example.com"
+REGISTRATION = Registration(email=EMAIL, organisation_name="Stretch + Breathe")
+VERIFY = "register_organisation_verify"
+PATIENT = 10.0
+
+
+@frozen(kw_only=True)
+class Settings:
+    """One run.
+
+    Attributes:
+        colour: ``blocking``, ``asyncio`` or ``trio``.
+        url: The endpoint.
+        directory: Where the ledger, the store, the escrow and the mailed code are.
+        hit_at: The step at which the signal comes; empty for none.
+        signal: The signal.
+        full: Whether the store fails when it is written.
+        escrow: Whether there is an escrow.
+        timeout: Seconds that one attempt may take.
+    """
+
+    colour: str
+    url: str
+    directory: str
+    hit_at: str = ""
+    signal: int = 0
+    full: bool = False
+    escrow: bool = False
+    timeout: float = PATIENT
+
+    @property
+    def place(self) -> Path:
+        return Path(self.directory)
+
+    def reach(self, step: str) -> None:
+        """Come to a step; the signal is taken before this returns, or soon after in another thread."""
+        if step == self.hit_at:
+            os.kill(os.getpid(), self.signal)
+
+    def on_event(self, event: Event) -> None:
+        self.reach(f"state {event.state}" if event.kind is EventKind.STATE_CHANGED else f"event {event.kind}")
+
+    def read_code(self, _: PendingRegistration) -> str:
+        self.reach("asked for the code")
+        return (self.place / "code").read_text(encoding="ascii")
+
+    async def read_code_async(self, pending: PendingRegistration) -> str:
+        return self.read_code(pending)
+
+
+class Ledger(FileLedger):
+    """The file ledger, with its steps."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.place / "ledger.json")
+        self._settings = settings
+
+    def keep(self, registration: Registration, pending: PendingRegistration) -> None:
+        self._settings.reach("before the ledger keeps")
+        super().keep(registration, pending)
+        self._settings.reach("after the ledger kept")
+
+    def mark_sent(self, *args: Any, **keywords: Any) -> None:
+        self._settings.reach("before the ledger marks")
+        super().mark_sent(*args, **keywords)
+        self._settings.reach("after the ledger marked")
+
+    def forget(self, request_id: str) -> None:
+        self._settings.reach("before the ledger forgets")
+        super().forget(request_id)
+        self._settings.reach("after the ledger forgot")
+
+
+class Store(ConfigFileStore):
+    """The store in the vendor's config file, with its steps."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.place / "config.toml")
+        self._settings = settings
+
+    def check(self) -> None:
+        self._settings.reach("before the store is checked")
+        super().check()
+
+    def put(
+        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+    ) -> SecretRef:
+        self._settings.reach("before the store puts")
+        if self._settings.full:
+            raise StoreError("The disk is full.")
+        ref = super().put(name, secret, metadata, if_absent=if_absent)
+        self._settings.reach("after the store put")
+        return ref
+
+
+class Wire(HTTPTransport):
+    """HTTP, with a step where the answer to the code has arrived and nobody has looked at it."""
+
+    settings: Settings
+
+    def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
+        response = super().request(method, params, **options)
+        if params.get("name") == VERIFY:
+            self.settings.reach("the answer has arrived")
+        return response
+
+
+class AsyncWire(AsyncHTTPTransport):
+    """The same, asynchronous."""
+
+    settings: Settings
+
+    async def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
+        response = await super().request(method, params, **options)
+        if params.get("name") == VERIFY:
+            self.settings.reach("the answer has arrived")
+        return response
+
+
+def provision(settings: Settings) -> Provisioned[Any]:
+    """Go all the way, in any colour."""
+    if settings.colour == "blocking":
+        return _provision(settings)
+    if settings.colour == "asyncio":
+        return asyncio.run(_provision_async(settings))
+    import trio
+
+    return trio.run(_provision_async, settings)
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "ledger": Ledger(settings),
+        "timeout": settings.timeout,
+        "on_event": settings.on_event,
+        "retry": RetryPolicy(backoff_initial=0.01),
+    }
+
+
+def _plan(settings: Settings) -> dict[str, Any]:
+    escrow = EscrowStore(settings.place / "escrow") if settings.escrow else None
+    return {"store": Store(settings), "escrow": escrow}
+
+
+def _provision(settings: Settings) -> Provisioned[Any]:
+    wire = Wire(settings.url)
+    wire.settings = settings
+    try:
+        with FavCRMProvisioner(transport=wire, **_options(settings)) as favcrm:
+            return favcrm.provision(REGISTRATION, read_code=settings.read_code, **_plan(settings))
+    finally:
+        wire.close()
+
+
+async def _provision_async(settings: Settings) -> Provisioned[Any]:
+    wire = AsyncWire(settings.url)
+    wire.settings = settings
+    try:
+        async with AsyncFavCRMProvisioner(transport=wire, **_options(settings)) as favcrm:
+            return await favcrm.provision(REGISTRATION, read_code=settings.read_code_async, **_plan(settings))
+    finally:
+        await wire.aclose()
+
+
+def _wait_for_settings() -> Settings:
+    """Return in a new process for each settings that come; the old one ends when no more come."""
+    for line in sys.stdin:
+        if not (pid := os.fork()):
+            return Settings(**json.loads(line))
+        print(pid, flush=True)  # noqa: T201 - this is how the test learns it
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201 - as above
+    sys.exit()
+
+
+def _redirect(directory: Path) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with (directory / stream.name.strip("<>")).open("ab") as file:
+            os.dup2(file.fileno(), stream.fileno())
+
+
+if __name__ == "__main__":
+    # What is imported on use is imported before the fork.
+    for module in (
+        "anyio.to_thread",
+        "anyio._backends._asyncio",
+        "anyio._backends._trio",
+        "trio",
+        "tenacity",
+    ):
+        import_module(module)
+    chosen = _wait_for_settings()
+    _redirect(chosen.place)
+    # As in a terminal, whatever the starting process made of it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    provision(chosen)

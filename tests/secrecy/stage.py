@@ -1,0 +1,128 @@
+"""Where a flow is played in front of everybody who listens."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from colours import Colour, Facade, client, provisioner, transport_to
+from secrecy.search import Search
+
+from favcrm import Event, JsonlAuditLog, PendingRegistration, Registration, RetryPolicy, Secret, SecretRef
+from favcrm.errors import StoreError
+from favcrm.ledger_file import FileLedger
+from favcrm.sandbox import Sandbox
+from favcrm.stores import MemoryStore
+
+EMAIL = "somebody.unlikely@example.com"
+MASKED = "so*@example.com"
+REGISTRATION = Registration(email=EMAIL, organisation_name="Stretch + Breathe")
+QUICK = RetryPolicy(attempts=2, deadline=5, backoff_initial=0.001)
+PATIENT, IMPATIENT = 10.0, 0.3
+
+
+class Stage:
+    """One sandbox, one colour, and one search."""
+
+    def __init__(self, sandbox: Sandbox, colour: Colour, directory: Path, url: str | None = None) -> None:
+        self.sandbox, self.directory, self.url = sandbox, directory, url
+        self.colour: Colour = colour
+        self.timeout = PATIENT
+        self.search = Search()
+        self.search.hide("email", EMAIL)
+        self.search.hide("masked", MASKED)
+        self.events: list[Event] = []
+        self.audit = JsonlAuditLog(directory / "audit.jsonl")
+        self._facades: list[Facade] = []
+
+    def on_event(self, event: Event) -> None:
+        self.audit(event)
+        self.search.take("event", event)
+
+    def _reach(self) -> dict[str, Any]:
+        if self.url is None:
+            return {"transport": transport_to(self.sandbox, self.colour)}
+        return {"endpoint": self.url, "timeout": self.timeout}
+
+    def provisioner(self, **options: Any) -> Facade:
+        ledger = FileLedger(self.directory / "ledger.json")
+        chosen = {**self._reach(), "ledger": ledger, "retry": QUICK, "on_event": self.on_event, **options}
+        self._facades.append(provisioner(self.colour, **chosen))
+        return self._facades[-1]
+
+    def client(self, **options: Any) -> Facade:
+        chosen = {**self._reach(), "retry": QUICK, "on_event": self.on_event, **options}
+        self._facades.append(client(self.colour, **chosen))
+        return self._facades[-1]
+
+    async def play(self, result: Any, label: str = "result") -> Any:
+        """Await something, and look at what it returns or raises from all sides."""
+        try:
+            value = await result if inspect.isawaitable(result) else result()
+        except BaseException as error:  # noqa: BLE001  # an interrupt is looked at too
+            self._know()
+            self.search.take(type(error).__name__, error)
+            return error
+        self._know()
+        self.search.take(label, value)
+        return value
+
+    def code(self) -> str:
+        return self.sandbox.inbox.code_for(EMAIL)
+
+    def _know(self) -> None:
+        """Everything that the sandbox has given out so far is hidden."""
+        for key in self.sandbox.world.keys:
+            self.search.hide("key", key)
+        for mail in self.sandbox.inbox:
+            assert mail.code is not None
+            self.search.hide("code", mail.code)
+
+    def read_code(self, wrong: int = 0) -> Any:
+        """Return a reader of codes of this stage's colour, whose first ones are wrong."""
+        left = [wrong]
+
+        def read(_: PendingRegistration) -> str:
+            left[0] -= 1
+            code = self.code()
+            if left[0] < 0:
+                return code
+            other = f"{(int(code) + 1) % 1_000_000:06}"
+            self.search.hide("code", other)
+            return other
+
+        async def read_async(pending: PendingRegistration) -> str:
+            return read(pending)
+
+        return read if self.colour == "blocking" else read_async
+
+    async def end(self) -> None:
+        """Close everything, and look at what is left in files and shown of the process."""
+        for facade in self._facades:
+            self.search.add("repr of a facade", repr(facade.inner))
+            await facade.end()
+        self.audit.close()
+        self.search.files(self.directory)
+        self.search.process()
+        self._know()
+
+
+class Blabbing(MemoryStore):
+    """A store whose errors show what it was given."""
+
+    def put(
+        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+    ) -> SecretRef:
+        value = secret.reveal()
+        raise RuntimeError(f"cannot write {value}", value)
+
+
+class Full(MemoryStore):
+    """A store that cannot be written, and whose error hangs on one that shows the key."""
+
+    def put(
+        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+    ) -> SecretRef:
+        raise StoreError("The disk is full.") from ValueError(secret.reveal())

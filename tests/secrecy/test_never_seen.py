@@ -1,0 +1,485 @@
+"""Never seen: every flow is played before everybody who listens, and every byte that comes out is searched."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from attrs import evolve, frozen
+from secrecy.stage import EMAIL, IMPATIENT, MASKED, REGISTRATION, Blabbing, Full, Stage
+
+from favcrm import BearerAuth, EventKind, MemoryStore, Registration, Secret, errors
+from favcrm._core import custody, engine
+from favcrm._core.transport import Response
+from favcrm.sandbox import AnswerForm, Fault, Moment, PayloadForm, RefusalForm
+
+pytestmark = pytest.mark.anyio
+
+REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
+Flow = Callable[[Stage], Awaitable[None]]
+
+
+async def searched(stage: Stage, flow: Flow) -> None:
+    with stage.search.listening():
+        await flow(stage)
+        await stage.end()
+    assert stage.search.searched > 1000
+    stage.search.check()
+
+
+# The flows
+
+
+async def sign_up(stage: Stage, *faults: Fault, tool: str = VERIFY) -> Any:
+    stage.sandbox.fail_next(tool, *faults)
+    favcrm = stage.provisioner()
+    pending = await stage.play(favcrm.initiate(REGISTRATION))
+    if isinstance(pending, BaseException):
+        return pending
+    workspace = await stage.play(favcrm.confirm(pending, stage.code()))
+    await stage.play(favcrm.diagnose())
+    return workspace
+
+
+async def with_plain_arguments(stage: Stage) -> None:
+    favcrm = stage.provisioner()
+    pending = await stage.play(favcrm.initiate(email=EMAIL, organisation_name="Stretch + Breathe"))
+    again = await stage.play(favcrm.initiate(email=EMAIL, organisation_name="Stretch + Breathe"))
+    assert again.request_id == pending.request_id
+    code = stage.code()
+    await stage.play(favcrm.confirm(pending.request_id, f"{code[:3]} {code[3:]}"))
+
+
+async def wrong_codes(stage: Stage) -> None:
+    favcrm = stage.provisioner()
+    pending = await stage.play(favcrm.initiate(REGISTRATION))
+    read, code = stage.read_code(wrong=9), stage.code()
+    for _ in range(7):
+        wrong = read(pending)
+        refused = await stage.play(favcrm.confirm(pending, wrong if isinstance(wrong, str) else await wrong))
+        assert isinstance(refused, errors.RefusedError)
+    assert isinstance(await stage.play(favcrm.confirm(pending, code)), errors.TooManyAttemptsError)
+
+
+async def expired(stage: Stage) -> None:
+    stage.sandbox.rules.code_ttl = 0.0
+    favcrm = stage.provisioner()
+    pending = await stage.play(favcrm.initiate(REGISTRATION))
+    assert isinstance(await stage.play(favcrm.confirm(pending, stage.code())), errors.CodeExpiredError)
+    refused = await stage.play(favcrm.confirm(pending.request_id, stage.code()))
+    assert isinstance(refused, errors.CodeExpiredError)
+
+
+async def provisioned(stage: Stage) -> None:
+    favcrm, store = stage.provisioner(), MemoryStore()
+    done = await stage.play(favcrm.provision(REGISTRATION, read_code=stage.read_code(wrong=1), store=store))
+    assert done.report.ready
+    await stage.play(favcrm.provision(REGISTRATION, read_code=stage.read_code(), store=store))
+    stage.search.take("store", store)
+    crm = stage.client(api_key=done.ref, store=store)
+    await stage.play(crm.call_tool("list_services"))
+    await stage.play(crm.list_tools())
+
+
+async def provisioned_with(stage: Stage, **options: Any) -> None:
+    favcrm = stage.provisioner()
+    refused = await stage.play(favcrm.provision(REGISTRATION, read_code=stage.read_code(), **options))
+    assert isinstance(refused, errors.StoreError)
+    assert refused.workspace is not None
+    stage.search.take("workspace", refused.workspace)
+    stage.search.take("workspace", favcrm.inner.workspace)
+
+
+async def with_an_account(stage: Stage) -> None:
+    stage.sandbox.add_account(EMAIL)
+    favcrm = stage.provisioner()
+    refused = await stage.play(favcrm.provision(REGISTRATION, read_code=stage.read_code()))
+    assert isinstance(refused, errors.AlreadyRegisteredError)
+
+
+async def adopted(stage: Stage) -> None:
+    favcrm, store = stage.provisioner(store=MemoryStore()), MemoryStore()
+    await stage.play(favcrm.adopt(stage.sandbox.add_organisation("One").reveal(), store=store))
+    await stage.play(favcrm.adopt(stage.sandbox.add_organisation("Two"), store=store))
+    await stage.play(favcrm.adopt(stage.sandbox.add_organisation("Three").reveal(), store=Blabbing()))
+
+
+async def refused_keys(stage: Stage) -> None:
+    key = stage.sandbox.add_organisation("One")
+    stage.sandbox.revoke(key)
+    stage.search.hide("key", key.reveal())
+    await stage.play(stage.provisioner(api_key=key.reveal()).diagnose())
+    crm = stage.client(api_key=key.reveal())
+    # Where a server tells of it in words alone, any tool may be meant to.
+    await stage.play(crm.call_tool("list_services"))
+    odd = f"{key.reveal()} \n"[:-1] + "é"
+    report = await stage.play(stage.provisioner(api_key=odd).diagnose())
+    assert report is not None
+
+
+async def refused_calls(stage: Stage) -> None:
+    key = stage.sandbox.add_organisation("One")
+    crm = stage.client(api_key=key)
+    assert isinstance(await stage.play(crm.call_tool("no_such_tool")), errors.RefusedError)
+    stage.sandbox.rules.calls_per_month = 0
+    assert isinstance(await stage.play(crm.call_tool("list_services")), errors.PlanLimitError)
+    for fault in (Fault.RESET_AFTER, Fault.RESET_BEFORE, Fault.server_error(500, body="json"), Fault.HTML):
+        stage.sandbox.fail_next("list_services", fault)
+        await stage.play(crm.call_tool("list_services"))
+    assert isinstance(await stage.play(crm.call_tool("x", {"code": object()})), errors.InvalidInputError)
+
+
+async def rate_limited(stage: Stage) -> None:
+    favcrm = stage.provisioner()
+    for _ in range(3):
+        await stage.play(favcrm.initiate(REGISTRATION, resend=True))
+    assert isinstance(await stage.play(favcrm.initiate(REGISTRATION, resend=True)), errors.RateLimitError)
+
+
+async def bad_input(stage: Stage) -> None:
+    favcrm = stage.provisioner()
+    name = "Stretch + Breathe"
+    for wrong in ({"industry": "nonsense"}, {"country": "ZZ"}, {"timezone": "Nowhere"}):
+        refused = await stage.play(favcrm.initiate(email=EMAIL, organisation_name=name, **wrong))
+        assert isinstance(refused, errors.InvalidInputError)
+        await stage.play(lambda wrong=wrong: Registration(email=EMAIL, organisation_name=name, **wrong))
+    await stage.play(favcrm.initiate(email=f"{EMAIL} {EMAIL}", organisation_name=name))
+    await stage.play(favcrm.initiate(REGISTRATION, email=EMAIL))
+    pending = await stage.play(favcrm.initiate(REGISTRATION))
+    code = stage.code()
+    for wrong_code in (int(code), f"{code}.", f"x{code}", None, [code]):
+        await stage.play(favcrm.confirm(pending, wrong_code))
+    await stage.play(favcrm.confirm("", code))
+
+
+async def bad_settings(stage: Stage) -> None:
+    key = stage.sandbox.add_organisation().reveal()
+    stage.search.hide("key", key)
+    from colours import client, provisioner
+
+    for make in (provisioner, client):
+        for options in (
+            {"endpoint": "http://example.com/mcp"},
+            {"timeout": -1},
+            {"endpoint": "https://example.com/mcp", "http_client": object()},
+            {"transport": object()},
+        ):
+            refused = await stage.play(
+                lambda make=make, options=options: make(stage.colour, api_key=key, **options)
+            )
+            assert isinstance(refused, errors.InvalidInputError)
+    await stage.play(lambda: BearerAuth(key, endpoint="nowhere"))
+
+
+async def interrupted(stage: Stage) -> None:
+    """Ctrl-C comes while a request with the key is under way."""
+    key = stage.sandbox.add_organisation()
+
+    def interrupt(_: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    wire = httpx.MockTransport(interrupt)
+    inner: Any = httpx.Client if stage.colour == "blocking" else httpx.AsyncClient
+    http_client = inner(transport=wire)
+    from colours import client
+
+    crm = client(stage.colour, "https://example.com/mcp", api_key=key, http_client=http_client)
+    assert isinstance(await stage.play(crm.call_tool("list_services")), KeyboardInterrupt)
+    closed = http_client.close() if stage.colour == "blocking" else http_client.aclose()
+    if closed is not None:
+        await closed
+
+
+FAULTS = [
+    Fault.REFUSE_CONNECTION,
+    Fault.RESET_BEFORE,
+    Fault.RESET_AFTER,
+    Fault.STALL,
+    Fault.STALL_AFTER,
+    Fault.SERVER_ERROR,
+    Fault.HTML,
+    Fault.TRUNCATED_SSE,
+    Fault.TRUNCATED_SSE_AFTER_KEY,
+    Fault.SLOW_DRIP,
+    Fault.WRONG_TYPES,
+    Fault.server_error(500, body="json", acts=True),
+]
+
+FLOWS: dict[str, Flow] = {
+    "sign up": sign_up,
+    "with plain arguments": with_plain_arguments,
+    "wrong codes": wrong_codes,
+    "expired": expired,
+    "provisioned": provisioned,
+    "a store that fails": lambda stage: provisioned_with(stage, store=Full()),
+    "a store whose error shows the key": lambda stage: provisioned_with(stage, store=Blabbing()),
+    "an escrow": lambda stage: provisioned_with(stage, store=Full(), escrow=MemoryStore()),
+    "an escrow that fails": lambda stage: provisioned_with(stage, store=Full(), escrow=Blabbing()),
+    "an account": with_an_account,
+    "adopted": adopted,
+    "refused keys": refused_keys,
+    "refused calls": refused_calls,
+    "rate limited": rate_limited,
+    "bad input": bad_input,
+    "bad settings": bad_settings,
+    "interrupted": interrupted,
+}
+
+
+@pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
+async def test_never_seen(stage: Stage, flow: Flow) -> None:
+    await searched(stage, flow)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.name}, {fault.acts}")
+@pytest.mark.parametrize("tool", [REQUEST, VERIFY])
+async def test_never_seen_when_it_goes_wrong(stage: Stage, tool: str, fault: Fault) -> None:
+    if fault in [Fault.STALL, Fault.STALL_AFTER, Fault.SLOW_DRIP]:
+        stage.timeout = IMPATIENT
+
+    async def flow(stage: Stage) -> None:
+        await sign_up(stage, fault, fault, tool=tool)
+
+    await searched(stage, flow)
+
+
+@pytest.mark.parametrize("form", RefusalForm)
+async def test_never_seen_in_a_refusal(stage: Stage, form: RefusalForm) -> None:
+    stage.sandbox.refusal_form = form
+
+    async def flow(stage: Stage) -> None:
+        await wrong_codes(stage)
+        stage.sandbox.rules.account_found = Moment.AT_VERIFY
+        await with_an_account(stage)
+        await refused_keys(stage)
+
+    await searched(stage, flow)
+
+
+@pytest.mark.parametrize("answers", AnswerForm)
+@pytest.mark.parametrize("payloads", PayloadForm)
+async def test_never_seen_in_any_form(stage: Stage, answers: AnswerForm, payloads: PayloadForm) -> None:
+    stage.sandbox.answer_form, stage.sandbox.payload_form = answers, payloads
+
+    async def flow(stage: Stage) -> None:
+        await sign_up(stage)
+
+    await searched(stage, flow)
+
+
+@pytest.mark.parametrize("variable", ["FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN", None])
+async def test_never_seen_in_settings(
+    stage: Stage, variable: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = stage.sandbox.add_organisation().reveal()
+    monkeypatch.setenv("FAVCRM_TIMEOUT_MS", "soon")
+    if variable is None:
+        config = stage.directory / ".config" / "favcrm" / "config.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f'api_key = "{key}"\n', encoding="utf-8")
+    else:
+        monkeypatch.setenv(variable, key)
+    from colours import provisioner
+
+    with stage.search.listening():
+        assert isinstance(await stage.play(lambda: provisioner(stage.colour)), errors.InvalidInputError)
+    stage.search.check()
+
+
+# A server that says too much
+
+
+class Indiscreet:
+    """A transport to a server that puts everything it knows into everything it says."""
+
+    def __init__(self, stage: Stage, *, refuses: bool) -> None:
+        self._inner, self._stage, self._refuses = stage.sandbox.transport(), stage, refuses
+
+    def request(self, method: str, params: Any, **options: Any) -> Response:
+        response = self._inner.request(method, params, **options)
+        said = f"{EMAIL} {MASKED}"
+        if params.get("name") == VERIFY:
+            said += f" {self._stage.code()} {' '.join(self._stage.sandbox.world.keys)}"
+        if self._refuses:
+            told: Any = {"isError": True, "content": [{"type": "text", "text": f"Invalid code for {said}."}]}
+            return evolve(response, result=told)
+        payload = response.result["structuredContent"] if isinstance(response.result, dict) else None
+        assert isinstance(payload, dict), response.result
+        data: Any = payload.get("data", payload)
+        address = f"https://app.favcrm.io/?for={said}"
+        data |= {"instructions": said, "nextSteps": [said], "loginUrl": address, "to": said}
+        return response
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+class AsyncIndiscreet(Indiscreet):
+    """The same, asynchronous."""
+
+    async def request(self, method: str, params: Any, **options: Any) -> Response:  # type: ignore[override]
+        return super().request(method, params, **options)
+
+    async def aclose(self) -> None:
+        """Close nothing."""
+
+
+# Planting a leak makes it fail
+
+
+def _keys(stage: Stage) -> str:
+    return " ".join(stage.sandbox.world.keys)
+
+
+@frozen
+class Planted:
+    """The flow as it is, with one leak."""
+
+    stage: Stage
+    patch: pytest.MonkeyPatch
+
+    def at(self, kind: EventKind, leak: Callable[[], object]) -> None:
+        """Do something more when an event is told."""
+        tell = engine.Engine.tell
+
+        def told(it: Any, what: EventKind, **details: Any) -> None:
+            if what is kind:
+                leak()
+            tell(it, what, **details)
+
+        self.patch.setattr(engine.Engine, "tell", told)
+
+    def in_errors(self, spoil: Callable[[Any], object]) -> None:
+        """Do something to each error before it is raised."""
+
+        def bare(error: Any) -> Any:
+            spoil(error)
+            return error
+
+        self.patch.setattr(engine, "bare", bare)
+        self.patch.setattr(custody, "bare", bare)
+
+
+def _context(error: BaseException, text: str) -> None:
+    error.__context__ = ValueError(text)
+
+
+def _local(planted: Planted) -> None:
+    class PlantedError(RuntimeError):
+        pass
+
+    source = "async def call_tool(self, name, arguments):\n    api_key = key()\n    raise PlantedError\n"
+    scope: dict[str, Any] = {"key": lambda: _keys(planted.stage), "PlantedError": PlantedError}
+    exec(compile(source, engine.__file__, "exec"), scope)  # noqa: S102 - a frame of the package
+    planted.patch.setattr(engine.Engine, "call_tool", scope["call_tool"])
+
+
+def _shown(workspace: Any) -> str:
+    return f"Workspace({workspace.api_key.reveal()})"
+
+
+def _reduced(secret: Any, _protocol: object) -> Any:
+    return Secret, (secret.reveal(),)
+
+
+def _repr(planted: Planted) -> None:
+    from favcrm import Workspace
+
+    planted.patch.setattr(Workspace, "__repr__", _shown)
+
+
+def _pickle(planted: Planted) -> None:
+    planted.patch.setattr(Secret, "__reduce_ex__", _reduced)
+
+
+def _in_ledger(planted: Planted) -> None:
+    path = planted.stage.directory / "ledger.json"
+    planted.at(EventKind.KEY_STORED, lambda: path.write_text(_keys(planted.stage), encoding="utf-8"))
+
+
+def _in_event(planted: Planted, text: Callable[[], str]) -> None:
+    tell = engine.Engine.tell
+
+    def told(it: Any, what: EventKind, **details: Any) -> None:
+        details["error"] = text()
+        tell(it, what, **details)
+
+    planted.patch.setattr(engine.Engine, "tell", told)
+
+
+LOG = logging.getLogger("favcrm")
+LEAKS: dict[str, Callable[[Planted], object]] = {
+    "the key in a log message": lambda it: it.at(
+        EventKind.KEY_STORED, lambda: LOG.debug("%s", _keys(it.stage))
+    ),
+    "the key in a log extra": lambda it: it.at(
+        EventKind.KEY_STORED, lambda: LOG.debug("stored", extra={"it": _keys(it.stage)})
+    ),
+    "the key in an event": lambda it: _in_event(it, lambda: _keys(it.stage)),
+    "the key on stdout": lambda it: it.at(EventKind.KEY_STORED, lambda: sys.stdout.write(_keys(it.stage))),
+    "the key on stderr": lambda it: it.at(EventKind.KEY_STORED, lambda: sys.stderr.write(_keys(it.stage))),
+    "the key in a warning": lambda it: it.at(
+        EventKind.KEY_STORED, lambda: warnings.warn(_keys(it.stage), stacklevel=2)
+    ),
+    "the key in an error's message": lambda it: it.in_errors(
+        lambda error: setattr(error, "message", _keys(it.stage))
+    ),
+    "the key in an error's args": lambda it: it.in_errors(
+        lambda error: setattr(error, "args", (_keys(it.stage),))
+    ),
+    "the key in an error's notes": lambda it: it.in_errors(lambda error: error.add_note(_keys(it.stage))),
+    "the key in an error's context": lambda it: it.in_errors(lambda error: _context(error, _keys(it.stage))),
+    "the key in a local variable": _local,
+    "the key in a repr": _repr,
+    "the key in a pickle": _pickle,
+    "the key in the ledger": _in_ledger,
+    "the code in an error": lambda it: it.in_errors(
+        lambda error: setattr(error, "summary", " ".join(str(mail.code) for mail in it.stage.sandbox.inbox))
+    ),
+    "the email in the log": lambda it: it.at(EventKind.CODE_REQUESTED, lambda: LOG.info("mailed %s", EMAIL)),
+    "the masked email in an event": lambda it: _in_event(it, lambda: MASKED),
+    "half the key in the log": lambda it: it.at(
+        EventKind.KEY_STORED, lambda: LOG.debug("%s", _keys(it.stage)[:24])
+    ),
+}
+
+
+async def good_and_bad(stage: Stage) -> None:
+    favcrm = stage.provisioner()
+    done = await stage.play(
+        favcrm.provision(REGISTRATION, read_code=stage.read_code(wrong=1), store=MemoryStore())
+    )
+    stage.search.take("workspace", getattr(done, "workspace", None))
+    stage.search.take("key", getattr(done.workspace, "api_key", None))
+    await stage.play(stage.client(api_key=done.workspace.api_key).call_tool("no_such_tool"))
+
+
+async def test_nothing_is_found_where_nothing_is_planted(stage: Stage) -> None:
+    await searched(stage, good_and_bad)
+
+
+@pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
+async def test_planting_a_leak_makes_it_fail(
+    stage: Stage, leak: Callable[[Planted], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leak(Planted(stage, monkeypatch))
+    with pytest.raises(AssertionError, match=r"(key|code|email|masked) in "):
+        await searched(stage, good_and_bad)
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["refusing", "answering"])
+async def test_never_seen_where_the_server_says_too_much(stage: Stage, refuses: bool) -> None:
+    transport = (Indiscreet if stage.colour == "blocking" else AsyncIndiscreet)(stage, refuses=refuses)
+
+    async def flow(stage: Stage) -> None:
+        favcrm = stage.provisioner(endpoint=None, timeout=None, transport=transport)
+        pending = await stage.play(favcrm.initiate(REGISTRATION))
+        request_id = getattr(pending, "request_id", None) or "a"
+        await stage.play(favcrm.confirm(request_id, stage.code()))
+
+    await searched(stage, flow)
