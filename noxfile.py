@@ -96,7 +96,7 @@ def package(session: nox.Session) -> None:
 
     clean = work / "clean"
     session.run("python", "-m", "venv", str(clean))
-    python = next(str(path) for path in clean.glob("*/python*") if path.is_file())
+    python = next(str(path) for path in clean.glob("[bS]*/python*") if path.is_file())
 
     def run(*arguments: str) -> str:
         return str(session.run(python, *arguments, external=True, silent=True))
@@ -114,7 +114,8 @@ def package(session: nox.Session) -> None:
 @nox.session(default=False)
 def secretservice(session: nox.Session) -> None:
     """Store keys in a real Secret Service: unlocked, locked, without a collection, absent."""
-    if os.environ.get("CI") and not shutil.which("gnome-keyring-daemon"):
+    programs = ("gnome-keyring-daemon", "dbus-run-session")
+    if os.environ.get("CI") and not all(map(shutil.which, programs)):
         session.run("apt-get", "update", external=True)
         packages = ("dbus", "gnome-keyring")
         session.run("apt-get", "install", "--yes", "--no-install-recommends", *packages, external=True)

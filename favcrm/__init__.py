@@ -6,8 +6,8 @@ Names are loaded when they are first used: importing this package loads nothing 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # loading typing for it would cost ten times as much as all the rest
 if TYPE_CHECKING:
     from favcrm.async_provisioner import AsyncFavCRMProvisioner
     from favcrm.client import AsyncFavCRMClient, FavCRMClient

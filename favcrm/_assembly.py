@@ -29,7 +29,7 @@ def _as_key(key: str | Secret | SecretRef | None) -> Secret | SecretRef | None:
     return SecretRef(key) if "://" in key else as_secret(key)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Options:
     """What both colours of provisioner and client take alike."""
 

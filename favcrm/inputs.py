@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import cast
 
@@ -315,6 +314,8 @@ def _is_timezone(name: str) -> bool:
 
 def _near(value: object, known: list[str]) -> str:
     """Name what is close to a wrong value, whatever its case and blanks."""
+    from difflib import get_close_matches
+
     if not isinstance(value, str):
         return ""
     by_folded = {_folded(name): name for name in known}

@@ -32,7 +32,7 @@ ENDPOINT_VARIABLES = {"FAVCRM_MCP_URL": "", "FAVCRM_MCP_ENDPOINT": "", "FAVCRM_A
 KEY_VARIABLES = ("FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Settings:
     """What a client works with.
 

@@ -30,7 +30,7 @@ PLAN = "get_plan_status"
 WHATSAPP = "get_whatsapp_connection_status"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Call(Generic[R]):
     """One call.
 

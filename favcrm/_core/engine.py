@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Never, TypeAlias, TypeVar
 
-from favcrm._core import calls, diagnosis
+from favcrm._core import calls
 from favcrm._core.attempts import Attempts
 from favcrm._core.bare import bare
 from favcrm._core.custody import Custody, Saving
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from favcrm._core.calls import Call
+    from favcrm._core.diagnosis import Finding
     from favcrm._core.outcomes import Outcome
     from favcrm._core.ports import Port, Store
     from favcrm.inputs import Registration
@@ -216,6 +217,8 @@ class Engine:
 
     async def diagnose(self) -> DiagnosticReport:
         """Ask every question side by side, then the server's own doctor where it has one."""
+        from favcrm._core import diagnosis
+
         started = self.port.clock.monotonic()
         has_key, store_error = False, None
         try:
@@ -237,15 +240,17 @@ class Engine:
     def _asker(self, name: str) -> Question:
         return partial(self._perform, calls.check_tool(name))
 
-    async def _ask(self, name: str, question: Question) -> diagnosis.Finding:
+    async def _ask(self, name: str, question: Question) -> Finding:
         """Ask one question; its failure is a finding too."""
+        from favcrm._core.diagnosis import Finding
+
         started = self.port.clock.monotonic()
         answer: tuple[Tool, ...] | ToolResult | FavCRMError
         try:
             answer = await question()
         except FavCRMError as error:
             answer = error
-        return diagnosis.Finding(name, answer, self.port.clock.monotonic() - started)
+        return Finding(name, answer, self.port.clock.monotonic() - started)
 
     async def call_tool(
         self, name: str, arguments: Mapping[str, JSON], *, hide: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COMMON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 
 
-@frozen
+@frozen(eq=False)
 class Outgoing:
     """One HTTP request, before the headers that do not depend on the era."""
 

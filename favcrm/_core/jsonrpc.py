@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, cast
 
-from favcrm._core.sse import EventDecoder
+from favcrm._core.sse import BYTE_ORDER_MARK, EventDecoder
 from favcrm._core.transport import JSONRPCError, Response
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.typing import JSON
@@ -107,7 +107,7 @@ class AnswerReader:
         return bytes(self._body) if self._events is None else bytes(self._body) + self._events.unfinished
 
     def _take_body(self) -> None:
-        found = _parse(self._body.decode("utf-8-sig", "replace"))
+        found = _parse(self._body.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace"))
         self._answer = _pick(found, self._request_id, alone=True)
         if self._answer is None:
             self._defect = "is no JSON-RPC answer" if self._body.strip() else "is empty"

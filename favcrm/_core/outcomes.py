@@ -30,7 +30,7 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
-@frozen
+@frozen(eq=False)
 class Answered(Generic[R]):
     """The server did it, and this is what it gave."""
 
@@ -39,7 +39,7 @@ class Answered(Generic[R]):
     kind: ClassVar[str] = "answered"
 
 
-@frozen
+@frozen(eq=False)
 class Failed:
     """There is no value, and this error says why."""
 

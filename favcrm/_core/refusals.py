@@ -54,7 +54,7 @@ WAIT_IN_WORDS = re.compile(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?
 SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Failure:
     """One failure, whatever form it came in; ``status`` is an HTTP status that says so by itself."""
 
@@ -65,13 +65,13 @@ class Failure:
     status: int | None
 
 
-@frozen
+@frozen(eq=False)
 class Rule:
     """One row of the table: what a failure looks like, and which error says so."""
 
     error: type[RefusedError | ServerBusyError]
     codes: frozenset[int | str]
-    words: re.Pattern[str]
+    words: str
     message: str
     only_sign_up: bool = False
 
@@ -84,7 +84,7 @@ def _rule(
     *,
     only_sign_up: bool = False,
 ) -> Rule:
-    return Rule(error, frozenset(codes), re.compile(words, re.IGNORECASE), message, only_sign_up)
+    return Rule(error, frozenset(codes), words, message, only_sign_up)
 
 
 RULES = (
@@ -205,6 +205,8 @@ def server_time(response: Response) -> float | None:
 def retry_after(response: Response, now: float) -> float | None:
     """Return the seconds of the ``Retry-After`` header (RFC 9110, section 10.2.3), which is a number or a date."""
     value = response.headers.get("retry-after", "").strip()
+    if not value:
+        return None
     if value.isascii() and value.isdigit():
         return min(float(value), LONGEST_DELAY)
     date = _http_date(value)
@@ -232,13 +234,14 @@ def _from_result(response: Response, promised: str | None, wait: float | None) -
     """Read a tool's own refusal: ``isError``, or a result without what it promises."""
     result = response.result
     details = payloads.payload(result)
-    told = payloads.summary(result)
+    refused = isinstance(result, dict) and result.get("isError") is True
     reason = _failure(response, details, wait=wait)
-    spoken = _failure(response, details, text=told, wait=wait)
-    if isinstance(result, dict) and result.get("isError") is True:
-        return spoken
-    if promised is None:
+    if promised is None and not refused:
         return reason if _says_no(details) or _by_code(_rules(sign_up=False), reason.code) else None
+    told = payloads.summary(result)
+    spoken = _failure(response, details, text=told, wait=wait)
+    if refused:
+        return spoken
     if promised == SOMETHING:
         return next(
             (told for told in (reason, spoken) if _is_bare(details) and _match(told, sign_up=False)), None
@@ -305,7 +308,7 @@ def _match(failure: Failure, *, sign_up: bool) -> Rule | None:
     rules = _rules(sign_up=sign_up)
     return (
         _by_code(rules, failure.code)
-        or next((rule for rule in rules if rule.words.search(failure.text)), None)
+        or next((rule for rule in rules if re.search(rule.words, failure.text, re.IGNORECASE)), None)
         or _by_code(rules, failure.status)
     )
 

@@ -38,7 +38,7 @@ KEY_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+\b)[A-Za-z0-
 
 
 # The server's own spelling, so that a path in a problem is the path in the answer.
-@frozen
+@frozen(eq=False)
 class CodeRequested:
     """The payload of ``register_organisation_request``."""
 
@@ -48,7 +48,7 @@ class CodeRequested:
     instructions: str
 
 
-@frozen
+@frozen(eq=False)
 class ListedTool:
     """One entry of ``tools/list``."""
 

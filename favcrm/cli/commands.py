@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,10 +12,18 @@ from favcrm import __version__
 from favcrm.cli import stop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from favcrm.cli.output import Output
 
+CommandT = TypeVar("CommandT", bound="Callable[..., object]")
+
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON, for machines.")
+
+
+def json_option(command: CommandT) -> CommandT:
+    """Add the option ``--json`` to a command."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for machines.")(command)
 
 
 class Commands(click.Group):
@@ -41,7 +49,7 @@ def favcrm() -> None:
 
 @favcrm.command()
 @click.option("--ask", is_flag=True, help="Type the code yourself, as a user would.")
-@as_json
+@json_option
 def demo(*, ask: bool, as_json: bool) -> None:
     """Watch a whole sign-up, on this machine.
 
@@ -59,7 +67,7 @@ def demo(*, ask: bool, as_json: bool) -> None:
 @favcrm.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Where to listen; 0 for a free port.")
 @click.option("--doctor", is_flag=True, help="Offer the tool favcrm_doctor too.")
-@as_json
+@json_option
 def sandbox(*, port: int, doctor: bool, as_json: bool) -> None:
     """Serve an embedded FavCRM on this machine until Ctrl-C.
 

@@ -5,12 +5,13 @@ It imports neither: the channel brings its client, and the library whose errors 
 
 from __future__ import annotations
 
-import platform
 import re
 import ssl
+import sys
 import time
 import zlib
 from contextlib import AbstractContextManager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from favcrm.errors import TransportError
     from favcrm.secret import Secret
 
-USER_AGENT = f"favcrm-python/{favcrm.__version__} Python/{platform.python_version()}"
+USER_AGENT = f"favcrm-python/{favcrm.__version__} Python/{sys.version.split()[0]}"
 MAX_REDIRECTS = 3
 REDIRECTS = range(300, 400)
 FOLLOWED_REDIRECTS = frozenset({307, 308})
@@ -90,6 +91,12 @@ async def exchange(
     return _name_redirect(await _post(channel, endpoint.url, outgoing, headers, ends_at))
 
 
+@lru_cache(maxsize=16)
+def _url(library: ModuleType, url: str) -> Any:
+    """Parse an address once; httpx would do it for every request."""
+    return library.URL(url)
+
+
 def _redirect_target(endpoint: Endpoint, response: Response) -> Endpoint | None:
     """Return where to send the same request again: only these two statuses keep method and body."""
     if response.status not in FOLLOWED_REDIRECTS:
@@ -115,7 +122,7 @@ async def _post(
     answer = None
     try:
         request = client.build_request(
-            "POST", url, headers=headers, content=outgoing.content, timeout=timeout
+            "POST", _url(library, url), headers=headers, content=outgoing.content, timeout=timeout
         )
         # Longer than httpx's own timeouts, which know how far it came.
         with channel.limit(timeout + GRACE):
@@ -133,7 +140,8 @@ async def _post(
 
 async def _read(channel: Channel, answer: Any, request_id: int, ends_at: float) -> Response:
     """Read an answer to its end, to the message that matters, or to where it breaks off."""
-    headers = dict(answer.headers)
+    # A mapping of httpx looks through all its headers for each one, but not for its items.
+    headers = dict(answer.headers.items())
     reader = AnswerReader(request_id, answer.status_code, headers)
     # What a hook of the client's owner has read is inflated already.
     inflate = _inflater("" if answer.is_stream_consumed else headers.get("content-encoding", ""))

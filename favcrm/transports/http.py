@@ -60,7 +60,7 @@ class HTTPTransport:
 
     def __init__(self, endpoint: str, *, http_client: HTTPClient | None = None) -> None:
         self._endpoint = _parse(endpoint)
-        self._owned = _make(httpx.Client, self._endpoint) if http_client is None else None
+        self._owned = _make(httpx.Client, _options(self._endpoint)) if http_client is None else None
         self._channel = _BlockingChannel(http_client or self._owned)
         self._request_ids = itertools.count(1)
 
@@ -90,8 +90,7 @@ class AsyncHTTPTransport:
 
     def __init__(self, endpoint: str, *, http_client: AsyncHTTPClient | None = None) -> None:
         self._endpoint = _parse(endpoint)
-        self._owned = _make(httpx.AsyncClient, self._endpoint) if http_client is None else None
-        self._channel = _AsyncChannel(http_client or self._owned)
+        self._lanes = _Lanes(self._endpoint, http_client)
         self._request_ids = itertools.count(1)
 
     async def request(
@@ -100,15 +99,12 @@ class AsyncHTTPTransport:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
         outgoing = write_bare(next(self._request_ids), method, params)
         ends_at = time.monotonic() + timeout
-        async with self._channel.turn(timeout):
-            return await exchange(
-                self._channel, self._endpoint, outgoing, api_key, ends_at - time.monotonic()
-            )
+        async with self._lanes.turn(timeout) as channel:
+            return await exchange(channel, self._endpoint, outgoing, api_key, ends_at - time.monotonic())
 
     async def aclose(self) -> None:
-        """Close the connections, if the client was made here."""
-        if self._owned:
-            await self._owned.aclose()
+        """Close the connections, if they were opened here."""
+        await self._lanes.aclose()
 
 
 class SignableRequest(Protocol):
@@ -190,35 +186,11 @@ class _BlockingChannel:
 
 
 class _AsyncChannel:
-    """Sends with an asynchronous client, a bounded number of requests at a time.
-
-    httpx's pool looks at every waiting request whenever a connection comes free, so the waiting is done before it.
-    """
+    """Sends with an asynchronous client."""
 
     def __init__(self, client: object) -> None:
         self.client: Any = client
         self.library = _library(client, "AsyncClient")
-        self._turns: anyio.Semaphore | None = None
-
-    @asynccontextmanager
-    async def turn(self, timeout: float) -> AsyncGenerator[None, None]:
-        import anyio
-
-        if self._turns is None:
-            self._turns = anyio.Semaphore(MAX_CONNECTIONS)
-        waited = False
-        try:
-            self._turns.acquire_nowait()
-        except anyio.WouldBlock:
-            with anyio.move_on_after(timeout) as waiting:
-                await self._turns.acquire()
-            waited = waiting.cancelled_caught
-        if waited:
-            raise NotSentError(f"{MAX_CONNECTIONS} calls are under way, and none ended {within(timeout)}.")
-        try:
-            yield
-        finally:
-            self._turns.release()
 
     async def send(self, request: Any) -> Any:
         return await self.client.send(request, stream=True, auth=None, follow_redirects=False)
@@ -244,6 +216,61 @@ class _AsyncChannel:
             await drain(self, chunks)
 
 
+class _Lanes:
+    """Lends every request a client of its own, a bounded number at a time.
+
+    httpx's pool looks at each of its connections and each waiting request whenever one comes or goes, which is most of
+    the work of 200 calls at once. So the waiting is done here, and every client has one connection to look at. A
+    client that was handed over serves all.
+    """
+
+    def __init__(self, endpoint: Endpoint, http_client: object | None) -> None:
+        self._options = _options(endpoint) if http_client is None else None
+        client = http_client if self._options is None else _make(httpx.AsyncClient, self._options)
+        self._channels = [_AsyncChannel(client)]
+        self._idle = self._channels.copy()
+        self._turns: anyio.Semaphore | None = None
+
+    @asynccontextmanager
+    async def turn(self, timeout: float) -> AsyncGenerator[_AsyncChannel, None]:
+        import anyio
+
+        if self._turns is None:
+            self._turns = anyio.Semaphore(MAX_CONNECTIONS)
+        late = False
+        try:
+            self._turns.acquire_nowait()
+        except anyio.WouldBlock:
+            with anyio.move_on_after(timeout) as waiting:
+                await self._turns.acquire()
+            late = waiting.cancelled_caught
+        if late:
+            raise NotSentError(f"{MAX_CONNECTIONS} calls are under way, and none ended {within(timeout)}.")
+        try:
+            # The one that was used last: its connection is the most likely to be alive.
+            channel = self._idle.pop() if self._idle else self._one_more()
+            try:
+                yield channel
+            finally:
+                self._idle.append(channel)
+        finally:
+            self._turns.release()
+
+    def _one_more(self) -> _AsyncChannel:
+        """Return a new channel; the first again where its client was handed over, or all are closed."""
+        first = self._channels[0]
+        if self._options is None or first.client.is_closed:
+            return first
+        self._channels.append(_AsyncChannel(_make(httpx.AsyncClient, self._options)))
+        return self._channels[-1]
+
+    async def aclose(self) -> None:
+        """Close the clients, if they were made here."""
+        if self._options is not None:
+            for channel in self._channels:
+                await channel.client.aclose()
+
+
 def _library(client: object, kind: str) -> ModuleType:
     """Return the library that a client belongs to, whose exceptions it raises."""
     for name in ("httpx", "httpx2"):
@@ -267,21 +294,22 @@ def _parse(endpoint: str) -> Endpoint:
     raise InvalidInputError([Problem("endpoint", problem)])
 
 
-def _make(kind: type[ClientT], endpoint: Endpoint) -> ClientT:
+def _make(kind: type[ClientT], options: Mapping[str, Any]) -> ClientT:
     """Make a client of our own, which reads the environment."""
     try:
-        return kind(**_options(endpoint))
-    except OSError:
-        problem = Problem("SSL_CERT_FILE or SSL_CERT_DIR", "cannot be read as certificates")
+        return kind(**options)
     except (ValueError, ImportError, httpx.InvalidURL):
         problem = Problem("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY", "cannot be used")
     raise InvalidInputError([problem])
 
 
 def _options(endpoint: Endpoint) -> dict[str, Any]:
-    """Return how our own clients are made."""
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-    if endpoint.encrypted:
-        return {"limits": limits}
-    # Plain HTTP stays on this machine: no proxy may carry it away, and there is no certificate to load.
-    return {"limits": limits, "verify": False, "trust_env": False}
+    """Return how our own clients are made. They share the certificates, which take long to load."""
+    try:
+        # Plain HTTP stays on this machine: there is no certificate to load, and no proxy may carry it away.
+        certificates = httpx.create_ssl_context(verify=endpoint.encrypted)
+    except OSError:
+        problem = Problem("SSL_CERT_FILE or SSL_CERT_DIR", "cannot be read as certificates")
+    else:
+        return {"verify": certificates, "trust_env": endpoint.encrypted}
+    raise InvalidInputError([problem])
