@@ -260,19 +260,7 @@ class AlreadyRegisteredError(RefusedError):
         f"Ask the user to sign in at {PORTAL}, to create a key under Settings, MCP Keys, "
         "and to hand it over as api_key."
     )
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        login_url: str = PORTAL,
-        code: int | str | None = None,
-        summary: str = "",
-        next_step: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(message, code=code, summary=summary, next_step=next_step, request_id=request_id)
-        self.login_url = login_url
+    login_url: str = PORTAL
 
 
 class AuthenticationError(RefusedError):
@@ -291,19 +279,7 @@ class PlanLimitError(RefusedError):
     """
 
     default_next_step = "Tell the user which limit was reached; list_plan_options shows the plans."
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        upgrade_action: str | None = None,
-        code: int | str | None = None,
-        summary: str = "",
-        next_step: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(message, code=code, summary=summary, next_step=next_step, request_id=request_id)
-        self.upgrade_action = upgrade_action
+    upgrade_action: str | None = None
 
 
 class NotReadyError(FavCRMError):

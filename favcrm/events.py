@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from os import PathLike
@@ -106,6 +107,41 @@ class JsonlAuditLog:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Teller:
+    """Reports events to the log and to who listens. Neither can make a flow fail by raising.
+
+    Args:
+        on_event: Who listens, or None.
+        now: Returns the time in seconds since 1970.
+    """
+
+    def __init__(self, on_event: Callable[[Event], None] | None, now: Callable[[], float]) -> None:
+        self._on_event = on_event
+        self._now = now
+
+    def __call__(
+        self,
+        kind: EventKind,
+        *,
+        attempt: int | None = None,
+        duration: float | None = None,
+        **details: str | None,
+    ) -> None:
+        """Report one event."""
+        told = {name: value for name, value in details.items() if value is not None}
+        # A filter or handler of the log's may raise too.
+        with suppress(Exception):
+            logger.info("%s %s", kind, told)
+        if self._on_event is None:
+            return
+        event = Event(kind=kind, time=self._now(), attempt=attempt, duration=duration, **details)
+        try:
+            self._on_event(event)
+        except Exception:  # noqa: BLE001  # a listener's mistake must not lose a key
+            with suppress(Exception):
+                logger.warning("the on_event callback failed at %s", kind)
 
 
 def log_attempt(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve, frozen
 
 from favcrm._core.bare import bare
 from favcrm.errors import MissingKeyError, StoreError
-from favcrm.events import EventKind
+from favcrm.events import EventKind, Teller
 from favcrm.secret import SecretRef
 
 if TYPE_CHECKING:
@@ -24,21 +24,6 @@ T = TypeVar("T")
 NAMELESS = "workspace"
 SAVE_IT = "Save workspace.api_key of this error elsewhere now: FavCRM shows it only once."
 MOVE_IT = "Move the key from the escrow to a store that works, and delete it there."
-
-
-class Tell(Protocol):
-    """Reports an event."""
-
-    def __call__(
-        self,
-        kind: EventKind,
-        *,
-        attempt: int | None = None,
-        duration: float | None = None,
-        **details: str | None,
-    ) -> None:
-        """Report an event."""
-        ...
 
 
 @frozen(kw_only=True)
@@ -60,7 +45,7 @@ class Custody:
     """The key of one engine, or where it is, and the store."""
 
     def __init__(
-        self, port: Port, tell: Tell, *, key: Secret | SecretRef | None, store: Store | None
+        self, port: Port, tell: Teller, *, key: Secret | SecretRef | None, store: Store | None
     ) -> None:
         self._port = port
         self._tell = tell

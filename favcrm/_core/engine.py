@@ -6,37 +6,34 @@ no local variable of a frame that raises holds a key, a code or an answer.
 
 from __future__ import annotations
 
-import random
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Never, TypeAlias, TypeVar
 
 from favcrm._core import calls
-from favcrm._core.attempts import Attempts
 from favcrm._core.bare import bare
+from favcrm._core.caller import Caller
 from favcrm._core.custody import Custody, Saving
-from favcrm._core.outcomes import Failed, Kind, judge
+from favcrm._core.outcomes import Failed
 from favcrm.errors import (
     PORTAL,
-    AuthenticationError,
     CodeExpiredError,
     FavCRMError,
-    NotSentError,
     OutcomeUnknownError,
     StoreError,
     TooManyAttemptsError,
     UnexpectedAnswerError,
 )
-from favcrm.events import Event, EventKind, log_attempt, logger
+from favcrm.events import Event, EventKind, Teller, logger
 from favcrm.inputs import check_request_id, check_tool_call, raise_problems, read_code
 from favcrm.models import PendingRegistration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
+    from favcrm._core.attempts import Attempts
     from favcrm._core.calls import Call
     from favcrm._core.diagnosis import Finding
-    from favcrm._core.outcomes import Outcome
     from favcrm._core.ports import Port, Store
     from favcrm.inputs import Registration
     from favcrm.ledger import Ledger
@@ -72,11 +69,10 @@ class Engine:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.port = port
-        self._policy = policy
-        self._timeout = timeout
+        self.tell = Teller(on_event, port.clock.time)
         self.keys = Custody(port, self.tell, key=key, store=store)
+        self._caller = Caller(port, self.keys, policy=policy, timeout=timeout)
         self._ledger = ledger
-        self._on_event = on_event
         self.workspace: Workspace | None = None
         """The last workspace that was received, for who is interrupted before it is returned."""
 
@@ -86,7 +82,7 @@ class Engine:
         if known is not None:
             self.tell(EventKind.CODE_REUSED, registration_id=known.request_id)
             return known
-        pending = await self._perform(calls.request_code(registration, self.port.clock))
+        pending = await self._caller.perform(calls.request_code(registration, self.port.clock))
         # Before anybody is told: a listener takes its time, and may not come back.
         await self._with_ledger(lambda ledger: ledger.keep(registration, pending))
         self.tell(
@@ -113,7 +109,7 @@ class Engine:
 
     async def request_invite(self, token: Secret) -> PendingRegistration:
         """Ask for the one-time code of an invitation."""
-        pending = await self._perform(calls.request_invite_code(token.reveal(), self.port.clock))
+        pending = await self._caller.perform(calls.request_invite_code(token.reveal(), self.port.clock))
         self.tell(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
@@ -161,7 +157,7 @@ class Engine:
         await self._with_ledger(lambda ledger: ledger.mark_sent(request_id, sent=True))
         self.tell(EventKind.VERIFY_SENT, registration_id=request_id)
         started = self.port.clock.monotonic()
-        attempts = self._attempts(call, window)
+        attempts = self._caller.attempts(call, window)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
             await self._raise_unconfirmed(outcome, attempts, request_id, sent_before=sent_before)
@@ -238,7 +234,7 @@ class Engine:
         return diagnosis.report(findings, has_key=has_key, store_error=store_error)
 
     def _asker(self, name: str) -> Question:
-        return partial(self._perform, calls.check_tool(name))
+        return partial(self._caller.perform, calls.check_tool(name))
 
     async def _ask(self, name: str, question: Question) -> Finding:
         """Ask one question; its failure is a finding too."""
@@ -257,7 +253,7 @@ class Engine:
     ) -> ToolResult:
         """Call any tool; no error shows the values in ``hide``."""
         check_tool_call(name, arguments)
-        return await self._perform(calls.any_tool(name, arguments, hide=hide))
+        return await self._caller.perform(calls.any_tool(name, arguments, hide=hide))
 
     async def list_tools(self, *, authenticated: bool = True) -> tuple[Tool, ...]:
         """List every tool, page by page."""
@@ -265,7 +261,7 @@ class Engine:
         cursor: str | None = None
         cursors: set[str] = set()
         while len(cursors) < MAX_PAGES:
-            page, cursor = await self._perform(calls.list_tools(cursor, authenticated=authenticated))
+            page, cursor = await self._caller.perform(calls.list_tools(cursor, authenticated=authenticated))
             tools += page
             if cursor is None:
                 return tuple(tools)
@@ -275,70 +271,6 @@ class Engine:
         raise UnexpectedAnswerError(
             "The list of tools does not end.", problems=["$.nextCursor leads nowhere"]
         )
-
-    async def _perform(self, call: Call[R]) -> R:
-        """Make a call, as often as it may be made, and return its value or raise."""
-        attempts = self._attempts(call)
-        outcome = await attempts.settle()
-        refused = isinstance(outcome, Failed) and isinstance(outcome.error, AuthenticationError)
-        if refused and call.authenticated and await self.keys.was_rotated():
-            attempts = self._attempts(call)
-            outcome = await attempts.settle()
-        if isinstance(outcome, Failed):
-            # That the last attempt was never sent does not undo an earlier one that may have been carried out.
-            undecided = outcome.kind is Kind.NEVER_SENT and call.unknown_repeats < calls.ALWAYS
-            raise bare((attempts.unknown[0] if undecided and attempts.unknown else outcome).error)
-        return outcome.value
-
-    def _attempts(self, call: Call[R], window: PendingRegistration | None = None) -> Attempts[R]:
-        """Plan the attempts at a call; none of them, and no wait, goes past the deadline or the code's expiry."""
-        clock = self.port.clock
-        ends_at = clock.monotonic() + self._policy.deadline
-
-        def remaining() -> float:
-            left = ends_at - clock.monotonic()
-            return min(left, window.remaining()) if window else left
-
-        return Attempts(
-            attempt=partial(self._attempt, call, remaining),
-            remaining=remaining,
-            policy=self._policy,
-            unknown_repeats=call.unknown_repeats,
-            port=self.port,
-            random=random.random,
-        )
-
-    async def _attempt(self, call: Call[R], remaining: Callable[[], float], number: int) -> Outcome[R]:
-        clock = self.port.clock
-        key = await self.keys.current() if call.authenticated else None
-        started = clock.monotonic()
-        outcome: Outcome[R]
-        try:
-            timeout = min(self._timeout, remaining())
-            response = await self.port.request(call.method, call.params, api_key=key, timeout=timeout)
-        except NotSentError as error:
-            outcome = Failed(Kind.NEVER_SENT, error)
-        except OutcomeUnknownError as error:
-            outcome = Failed(Kind.UNKNOWN, error)
-        except FavCRMError as error:
-            raise bare(error)  # noqa: B904  # its frames saw the request
-        except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
-            what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
-            outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
-        except BaseException as error:  # noqa: BLE001  # raised again
-            # Ctrl-C and cancellation: the frames that they came through hold the key and the request.
-            raise bare(error)  # noqa: B904
-        else:
-            outcome = judge(call, response, clock)
-        log_attempt(
-            phase=call.phase,
-            tool=call.tool,
-            attempt=number,
-            outcome=outcome.kind,
-            duration=clock.monotonic() - started,
-            request_id=outcome.x_request_id,
-        )
-        return outcome
 
     async def _with_ledger(self, ask: Callable[[Ledger], T]) -> T | None:
         """Ask the ledger something; one that fails costs an email at worst, and must not cost a key."""
@@ -353,25 +285,3 @@ class Engine:
 
     async def _forget(self, request_id: str) -> None:
         await self._with_ledger(lambda ledger: ledger.forget(request_id))
-
-    def tell(
-        self,
-        kind: EventKind,
-        *,
-        attempt: int | None = None,
-        duration: float | None = None,
-        **details: str | None,
-    ) -> None:
-        """Report an event to the log and to who listens."""
-        told = {name: value for name, value in details.items() if value is not None}
-        # A filter or handler of the log's may raise too.
-        with suppress(Exception):
-            logger.info("%s %s", kind, told)
-        if self._on_event is None:
-            return
-        event = Event(kind=kind, time=self.port.clock.time(), attempt=attempt, duration=duration, **details)
-        try:
-            self._on_event(event)
-        except Exception:  # noqa: BLE001  # a listener's mistake must not lose a key
-            with suppress(Exception):
-                logger.warning("the on_event callback failed at %s", kind)

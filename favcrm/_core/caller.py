@@ -1,0 +1,100 @@
+"""Making one call: its attempts, their bounds, and the error that is raised once."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from favcrm._core import calls
+from favcrm._core.attempts import Attempts
+from favcrm._core.bare import bare
+from favcrm._core.outcomes import Failed, Kind, judge
+from favcrm.errors import AuthenticationError, FavCRMError, NotSentError, OutcomeUnknownError
+from favcrm.events import log_attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from favcrm._core.calls import Call
+    from favcrm._core.custody import Custody
+    from favcrm._core.outcomes import Outcome
+    from favcrm._core.ports import Port
+    from favcrm.models import PendingRegistration
+    from favcrm.retry import RetryPolicy
+
+R = TypeVar("R")
+
+
+class Caller:
+    """Makes calls over one port, with the key that custody has at the moment of each attempt."""
+
+    def __init__(self, port: Port, keys: Custody, *, policy: RetryPolicy, timeout: float) -> None:
+        self._port = port
+        self._keys = keys
+        self._policy = policy
+        self._timeout = timeout
+
+    async def perform(self, call: Call[R]) -> R:
+        """Make a call, as often as it may be made, and return its value or raise."""
+        attempts = self.attempts(call)
+        outcome = await attempts.settle()
+        refused = isinstance(outcome, Failed) and isinstance(outcome.error, AuthenticationError)
+        if refused and call.authenticated and await self._keys.was_rotated():
+            attempts = self.attempts(call)
+            outcome = await attempts.settle()
+        if isinstance(outcome, Failed):
+            # That the last attempt was never sent does not undo an earlier one that may have been carried out.
+            undecided = outcome.kind is Kind.NEVER_SENT and call.unknown_repeats < calls.ALWAYS
+            raise bare((attempts.unknown[0] if undecided and attempts.unknown else outcome).error)
+        return outcome.value
+
+    def attempts(self, call: Call[R], window: PendingRegistration | None = None) -> Attempts[R]:
+        """Plan the attempts at a call; none of them, and no wait, goes past the deadline or the code's expiry."""
+        clock = self._port.clock
+        ends_at = clock.monotonic() + self._policy.deadline
+
+        def remaining() -> float:
+            left = ends_at - clock.monotonic()
+            return min(left, window.remaining()) if window else left
+
+        return Attempts(
+            attempt=partial(self._attempt, call, remaining),
+            remaining=remaining,
+            policy=self._policy,
+            unknown_repeats=call.unknown_repeats,
+            port=self._port,
+            random=random.random,
+        )
+
+    async def _attempt(self, call: Call[R], remaining: Callable[[], float], number: int) -> Outcome[R]:
+        clock = self._port.clock
+        key = await self._keys.current() if call.authenticated else None
+        started = clock.monotonic()
+        outcome: Outcome[R]
+        try:
+            timeout = min(self._timeout, remaining())
+            response = await self._port.request(call.method, call.params, api_key=key, timeout=timeout)
+        except NotSentError as error:
+            outcome = Failed(Kind.NEVER_SENT, error)
+        except OutcomeUnknownError as error:
+            outcome = Failed(Kind.UNKNOWN, error)
+        except FavCRMError as error:
+            raise bare(error)  # noqa: B904  # its frames saw the request
+        except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
+            what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
+            outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
+        except BaseException as error:  # noqa: BLE001  # raised again
+            # Ctrl-C and cancellation: the frames that they came through hold the key and the request.
+            raise bare(error)  # noqa: B904
+        else:
+            outcome = judge(call, response, clock)
+        log_attempt(
+            phase=call.phase,
+            tool=call.tool,
+            attempt=number,
+            outcome=outcome.kind,
+            duration=clock.monotonic() - started,
+            request_id=outcome.x_request_id,
+        )
+        return outcome
