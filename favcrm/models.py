@@ -243,6 +243,11 @@ class DiagnosticReport:
         """True when no check failed. It takes an endpoint, a key, a tool, and a plan that is not suspended."""
         return not any(check.status is CheckStatus.FAILED for check in self.checks)
 
+    @property
+    def plan(self) -> JSON:
+        """What the server tells of the plan, its limits among it, as it sent it; None where it does not."""
+        return next((check.raw for check in self.checks if check.name == "plan"), None)
+
     def raise_if_not_ready(self) -> None:
         """Do nothing where `ready` is true.
 

@@ -38,6 +38,7 @@ __all__ = ["AsyncHTTPTransport", "BearerAuth", "HTTPTransport"]
 ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
 MAX_CONNECTIONS = 100
+UNAUTHORIZED = 401
 
 
 class HTTPTransport:
@@ -127,7 +128,8 @@ RequestT = TypeVar("RequestT", bound=SignableRequest)
 class BearerAuth(httpx.Auth):
     """Adds the key to requests of your own httpx or httpx2 client, read at the moment of each request.
 
-    It is added only to requests to the endpoint's own origin.
+    It is added only to requests to the endpoint's own origin. If the server refuses it with 401 and it was replaced
+    meanwhile, an httpx client makes the request once more; an httpx2 client takes no part in that.
 
     Args:
         api_key: The key, or a function that returns it, such as ``lambda: store.get(ref)``.
@@ -148,8 +150,11 @@ class BearerAuth(httpx.Auth):
         self._url = Settings.load(endpoint=endpoint).endpoint
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign a request of an httpx client."""
-        yield self(request)
+        """Sign a request of an httpx client, and once more if the key was replaced meanwhile."""
+        response = yield self(request)
+        refused = request.headers.get("Authorization")
+        if response.status_code == UNAUTHORIZED and self(request).headers.get("Authorization") != refused:
+            yield request
 
     def __call__(self, request: RequestT) -> RequestT:
         """Sign a request of an httpx2 client, which calls what is not of its own Auth class."""

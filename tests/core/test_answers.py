@@ -450,7 +450,7 @@ def test_where_to_sign_in_and_how_to_upgrade() -> None:
     assert error_of(ANY, Response(result=limit)).upgrade_action == "create_plan_upgrade_link"
 
 
-def test_the_servers_words_are_bounded_and_harmless(key: str) -> None:
+def test_rule_10_the_servers_words_are_bounded_and_harmless(key: str) -> None:
     words = f"Wrong code {CODE}\x1b[31m\u202e for Bearer abc.def, {key}" + "x" * 5000
     error = error_of(VERIFY, Response(result={"isError": True, "content": [{"type": "text", "text": words}]}))
     assert len(error.summary) <= 500

@@ -406,7 +406,7 @@ def test_the_name_of_a_key_tells_no_email_and_stays_the_same() -> None:
 # What is kept elsewhere
 
 
-def test_a_pending_registration_as_plain_data(sandbox: Sandbox) -> None:
+def test_rule_8_a_pending_registration_is_kept_without_the_masked_email(sandbox: Sandbox) -> None:
     with sandbox_provisioner(sandbox) as favcrm:
         pending = favcrm.initiate(REGISTRATION)
     kept = pending.to_dict()

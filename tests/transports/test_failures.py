@@ -93,8 +93,9 @@ async def test_a_refused_connection_was_never_used(colour: Colour) -> None:
 
 
 async def test_a_name_that_does_not_exist_was_never_reached(colour: Colour) -> None:
-    with pytest.raises(NotSentError, match="cannot be reached"):
+    with pytest.raises(NotSentError, match="cannot be reached") as raised:
         await one_request(colour, "https://favcrm.invalid/mcp")
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
 
 
 @pytest.mark.parametrize("part", PARTS)

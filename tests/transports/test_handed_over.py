@@ -411,3 +411,14 @@ def test_the_endpoint_of_an_auth_is_from_the_environment(
     assert "Authorization" not in auth(httpx2.Request("POST", "https://api.favcrm.io/mcp")).headers
     with pytest.raises(InvalidInputError):
         BearerAuth(key, endpoint="http://favcrm.example/mcp")
+
+
+async def test_a_key_replaced_meanwhile_is_tried_once(colour: Colour) -> None:
+    keys = [Secret(value) for value in ("old-key", "new-key", "new-key", "new-key")]
+    with serve(sends(whole(b"{}", status=401))) as server:
+        auth = BearerAuth(lambda: keys.pop(0), endpoint=server.url)
+        async with client_of(httpx, colour, auth=auth) as client:
+            for _ in range(2):
+                assert (await colours.Facade(client).post(server.url)).status_code == 401
+    shown = [request.headers["authorization"] for request in server.requests]
+    assert shown == ["Bearer old-key", "Bearer new-key", "Bearer new-key"]
