@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from favcrm._bridge import run_sync
@@ -185,8 +186,8 @@ async def _uncancelled_asyncio(task: Callable[[], Coroutine[None, None, T]]) -> 
                 cancelled = error
     if cancelled is None:
         return inner.result()
-    if not inner.cancelled():
-        # Taken, so that asyncio does not complain that nobody did.
+    # Taken, so that asyncio does not complain that nobody did.
+    with suppress(asyncio.CancelledError):
         inner.exception()
     raise cancelled
 

@@ -92,6 +92,10 @@ def test_ctrl_c_before_it_begins_keeps_it_from_beginning(monkeypatch: pytest.Mon
     assert done == []
 
 
+def test_a_store_is_loaded_when_it_is_named() -> None:
+    assert stores.EnvironmentStore.scheme == "env"
+
+
 def test_a_store_that_is_not_there_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="no_such_store"):
         getattr(stores, "no_such_store")  # noqa: B009  # type checkers know better

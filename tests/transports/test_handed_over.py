@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import colours
 import httpx
 import httpx2
@@ -422,3 +424,16 @@ async def test_a_key_replaced_meanwhile_is_tried_once(colour: Colour) -> None:
                 assert (await colours.Facade(client).post(server.url)).status_code == 401
     shown = [request.headers["authorization"] for request in server.requests]
     assert shown == ["Bearer old-key", "Bearer new-key", "Bearer new-key"]
+
+
+async def test_one_client_of_a_users_own_serves_many_calls_at_once() -> None:
+    with serve(answers()) as server:
+        async with httpx.AsyncClient() as client:
+            transport = AsyncHTTPTransport(server.url, http_client=client)
+            call = partial(transport.request, "tools/list", {}, api_key=None, timeout=30)
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(call)
+            await transport.aclose()
+            assert not client.is_closed
+    assert len(server.requests) == 5
