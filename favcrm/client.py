@@ -141,7 +141,12 @@ class FavCRMClient:
             InvalidInputError: An argument is wrong; nothing was sent.
             FavCRMError: As `call_tool`.
         """
-        return run_sync(invite(self._engine, email, name=name, role=role, expires_in_hours=expires_in_hours))
+        # No frame of this package that an error passes through shows the email.
+        address = Secret(email)
+        del email
+        return run_sync(
+            invite(self._engine, address, name=name, role=role, expires_in_hours=expires_in_hours)
+        )
 
     def can(
         self,
@@ -303,7 +308,10 @@ class AsyncFavCRMClient:
             InvalidInputError: An argument is wrong; nothing was sent.
             FavCRMError: As `call_tool`.
         """
-        return await invite(self._engine, email, name=name, role=role, expires_in_hours=expires_in_hours)
+        # No frame of this package that an error passes through shows the email.
+        address = Secret(email)
+        del email
+        return await invite(self._engine, address, name=name, role=role, expires_in_hours=expires_in_hours)
 
     async def can(
         self,

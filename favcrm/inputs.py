@@ -119,7 +119,8 @@ class Registration:
         country: str | None = None,
         timezone: str | None = None,
     ) -> None:
-        self.__attrs_init__(
+        # attrs makes this method, which pyright does not know.
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             email=email,
             organisation_name=organisation_name,
             industry=industry,
@@ -200,30 +201,27 @@ def check_tool_call(name: object, arguments: object) -> None:
     )
 
 
-def check_invite(
+def read_invite(
     email: str, *, name: str | None, role: str | None, expires_in_hours: int | None
-) -> dict[str, JSON]:
-    """Return the arguments of ``create_team_member_invite``.
+) -> tuple[dict[str, JSON], dict[str, str | None]]:
+    """Return the arguments of ``create_team_member_invite``, and what is wrong with each.
 
-    Raises:
-        InvalidInputError: With every problem found.
+    It raises nothing: the email would stand in the frames.
     """
     address = _ascii_domain(email)
     hours = expires_in_hours
-    raise_problems(
-        {
-            "email": _check_email(address),
-            "name": None
-            if name is None or 1 <= len(name.strip()) <= LONGEST_PERSON
-            else "must be 1 to 120 characters",
-            "role": None if role in {None, *ROLES} else f"must be one of {', '.join(ROLES)}",
-            "expires_in_hours": None
-            if hours is None or 1 <= hours <= LONGEST_INVITE
-            else f"must be 1 to {LONGEST_INVITE}",
-        }
-    )
+    problems = {
+        "email": _check_email(address),
+        "name": None
+        if name is None or 1 <= len(name.strip()) <= LONGEST_PERSON
+        else "must be 1 to 120 characters",
+        "role": None if role in {None, *ROLES} else f"must be one of {', '.join(ROLES)}",
+        "expires_in_hours": None
+        if hours is None or 1 <= hours <= LONGEST_INVITE
+        else f"must be 1 to {LONGEST_INVITE}",
+    }
     fields: dict[str, JSON] = {"email": address, "name": name, "role": role, "expiresInHours": hours}
-    return {field: value for field, value in fields.items() if value is not None}
+    return {field: value for field, value in fields.items() if value is not None}, problems
 
 
 def check_question(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from favcrm._core.text import clean
+from favcrm._core import calls
+from favcrm._core.text import clean, without_emails
 from favcrm.errors import PlanLimitError
-from favcrm.inputs import check_invite, check_question
+from favcrm.inputs import check_question, raise_problems, read_invite
 from favcrm.models import Allowance, Invitation
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from favcrm._core.calls import Call
     from favcrm._core.engine import Engine
+    from favcrm.models import ToolResult
     from favcrm.typing import JSON
 
 # The names of the fields in these answers are not published.
@@ -24,19 +27,30 @@ UPGRADES = ("upgradeAction", "upgrade_action")
 
 
 async def invite(
-    engine: Engine, email: str, *, name: str | None, role: str | None, expires_in_hours: int | None
+    engine: Engine, email: Secret, *, name: str | None, role: str | None, expires_in_hours: int | None
 ) -> Invitation:
     """Invite somebody to this workspace."""
-    checked = check_invite(email, name=name, role=role, expires_in_hours=expires_in_hours)
-    result = await engine.call_tool("create_team_member_invite", checked, hide=(email,))
+    call, problems = _inviting(email, name=name, role=role, expires_in_hours=expires_in_hours)
+    raise_problems(problems)
+    result = await engine.perform(call)
     told = result.data if isinstance(result.data, dict) else {}
     token = _first(told, TOKENS)
+    hide = (*call.hide, token) if isinstance(token, str) else call.hide
     return Invitation(
         token=Secret(token) if isinstance(token, str) and token else None,
         expires_at=_time(told.get("expiresAt")),
-        summary=clean(result.summary, hide=(email,)),
+        summary=clean(without_emails(result.summary), hide=hide),
         x_request_id=result.x_request_id,
     )
+
+
+def _inviting(
+    email: Secret, *, name: str | None, role: str | None, expires_in_hours: int | None
+) -> tuple[Call[ToolResult], dict[str, str | None]]:
+    """Return the call, and what is wrong with it. It raises nothing: the email would stand in the frames."""
+    asked, problems = read_invite(email.reveal(), name=name, role=role, expires_in_hours=expires_in_hours)
+    hide = (email.reveal(), str(asked.get("email")))
+    return calls.any_tool("create_team_member_invite", asked, hide=hide), problems
 
 
 async def can(

@@ -168,7 +168,9 @@ def find_failure(response: Response, *, now: float, promised: str | None = None)
     return _from_body(response, wait) if isinstance(told, dict) and _reason(told) != (None, "") else None
 
 
-def to_error(failure: Failure, response: Response, *, sign_up: bool, hide: Iterable[str] = ()) -> FavCRMError:
+def to_error(
+    failure: Failure, response: Response, *, sign_up: bool, hide: tuple[str, ...] = ()
+) -> FavCRMError:
     """Return the error for a failure.
 
     Args:
@@ -177,8 +179,9 @@ def to_error(failure: Failure, response: Response, *, sign_up: bool, hide: Itera
         sign_up: Whether the call is part of a registration; elsewhere "expired" or "exists" mean other things.
         hide: Values of the request that the server may repeat and that must not be shown.
     """
-    # In a sign-up there is one email to name, and it is for nobody to see in an error.
-    summary = clean(without_emails(failure.text) if sign_up else failure.text, hide=hide)
+    # Where something is hidden, as in a sign-up, there is one email to name, and nobody is to see it in an error.
+    private = sign_up or bool(hide)
+    summary = clean(without_emails(failure.text) if private else failure.text, hide=hide)
     request_id = response.x_request_id
     code = failure.status if failure.code is None else failure.code
     rule = _match(failure, sign_up=sign_up)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from favcrm.stores import MemoryStore
 
 EMAIL = "somebody.unlikely@example.com"
 MASKED = "so*@example.com"
+INVITED = "ada.improbable@example.org"
+MASKED_INVITED = "ad*@example.org"
 REGISTRATION = Registration(email=EMAIL, organisation_name="Stretch + Breathe")
 QUICK = RetryPolicy(attempts=2, deadline=5, backoff_initial=0.001)
 PATIENT, IMPATIENT = 10.0, 0.3
@@ -35,11 +38,15 @@ class Stage:
         self.search.hide("masked", MASKED)
         self.events: list[Event] = []
         self.audit = JsonlAuditLog(directory / "audit.jsonl")
+        self.ledger = directory / "ledger.json"
         self._facades: list[Facade] = []
 
     def on_event(self, event: Event) -> None:
         self.audit(event)
         self.search.take("event", event)
+        # At the end there is nothing in it.
+        with suppress(FileNotFoundError):
+            self.search.add("the ledger on the way", self.ledger.read_bytes())
 
     def _reach(self) -> dict[str, Any]:
         if self.url is None:
@@ -47,7 +54,7 @@ class Stage:
         return {"endpoint": self.url, "timeout": self.timeout}
 
     def provisioner(self, **options: Any) -> Facade:
-        ledger = FileLedger(self.directory / "ledger.json")
+        ledger = FileLedger(self.ledger)
         chosen = {**self._reach(), "ledger": ledger, "retry": QUICK, "on_event": self.on_event, **options}
         self._facades.append(provisioner(self.colour, **chosen))
         return self._facades[-1]
@@ -69,24 +76,39 @@ class Stage:
         self.search.take(label, value)
         return value
 
-    def code(self) -> str:
-        return self.sandbox.inbox.code_for(EMAIL)
+    async def invite(self) -> Secret:
+        """Invite somebody to the owner's workspace, and return the token of the invitation."""
+        self.hide_invited()
+        key = self.sandbox.add_organisation("Stretch + Breathe", email=EMAIL)
+        invitation = await self.play(self.client(api_key=key).invite(INVITED, name="Ada"), "invitation")
+        assert isinstance(invitation.token, Secret)
+        return invitation.token
+
+    def hide_invited(self) -> None:
+        self.search.hide("email", INVITED)
+        self.search.hide("masked", MASKED_INVITED)
+
+    def code(self, to: str = EMAIL) -> str:
+        return self.sandbox.inbox.code_for(to)
 
     def _know(self) -> None:
         """Everything that the sandbox has given out so far is hidden."""
         for key in self.sandbox.world.keys:
             self.search.hide("key", key)
+        for token in self.sandbox.world.invites:
+            self.search.hide("token", token)
         for mail in self.sandbox.inbox:
             assert mail.code is not None
             self.search.hide("code", mail.code)
 
-    def read_code(self, wrong: int = 0) -> Any:
+    def read_code(self, wrong: int = 0, to: str = EMAIL) -> Any:
         """Return a reader of codes of this stage's colour, whose first ones are wrong."""
         left = [wrong]
 
-        def read(_: PendingRegistration) -> str:
+        def read(pending: PendingRegistration) -> str:
+            self.search.take("pending", pending)
             left[0] -= 1
-            code = self.code()
+            code = self.code(to)
             if left[0] < 0:
                 return code
             other = f"{(int(code) + 1) % 1_000_000:06}"
@@ -107,6 +129,11 @@ class Stage:
         self.search.files(self.directory)
         self.search.process()
         self._know()
+
+
+async def next_of(reports: Iterator[object] | AsyncIterator[object]) -> object:
+    """Return the next report of a watch of either colour."""
+    return await anext(reports) if isinstance(reports, AsyncIterator) else next(reports)
 
 
 class Blabbing(MemoryStore):

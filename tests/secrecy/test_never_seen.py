@@ -11,16 +11,30 @@ from typing import Any
 import httpx
 import pytest
 from attrs import evolve, frozen
-from secrecy.stage import EMAIL, IMPATIENT, MASKED, REGISTRATION, Blabbing, Full, Stage
+from secrecy.stage import (
+    EMAIL,
+    IMPATIENT,
+    INVITED,
+    MASKED,
+    MASKED_INVITED,
+    REGISTRATION,
+    Blabbing,
+    Full,
+    Stage,
+    next_of,
+)
 
 from favcrm import BearerAuth, EventKind, MemoryStore, Registration, Secret, errors
-from favcrm._core import custody, engine
+from favcrm._core import caller, custody, engine
 from favcrm._core.transport import Response
+from favcrm.events import Teller
 from favcrm.sandbox import AnswerForm, Fault, Moment, PayloadForm, RefusalForm
 
 pytestmark = pytest.mark.anyio
 
 REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
+INVITE, JOIN = "create_team_member_invite", "accept_team_invite_request"
+ACCEPT = "accept_team_invite_verify"
 Flow = Callable[[Stage], Awaitable[None]]
 
 
@@ -195,6 +209,94 @@ async def interrupted(stage: Stage) -> None:
         await closed
 
 
+async def accepted(stage: Stage) -> None:
+    token, store = await stage.invite(), MemoryStore()
+    favcrm = stage.provisioner()
+    read = stage.read_code(wrong=1, to=INVITED)
+    done = await stage.play(favcrm.accept_invite(token, read_code=read, name="Ada", store=store))
+    assert done.report.ready
+    stage.search.take("workspace", done.workspace)
+    again = await stage.play(favcrm.accept_invite(token.reveal(), read_code=read, store=store))
+    assert again.ref == done.ref
+    used = await stage.play(favcrm.accept_invite(token.reveal(), read_code=read, key_name="another"))
+    assert isinstance(used, errors.RefusedError)
+
+
+async def not_accepted(stage: Stage) -> None:
+    token, favcrm = await stage.invite(), stage.provisioner()
+
+    async def refused(**options: Any) -> Any:
+        read = stage.read_code(wrong=options.pop("wrong", 0), to=INVITED)
+        return await stage.play(favcrm.accept_invite(token.reveal(), read_code=read, **options))
+
+    assert isinstance(await refused(wrong=9, code_attempts=2), errors.InvalidCodeError)
+    stage.sandbox.rules.code_attempts = 1
+    assert isinstance(await refused(wrong=9, fresh_codes=0), errors.TooManyAttemptsError)
+    stage.sandbox.fail_next(JOIN, Fault.RESET_AFTER, Fault.RESET_AFTER)
+    assert isinstance(await refused(), errors.OutcomeUnknownError)
+    stage.sandbox.fail_next(ACCEPT, Fault.RESET_AFTER)
+    assert isinstance(await refused(), errors.OutcomeUnknownError)
+
+
+async def accepted_with(stage: Stage, **options: Any) -> None:
+    token, favcrm = await stage.invite(), stage.provisioner()
+    read = stage.read_code(to=INVITED)
+    refused = await stage.play(favcrm.accept_invite(token, read_code=read, **options))
+    assert isinstance(refused, errors.StoreError)
+    stage.search.take("workspace", refused.workspace)
+    stage.search.take("workspace", favcrm.inner.workspace)
+
+
+async def inviting(stage: Stage) -> None:
+    stage.hide_invited()
+    crm = stage.client(api_key=stage.sandbox.add_organisation("One", email=EMAIL))
+    await stage.play(crm.invite(INVITED, name="Ada", role="manager", expires_in_hours=24), "invitation")
+    for wrong in ({"role": "king"}, {"expires_in_hours": 0}, {"email": f"{INVITED} {INVITED}"}):
+        refused = await stage.play(crm.invite(**{"email": INVITED, **wrong}))
+        assert isinstance(refused, errors.InvalidInputError)
+    for fault in (Fault.RESET_AFTER, Fault.server_error(500, body="json", acts=True), Fault.HTML):
+        stage.sandbox.fail_next(INVITE, fault)
+        assert isinstance(await stage.play(crm.invite(INVITED)), errors.FavCRMError)
+    stage.sandbox.rules.calls_per_month = 0
+    assert isinstance(await stage.play(crm.invite(INVITED)), errors.PlanLimitError)
+
+
+async def asking_and_watching(stage: Stage) -> None:
+    key = stage.sandbox.add_organisation("One", email=EMAIL)
+    crm = stage.client(api_key=key)
+    assert await stage.play(crm.can(tool="create_member"), "allowance")
+    stage.sandbox.rules.customers = 0
+    assert not await stage.play(crm.can(quota="customers", delta=5), "allowance")
+    stage.sandbox.fail_next("check_plan_operation", Fault.RESET_AFTER)
+    assert isinstance(await stage.play(crm.can(module="bookings")), errors.OutcomeUnknownError)
+    reports = stage.provisioner(api_key=key.reveal()).inner.watch(interval=0.01)
+    assert (await stage.play(next_of(reports), "report")).ready
+    stage.sandbox.revoke(key)
+    stage.search.hide("key", key.reveal())
+    assert not (await stage.play(next_of(reports), "report")).ready
+    stage.search.add("repr of a watch", repr(reports))
+    closed = reports.close() if stage.colour == "blocking" else reports.aclose()
+    if closed is not None:
+        await closed
+
+
+async def kept_in_files(stage: Stage) -> None:
+    favcrm = stage.provisioner()
+    pending = await stage.play(favcrm.initiate(REGISTRATION))
+    stage.search.files(stage.directory)
+    assert pending.request_id in stage.ledger.read_text(encoding="utf-8")
+    # Another process goes on with what is in the file.
+    again = await stage.play(stage.provisioner().initiate(REGISTRATION))
+    assert again.request_id == pending.request_id
+    await stage.play(favcrm.confirm(again, "000000" if stage.code() != "000000" else "000001"))
+    await stage.play(favcrm.confirm(again, stage.code()))
+    audited = (stage.directory / "audit.jsonl").read_text(encoding="utf-8")
+    assert audited.count(pending.request_id) > 3
+    stage.ledger.write_text(f'["{EMAIL}"]', encoding="utf-8")
+    await stage.play(stage.provisioner().initiate(REGISTRATION, resend=True))
+    stage.ledger.unlink()
+
+
 FAULTS = [
     Fault.REFUSE_CONNECTION,
     Fault.RESET_BEFORE,
@@ -228,6 +330,14 @@ FLOWS: dict[str, Flow] = {
     "bad input": bad_input,
     "bad settings": bad_settings,
     "interrupted": interrupted,
+    "accepted": accepted,
+    "not accepted": not_accepted,
+    "accepted, and a store whose error shows the key": lambda stage: accepted_with(
+        stage, store=Full(), escrow=Blabbing()
+    ),
+    "inviting": inviting,
+    "asking and watching": asking_and_watching,
+    "kept in files": kept_in_files,
 }
 
 
@@ -302,15 +412,22 @@ class Indiscreet:
 
     def request(self, method: str, params: Any, **options: Any) -> Response:
         response = self._inner.request(method, params, **options)
-        said = f"{EMAIL} {MASKED}"
+        if params.get("name") not in {REQUEST, VERIFY, INVITE, JOIN, ACCEPT}:
+            # What a diagnosis finds is shown as the server sent it.
+            return response
+        said = f"{EMAIL} {MASKED} {INVITED} {MASKED_INVITED}"
+        said += f" {params['arguments'].get('token', '')}"
         if params.get("name") == VERIFY:
             said += f" {self._stage.code()} {' '.join(self._stage.sandbox.world.keys)}"
+        if params.get("name") == ACCEPT:
+            said += f" {self._stage.code(INVITED)} {' '.join(self._stage.sandbox.world.keys)}"
         if self._refuses:
             told: Any = {"isError": True, "content": [{"type": "text", "text": f"Invalid code for {said}."}]}
             return evolve(response, result=told)
         payload = response.result["structuredContent"] if isinstance(response.result, dict) else None
         assert isinstance(payload, dict), response.result
         data: Any = payload.get("data", payload)
+        payload["summary"] = f"{said} {data.get('token', '')}"
         address = f"https://app.favcrm.io/?for={said}"
         data |= {"instructions": said, "nextSteps": [said], "loginUrl": address, "to": said}
         return response
@@ -345,14 +462,14 @@ class Planted:
 
     def at(self, kind: EventKind, leak: Callable[[], object]) -> None:
         """Do something more when an event is told."""
-        tell = engine.Engine.tell
+        tell = Teller.__call__
 
         def told(it: Any, what: EventKind, **details: Any) -> None:
             if what is kind:
                 leak()
             tell(it, what, **details)
 
-        self.patch.setattr(engine.Engine, "tell", told)
+        self.patch.setattr(Teller, "__call__", told)
 
     def in_errors(self, spoil: Callable[[Any], object]) -> None:
         """Do something to each error before it is raised."""
@@ -363,6 +480,7 @@ class Planted:
 
         self.patch.setattr(engine, "bare", bare)
         self.patch.setattr(custody, "bare", bare)
+        self.patch.setattr(caller, "bare", bare)
 
 
 def _context(error: BaseException, text: str) -> None:
@@ -403,13 +521,13 @@ def _in_ledger(planted: Planted) -> None:
 
 
 def _in_event(planted: Planted, text: Callable[[], str]) -> None:
-    tell = engine.Engine.tell
+    tell = Teller.__call__
 
     def told(it: Any, what: EventKind, **details: Any) -> None:
         details["error"] = text()
         tell(it, what, **details)
 
-    planted.patch.setattr(engine.Engine, "tell", told)
+    planted.patch.setattr(Teller, "__call__", told)
 
 
 LOG = logging.getLogger("favcrm")
@@ -472,6 +590,19 @@ async def test_planting_a_leak_makes_it_fail(
         await searched(stage, good_and_bad)
 
 
+@pytest.mark.parametrize("what", ["token", "masked"])
+async def test_planting_a_leak_of_an_invitation_makes_it_fail(
+    stage: Stage, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = Planted(stage, monkeypatch)
+    if what == "token":
+        planted.at(EventKind.VERIFY_SENT, lambda: LOG.debug("%s", [*stage.sandbox.world.invites]))
+    else:
+        planted.at(EventKind.VERIFY_SENT, lambda: stage.ledger.write_text(MASKED_INVITED, encoding="utf-8"))
+    with pytest.raises(AssertionError, match=rf"{what} in (log|the ledger|file ledger)"):
+        await searched(stage, accepted)
+
+
 @pytest.mark.parametrize("refuses", [True, False], ids=["refusing", "answering"])
 async def test_never_seen_where_the_server_says_too_much(stage: Stage, refuses: bool) -> None:
     transport = (Indiscreet if stage.colour == "blocking" else AsyncIndiscreet)(stage, refuses=refuses)
@@ -481,5 +612,24 @@ async def test_never_seen_where_the_server_says_too_much(stage: Stage, refuses: 
         pending = await stage.play(favcrm.initiate(REGISTRATION))
         request_id = getattr(pending, "request_id", None) or "a"
         await stage.play(favcrm.confirm(request_id, stage.code()))
+
+    await searched(stage, flow)
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["refusing", "answering"])
+async def test_never_seen_where_the_server_says_too_much_of_an_invitation(
+    stage: Stage, refuses: bool
+) -> None:
+    kind = Indiscreet if stage.colour == "blocking" else AsyncIndiscreet
+    options: Any = {"endpoint": None, "timeout": None, "transport": kind(stage, refuses=refuses)}
+
+    async def flow(stage: Stage) -> None:
+        stage.hide_invited()
+        key = stage.sandbox.add_organisation("One", email=EMAIL)
+        invitation = await stage.play(stage.client(**options, api_key=key).invite(f" {INVITED} "))
+        token = getattr(invitation, "token", None) or await stage.invite()
+        read = stage.read_code(to=INVITED)
+        done = await stage.play(stage.provisioner(**options).accept_invite(token, read_code=read))
+        assert isinstance(done, errors.RefusedError) is refuses
 
     await searched(stage, flow)
