@@ -31,6 +31,9 @@ os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, PYENV.glob("
 PYTEST = ("pytest", "--numprocesses=auto", "--dist=loadfile")
 # These need a Secret Service, which has a session of its own.
 KEYRING_TESTS = "tests/stores/test_keyring_secret_service.py"
+# These need LangGraph, which has a session of its own.
+WORKFLOW_TESTS = "tests/workflows"
+ELSEWHERE = (f"--ignore={KEYRING_TESTS}", f"--ignore={WORKFLOW_TESTS}")
 
 CORE: list[str] = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
 
@@ -40,10 +43,10 @@ def tests(session: nox.Session) -> None:
     """Run the tests on the installed package; the running Python's run must cover every branch."""
     session.install(".[all]", "--group=test")
     if session.python != RUNNING:
-        session.run(*PYTEST, f"--ignore={KEYRING_TESTS}", *session.posargs)
+        session.run(*PYTEST, *ELSEWHERE, *session.posargs)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", *PYTEST, f"--ignore={KEYRING_TESTS}", *session.posargs)
+    session.run("coverage", "run", "-m", *PYTEST, *ELSEWHERE, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     # With arguments it is a part of the tests, which covers a part of the package.
     session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
@@ -54,7 +57,7 @@ def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest core dependencies that are allowed."""
     oldest = [requirement.replace(">=", "==") for requirement in CORE]
     session.install(".[all]", *oldest, "--group=test")
-    session.run(*PYTEST, f"--ignore={KEYRING_TESTS}", *session.posargs)
+    session.run(*PYTEST, *ELSEWHERE, *session.posargs)
 
 
 @nox.session
@@ -121,6 +124,13 @@ def secretservice(session: nox.Session) -> None:
         session.run("apt-get", "install", "--yes", "--no-install-recommends", *packages, external=True)
     session.install(".[all]", "--group=test")
     session.run("pytest", KEYRING_TESTS, *session.posargs)
+
+
+@nox.session(default=False)
+def langgraph(session: nox.Session) -> None:
+    """Run the how-to about LangGraph: each step in a process of its own."""
+    session.install(".[all]", "--group=langgraph")
+    session.run("pytest", "--numprocesses=auto", WORKFLOW_TESTS, *session.posargs)
 
 
 @nox.session(default=False)

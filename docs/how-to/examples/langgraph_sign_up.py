@@ -59,11 +59,10 @@ def confirm(state: State, runtime: Runtime[Context]) -> State:
     try:
         key = store.get(store.ref)  # an earlier run of this node was killed after it had saved the key
     except MissingKeyError:
+        pending = PendingRegistration.from_dict(state["pending"])
         with FavCRMProvisioner(store=store, ledger=FileLedger("pending.json")) as favcrm:
             try:
-                key = favcrm.confirm(
-                    PendingRegistration.from_dict(state["pending"]), state["code"] or ""
-                ).api_key
+                key = favcrm.confirm(pending, state["code"] or "").api_key
             except (InvalidCodeError, InvalidInputError) as error:
                 return {"code": None, "problem": type(error).__name__}
     return {"code": None, "problem": None, "ref": str(store.ref), "fingerprint": key.fingerprint}
