@@ -262,7 +262,8 @@ def test_ctrl_c_while_something_goes_on(environment: dict[str, str], terminals: 
     terminals.append(terminal)
     terminal.read_until("Start the sandbox")
     terminal.type("\x03")
-    assert terminal.end() == 130
+    # Where it hits inside exec(), as importing does, Python ends by the signal itself; a shell says 130 to both.
+    assert terminal.end() in {130, -signal.SIGINT}
     assert terminal.text.endswith("\nStopped.\r\n")
     assert "Traceback" not in terminal.text
     # The cursor, which the spinner hid, is back.
