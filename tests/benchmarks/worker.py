@@ -7,6 +7,7 @@ TASK is ``blocking`` (one after the other), ``asynchronous`` (the same, awaited)
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     AsyncCall = Callable[[], Awaitable[object]]
 
 TOOL = "list_services"
-KEY = "fav_mcp_not-a-real-key-6789"
+KEY = f"fav_mcp_{secrets.token_urlsafe(24)}"
 HEADERS = {"Accept": "application/json, text/event-stream", "Authorization": f"Bearer {KEY}"}
 
 

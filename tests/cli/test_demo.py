@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ PHASES = ["sandbox", "initiate", "code", "confirm", "diagnose", "services", "cre
 CHECKS = ["endpoint", "key", "tools", "organisation", "plan", "whatsapp"]
 TOOK = r"(?:\d+ ms|\d+\.\d s)"
 MASKED_EMAIL = "yo*@example.com"
-SOMEBODYS_KEY = "fav_mcp_somebodys-real-key-0123456789"
+SOMEBODYS_KEY = f"fav_mcp_{secrets.token_urlsafe(24)}"
 WRONG_CODE = "Ask the user to read the newest email again"
 NO_CODE = "No code was typed."
 QUESTION = "The code (hidden while you type): "
