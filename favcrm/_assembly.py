@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
     from favcrm.events import Event
     from favcrm.ledger import Ledger
+    from favcrm.typing import Era
 
 
 def _as_key(key: str | Secret | SecretRef | None) -> Secret | SecretRef | None:
@@ -65,26 +66,30 @@ class Options:
             on_event=self.on_event,
         )
 
-    def check_transport(self, transport: object, http_client: object, close: str) -> None:
+    def check_transport(self, transport: object, http_client: object, era: object, close: str) -> None:
         """Refuse a transport of the other colour, and what one that was handed over would silently ignore."""
         if transport is None:
             return
         if not hasattr(transport, close):
             raise InvalidInputError([Problem("transport", f"must be of this colour, with a method {close}")])
-        if self.endpoint is not None or http_client is not None:
-            raise InvalidInputError([Problem("transport", "goes neither with endpoint nor with http_client")])
+        if not (self.endpoint is None and http_client is None and era is None):
+            raise InvalidInputError([Problem("transport", "goes with none of endpoint, http_client and era")])
 
 
 def blocking_engine(
-    options: Options, settings: Settings, transport: Transport | None, http_client: HTTPClient | None
+    options: Options,
+    settings: Settings,
+    transport: Transport | None,
+    http_client: HTTPClient | None,
+    era: Era | None,
 ) -> tuple[Engine, Callable[[], None]]:
     """Return a blocking engine, and what closes the transport that was made for it."""
-    options.check_transport(transport, http_client, "close")
+    options.check_transport(transport, http_client, era, "close")
     if transport is not None:
         return options.engine(BlockingPort(transport), settings), _leave_open
     from favcrm.transports.http import HTTPTransport
 
-    own = HTTPTransport(settings.endpoint, http_client=http_client)
+    own = HTTPTransport(settings.endpoint, http_client=http_client, era=era)
     return options.engine(BlockingPort(own), settings), own.close
 
 
@@ -93,14 +98,15 @@ def async_engine(
     settings: Settings,
     transport: AsyncTransport | None,
     http_client: AsyncHTTPClient | None,
+    era: Era | None,
 ) -> tuple[Engine, Callable[[], Awaitable[None]]]:
     """Return an asynchronous engine, and what closes the transport that was made for it."""
-    options.check_transport(transport, http_client, "aclose")
+    options.check_transport(transport, http_client, era, "aclose")
     if transport is not None:
         return options.engine(AsyncPort(transport), settings), _leave_open_async
     from favcrm.transports.http import AsyncHTTPTransport
 
-    own = AsyncHTTPTransport(settings.endpoint, http_client=http_client)
+    own = AsyncHTTPTransport(settings.endpoint, http_client=http_client, era=era)
     return options.engine(AsyncPort(own), settings), own.aclose
 
 

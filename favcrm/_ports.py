@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from favcrm._core.transport import AsyncTransport, Clock, Response, Transport
+    from favcrm.models import Progress
     from favcrm.secret import Secret
     from favcrm.typing import JSON
 
@@ -58,10 +59,18 @@ class BlockingPort:
         self.clock = _clock_of(transport)
 
     async def request(
-        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one request through the transport."""
-        return self.transport.request(method, params, api_key=api_key, timeout=timeout)
+        return self.transport.request(
+            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
+        )
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -133,10 +142,18 @@ class AsyncPort:
         self.clock = _clock_of(transport)
 
     async def request(
-        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one request through the transport."""
-        return await self.transport.request(method, params, api_key=api_key, timeout=timeout)
+        return await self.transport.request(
+            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
+        )
 
     async def sleep(self, seconds: float) -> None:
         """Wait, letting other tasks run."""

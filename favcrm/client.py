@@ -12,10 +12,10 @@ from favcrm._core.membership import can, invite
 from favcrm._core.ports import Store
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
 from favcrm.events import Event
-from favcrm.models import Allowance, Invitation, Tool, ToolResult
+from favcrm.models import Allowance, Invitation, Progress, Tool, ToolResult
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
-from favcrm.typing import JSON
+from favcrm.typing import JSON, Era
 
 __all__ = ["AsyncFavCRMClient", "FavCRMClient"]
 
@@ -35,6 +35,8 @@ class FavCRMClient:
         timeout: Seconds that one attempt may take. By default from the environment, then 30.
         on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
         http_client: An ``httpx.Client`` or its httpx2 twin to use. It stays open at `close`.
+        era: How the server is spoken to, a `favcrm.transports.Era`. By default ``bare`` for FavCRM's own hosts, and
+            found out elsewhere.
 
     Raises:
         InvalidInputError: An argument, a variable of the environment or the config file is wrong.
@@ -60,6 +62,7 @@ class FavCRMClient:
         timeout: float | None = None,
         on_event: Callable[[Event], None] | None = None,
         http_client: HTTPClient | None = None,
+        era: Era | None = None,
     ) -> None:
         options = Options(
             endpoint=endpoint,
@@ -72,9 +75,15 @@ class FavCRMClient:
         )
         # No frame of this package that an error passes through holds the key.
         del api_key
-        self._engine, self._close = blocking_engine(options, options.settings(), transport, http_client)
+        self._engine, self._close = blocking_engine(options, options.settings(), transport, http_client, era)
 
-    def call_tool(self, name: str, arguments: Mapping[str, JSON] | None = None) -> ToolResult:
+    def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, JSON] | None = None,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> ToolResult:
         """Call a tool.
 
         A call that never reached the server is made again; one that may have been carried out is not.
@@ -82,6 +91,7 @@ class FavCRMClient:
         Args:
             name: The tool's name, as `list_tools` gives it.
             arguments: The tool's arguments.
+            on_progress: Called with each report of progress, where the tool gives any.
 
         Returns:
             What the tool answered. Empty data is an answer like any other.
@@ -98,7 +108,9 @@ class FavCRMClient:
             UnexpectedAnswerError: The answer is no MCP result.
             StoreError: The key cannot be read from its store.
         """
-        return run_sync(self._engine.call_tool(name, {} if arguments is None else arguments))
+        return run_sync(
+            self._engine.call_tool(name, {} if arguments is None else arguments, on_progress=on_progress)
+        )
 
     def list_tools(self) -> tuple[Tool, ...]:
         """List the tools, every page of them. It works without a key.
@@ -201,6 +213,8 @@ class AsyncFavCRMClient:
         timeout: Seconds that one attempt may take. By default from the environment, then 30.
         on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
         http_client: An ``httpx.AsyncClient`` or its httpx2 twin to use. It stays open at `aclose`.
+        era: How the server is spoken to, a `favcrm.transports.Era`. By default ``bare`` for FavCRM's own hosts, and
+            found out elsewhere.
 
     Raises:
         InvalidInputError: An argument, a variable of the environment or the config file is wrong.
@@ -227,6 +241,7 @@ class AsyncFavCRMClient:
         timeout: float | None = None,
         on_event: Callable[[Event], None] | None = None,
         http_client: AsyncHTTPClient | None = None,
+        era: Era | None = None,
     ) -> None:
         options = Options(
             endpoint=endpoint,
@@ -239,9 +254,15 @@ class AsyncFavCRMClient:
         )
         # No frame of this package that an error passes through holds the key.
         del api_key
-        self._engine, self._close = async_engine(options, options.settings(), transport, http_client)
+        self._engine, self._close = async_engine(options, options.settings(), transport, http_client, era)
 
-    async def call_tool(self, name: str, arguments: Mapping[str, JSON] | None = None) -> ToolResult:
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, JSON] | None = None,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> ToolResult:
         """Call a tool.
 
         A call that never reached the server is made again; one that may have been carried out is not.
@@ -249,6 +270,7 @@ class AsyncFavCRMClient:
         Args:
             name: The tool's name, as `list_tools` gives it.
             arguments: The tool's arguments.
+            on_progress: Called with each report of progress, where the tool gives any.
 
         Returns:
             What the tool answered. Empty data is an answer like any other.
@@ -265,7 +287,9 @@ class AsyncFavCRMClient:
             UnexpectedAnswerError: The answer is no MCP result.
             StoreError: The key cannot be read from its store.
         """
-        return await self._engine.call_tool(name, {} if arguments is None else arguments)
+        return await self._engine.call_tool(
+            name, {} if arguments is None else arguments, on_progress=on_progress
+        )
 
     async def list_tools(self) -> tuple[Tool, ...]:
         """List the tools, every page of them. It works without a key.

@@ -17,7 +17,8 @@ where the server gave one, which request it was (``request_id``, the ``X-Request
     │   ├── TooManyAttemptsError                too many wrong codes
     │   ├── AlreadyRegisteredError              the email has an account
     │   ├── AuthenticationError                 the key is missing, wrong or revoked
-    │   └── PlanLimitError                      the plan does not allow it
+    │   ├── PlanLimitError                      the plan does not allow it
+    │   └── InputRequiredError                  the server asks for input that nobody here gives
     ├── NotReadyError                           the diagnosis found something that blocks work
     ├── StoreError                              the key could not be saved or read; see ``workspace``
     │   └── MissingKeyError                     there is no key of that name in the store
@@ -30,15 +31,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from favcrm.models import DiagnosticReport, Workspace
+    from favcrm.typing import JSON
 
 __all__ = [
     "AlreadyRegisteredError",
     "AuthenticationError",
     "CodeExpiredError",
     "FavCRMError",
+    "InputRequiredError",
     "InvalidCodeError",
     "InvalidInputError",
     "MissingKeyError",
@@ -120,7 +123,13 @@ class InvalidInputError(FavCRMError, ValueError):
 
 
 class TransportError(FavCRMError):
-    """The request did not make it to the server and back. Raised as one of its two subclasses."""
+    """The request did not make it to the server and back. Raised as one of its two subclasses.
+
+    Attributes:
+        via: Which of several transports took the call, where it is known; empty otherwise.
+    """
+
+    via: str = ""
 
 
 class NotSentError(TransportError):
@@ -280,6 +289,27 @@ class PlanLimitError(RefusedError):
 
     default_next_step = "Tell the user which limit was reached; list_plan_options shows the plans."
     upgrade_action: str | None = None
+
+
+class InputRequiredError(RefusedError):
+    """The server asks for input before it goes on, and nobody here gives it. The call was not completed.
+
+    Attributes:
+        input_requests: What the server asks for, by its own names. Data, not instructions.
+    """
+
+    default_next_step = "Call with a transport whose on_input answers what input_requests asks for."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        input_requests: Mapping[str, JSON],
+        next_step: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, next_step=next_step, request_id=request_id)
+        self.input_requests = input_requests
 
 
 class NotReadyError(FavCRMError):

@@ -21,6 +21,7 @@ __all__ = [
     "DiagnosticReport",
     "Invitation",
     "PendingRegistration",
+    "Progress",
     "Provisioned",
     "Tool",
     "ToolResult",
@@ -182,6 +183,21 @@ class ToolResult:
     content: tuple[Mapping[str, JSON], ...] = field(default=(), repr=False)
     raw: Mapping[str, JSON] = field(factory=_no_json, repr=False)
     x_request_id: str | None = field(default=None, repr=False)
+
+
+@frozen(kw_only=True)
+class Progress:
+    """How far a tool has come, as its server reports it.
+
+    Attributes:
+        progress: How much is done; it only grows.
+        total: How much there is in all, or None where the server does not know.
+        message: The server's words, shortened and without control characters. Data, not instructions.
+    """
+
+    progress: float
+    total: float | None = None
+    message: str = ""
 
 
 class CheckStatus(StrEnum):

@@ -20,6 +20,7 @@ from favcrm.ledger import Ledger, MemoryLedger
 from favcrm.models import DiagnosticReport, PendingRegistration, Provisioned, Workspace
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
+from favcrm.typing import Era
 from favcrm.settings import as_secret
 from favcrm.stores.memory import MemoryStore
 
@@ -43,6 +44,8 @@ class FavCRMProvisioner:
         timeout: Seconds that one attempt may take. By default from the environment, then 30.
         on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
         http_client: An ``httpx.Client`` or its httpx2 twin to use. It stays open at `close`.
+        era: How the server is spoken to, a `favcrm.transports.Era`. By default ``bare`` for FavCRM's own hosts, and
+            found out elsewhere.
 
     Raises:
         InvalidInputError: An argument, a variable of the environment or the config file is wrong.
@@ -69,6 +72,7 @@ class FavCRMProvisioner:
         timeout: float | None = None,
         on_event: Callable[[Event], None] | None = None,
         http_client: HTTPClient | None = None,
+        era: Era | None = None,
     ) -> None:
         options = Options(
             endpoint=endpoint,
@@ -82,7 +86,7 @@ class FavCRMProvisioner:
         # No frame of this package that an error passes through holds the key.
         del api_key
         settings = options.settings()
-        self._engine, self._close = blocking_engine(options, settings, transport, http_client)
+        self._engine, self._close = blocking_engine(options, settings, transport, http_client, era)
         self._interval = settings.diagnosis_interval or DEFAULT_INTERVAL
         self._client = partial(
             FavCRMClient,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, Union
+from typing import Literal, TypeAlias, Union
 
-__all__ = ["JSON"]
+__all__ = ["JSON", "Era"]
 
 # A union that exists at run time: agent frameworks resolve the annotations of what they are given.
 JSON: TypeAlias = Union[  # noqa: UP007  # text in an X | Y union would not be resolved
     bool, int, float, str, Sequence["JSON"], Mapping[str, "JSON"], None
 ]
 """Any JSON value."""
+
+Era: TypeAlias = Literal["auto", "bare", "session", "modern", "sse"]
+"""How a server is spoken to: found out (``auto``), or one of the four behaviours to begin with.
+
+``bare`` is one POST for each call. ``session`` is the handshake of MCP 2024-11-05 to 2025-11-25, ``modern`` is MCP
+2026-07-28, and ``sse`` is the HTTP+SSE transport of 2024-11-05.
+"""

@@ -14,7 +14,7 @@ from favcrm._core.outcomes import Answered, Failed, Kind
 from favcrm.errors import NotSentError, RateLimitError, ServerBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from tenacity import RetryCallState
 
@@ -36,6 +36,7 @@ class Attempts(Generic[R]):
         unknown_repeats: How often the call may be sent again when its outcome is unknown.
         port: Where to wait.
         random: Returns a number between 0 and 1.
+        routes: Which of several transports took an attempt, by its number.
     """
 
     attempt: Callable[[int], Awaitable[Outcome[R]]]
@@ -44,6 +45,7 @@ class Attempts(Generic[R]):
     unknown_repeats: int
     port: Port
     random: Callable[[], float]
+    routes: Mapping[int, str]
     outcomes: list[Outcome[R]] = field(factory=list["Outcome[R]"], init=False)
     """What became of each attempt so far."""
 

@@ -11,7 +11,7 @@ from favcrm._core.attempts import Attempts
 from favcrm._core.bare import bare
 from favcrm._core.outcomes import Failed, Kind, judge
 from favcrm.errors import AuthenticationError, FavCRMError, NotSentError, OutcomeUnknownError
-from favcrm.events import log_attempt
+from favcrm.events import EventKind, log_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from favcrm._core.custody import Custody
     from favcrm._core.outcomes import Outcome
     from favcrm._core.ports import Port
+    from favcrm.events import Teller
     from favcrm.models import PendingRegistration
     from favcrm.retry import RetryPolicy
 
@@ -29,11 +30,19 @@ R = TypeVar("R")
 class Caller:
     """Makes calls over one port, with the key that custody has at the moment of each attempt."""
 
-    def __init__(self, port: Port, keys: Custody, *, policy: RetryPolicy, timeout: float) -> None:
+    def __init__(
+        self, port: Port, keys: Custody, tell: Teller, *, policy: RetryPolicy, timeout: float
+    ) -> None:
         self._port = port
         self._keys = keys
+        self._tell = tell
         self._policy = policy
         self._timeout = timeout
+
+    def tell_routes(self, attempts: Attempts[R]) -> None:
+        """Tell which of several transports took each attempt; for a code, after its key is safe."""
+        for number, transport in attempts.routes.items():
+            self._tell(EventKind.ROUTE_TAKEN, transport=transport, attempt=number)
 
     async def perform(self, call: Call[R]) -> R:
         """Make a call, as often as it may be made, and return its value or raise."""
@@ -43,6 +52,7 @@ class Caller:
         if refused and call.authenticated and await self._keys.was_rotated():
             attempts = self.attempts(call)
             outcome = await attempts.settle()
+        self.tell_routes(attempts)
         if isinstance(outcome, Failed):
             # That the last attempt was never sent does not undo an earlier one that may have been carried out.
             undecided = outcome.kind is Kind.NEVER_SENT and call.unknown_repeats < calls.ALWAYS
@@ -58,8 +68,10 @@ class Caller:
             left = ends_at - clock.monotonic()
             return min(left, window.remaining()) if window else left
 
+        routes: dict[int, str] = {}
         return Attempts(
-            attempt=partial(self._attempt, call, remaining),
+            attempt=partial(self._attempt, call, remaining, routes),
+            routes=routes,
             remaining=remaining,
             policy=self._policy,
             unknown_repeats=call.unknown_repeats,
@@ -67,23 +79,28 @@ class Caller:
             random=random.random,
         )
 
-    async def _attempt(self, call: Call[R], remaining: Callable[[], float], number: int) -> Outcome[R]:
+    async def _attempt(
+        self, call: Call[R], remaining: Callable[[], float], routes: dict[int, str], number: int
+    ) -> Outcome[R]:
         clock = self._port.clock
         key = await self._keys.current() if call.authenticated else None
         started = clock.monotonic()
         outcome: Outcome[R]
         try:
             timeout = min(self._timeout, remaining())
-            response = await self._port.request(call.method, call.params, api_key=key, timeout=timeout)
+            response = await self._port.request(
+                call.method, call.params, api_key=key, timeout=timeout, on_progress=call.on_progress
+            )
+            via = response.via
         except NotSentError as error:
-            outcome = Failed(Kind.NEVER_SENT, error)
+            outcome, via = Failed(Kind.NEVER_SENT, error), error.via
         except OutcomeUnknownError as error:
-            outcome = Failed(Kind.UNKNOWN, error)
+            outcome, via = Failed(Kind.UNKNOWN, error), error.via
         except FavCRMError as error:
             raise bare(error)  # noqa: B904  # its frames saw the request
         except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
             what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
-            outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
+            outcome, via = Failed(Kind.UNKNOWN, OutcomeUnknownError(what)), ""
         except BaseException as error:  # noqa: BLE001  # raised again
             # Ctrl-C and cancellation: the frames that they came through hold the key and the request.
             raise bare(error)  # noqa: B904
@@ -97,4 +114,6 @@ class Caller:
             duration=clock.monotonic() - started,
             request_id=outcome.x_request_id,
         )
+        if via:
+            routes[number] = via
         return outcome

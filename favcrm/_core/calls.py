@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from favcrm._core.transport import Clock, Response
     from favcrm.inputs import Registration
-    from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
+    from favcrm.models import PendingRegistration, Progress, Tool, ToolResult, Workspace
     from favcrm.typing import JSON
 
 R = TypeVar("R")
@@ -45,6 +45,7 @@ class Call(Generic[R]):
         unknown_repeats: How often it may be sent again when it may have been carried out.
         authenticated: Whether the key is presented.
         hide: Values in the parameters that no error may show.
+        on_progress: Who is told of progress.
     """
 
     phase: str
@@ -57,6 +58,7 @@ class Call(Generic[R]):
     unknown_repeats: int = 0
     authenticated: bool = True
     hide: tuple[str, ...] = field(default=(), repr=False)
+    on_progress: Callable[[Progress], None] | None = field(default=None, repr=False)
 
     @property
     def sign_up(self) -> bool:
@@ -158,10 +160,21 @@ def check_tool(name: str) -> Call[ToolResult]:
     )
 
 
-def any_tool(name: str, arguments: Mapping[str, JSON], *, hide: tuple[str, ...] = ()) -> Call[ToolResult]:
+def any_tool(
+    name: str,
+    arguments: Mapping[str, JSON],
+    *,
+    hide: tuple[str, ...] = (),
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Call[ToolResult]:
     """Call any tool for a user. What it does is not known here, so it is not repeated when unknown."""
     return Call(
-        phase="call", tool=name, params=_named(name, arguments), read=structure.read_result, hide=hide
+        phase="call",
+        tool=name,
+        params=_named(name, arguments),
+        read=structure.read_result,
+        hide=hide,
+        on_progress=on_progress,
     )
 
 

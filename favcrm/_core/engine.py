@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from favcrm._core.ports import Port, Store
     from favcrm.inputs import Registration
     from favcrm.ledger import Ledger
-    from favcrm.models import DiagnosticReport, Tool, ToolResult, Workspace
+    from favcrm.models import DiagnosticReport, Progress, Tool, ToolResult, Workspace
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret, SecretRef
     from favcrm.typing import JSON
@@ -71,7 +71,7 @@ class Engine:
         self.port = port
         self.tell = Teller(on_event, port.clock.time)
         self.keys = Custody(port, self.tell, key=key, store=store)
-        self._caller = Caller(port, self.keys, policy=policy, timeout=timeout)
+        self._caller = Caller(port, self.keys, self.tell, policy=policy, timeout=timeout)
         self._ledger = ledger
         self.workspace: Workspace | None = None
         """The last workspace that was received, for who is interrupted before it is returned."""
@@ -160,6 +160,7 @@ class Engine:
         attempts = self._caller.attempts(call, window)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
+            self._caller.tell_routes(attempts)
             await self._raise_unconfirmed(outcome, attempts, request_id, sent_before=sent_before)
         self.workspace = workspace = outcome.value
         self.keys.key = workspace.api_key
@@ -178,6 +179,7 @@ class Engine:
         else:
             # Told there, after the key is safe: a listener takes its time, and may not come back.
             self.workspace = workspace = await self.keys.save(workspace, saving, request_id, received)
+        self._caller.tell_routes(attempts)
         # Only now: until the key is safe, a crash must leave what tells that a workspace may exist.
         await self._forget(request_id)
         return workspace
@@ -248,10 +250,16 @@ class Engine:
             answer = error
         return Finding(name, answer, self.port.clock.monotonic() - started)
 
-    async def call_tool(self, name: str, arguments: Mapping[str, JSON]) -> ToolResult:
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, JSON],
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> ToolResult:
         """Call any tool."""
         check_tool_call(name, arguments)
-        return await self.perform(calls.any_tool(name, arguments))
+        return await self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
 
     async def perform(self, call: Call[R]) -> R:
         """Make a call whose parameters are in no variable of a frame."""

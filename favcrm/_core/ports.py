@@ -9,6 +9,7 @@ from favcrm.secret import Secret, SecretRef
 
 if TYPE_CHECKING:
     from favcrm._core.transport import Clock, Response
+    from favcrm.models import Progress
     from favcrm.typing import JSON
 
 T = TypeVar("T")
@@ -20,7 +21,13 @@ class Port(Protocol):
     clock: Clock
 
     async def request(
-        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one request through the transport."""
         ...

@@ -6,11 +6,12 @@ tools writes one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from attrs import field, frozen
 
+from favcrm.models import Progress
 from favcrm.secret import Secret
 from favcrm.typing import JSON
 
@@ -42,6 +43,7 @@ class Response:
         body: The text of an answer that was no JSON-RPC, or that broke off.
         defect: What is wrong with an answer that could not be read, such as "is empty"; empty where nothing is.
         complete: False where the answer broke off before its end.
+        via: Which of several transports took the call; empty where there is one.
     """
 
     result: JSON = field(default=None, repr=False)
@@ -51,6 +53,7 @@ class Response:
     body: str = field(default="", repr=False)
     defect: str = ""
     complete: bool = True
+    via: str = ""
 
     @property
     def x_request_id(self) -> str | None:
@@ -65,7 +68,13 @@ class Transport(Protocol):
     """
 
     def request(
-        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one MCP request and return what came back.
 
@@ -74,6 +83,7 @@ class Transport(Protocol):
             params: The parameters of that method, as MCP defines them.
             api_key: The key to present, or None to present none.
             timeout: Seconds that the whole request may take.
+            on_progress: Called with each report of progress, where the server sends any.
 
         Raises:
             NotSentError: Certainly nothing reached the server.
@@ -90,7 +100,13 @@ class AsyncTransport(Protocol):
     """A way to reach the tools, asynchronous: `Transport` with ``async`` methods and ``aclose``."""
 
     async def request(
-        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one MCP request and return what came back; see `Transport.request`."""
         ...

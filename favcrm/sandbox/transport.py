@@ -10,9 +10,10 @@ from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.sandbox.faults import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from favcrm._core.transport import Response
+    from favcrm.models import Progress
     from favcrm.sandbox.clock import SandboxClock
     from favcrm.sandbox.sandbox import Sandbox
     from favcrm.secret import Secret
@@ -41,7 +42,13 @@ class SandboxTransport:
         self._ids = itertools.count(1)
 
     def request(
-        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,  # noqa: ARG002
     ) -> Response:
         """Send one MCP request and return what came back.
 
@@ -50,6 +57,7 @@ class SandboxTransport:
             params: The parameters of that method, as MCP defines them.
             api_key: The key to present, or None to present none.
             timeout: Seconds by which the clock moves where no answer comes.
+            on_progress: Never called: the sandbox's tools answer at once.
 
         Raises:
             NotSentError: A fault refused the connection.
@@ -93,7 +101,13 @@ class AsyncSandboxTransport:
         self._blocking = SandboxTransport(sandbox, ip=ip)
 
     async def request(
-        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one MCP request and return what came back; see `SandboxTransport.request`."""
         # Imported here so that blocking users do not pay for it. It comes with httpx.
@@ -101,7 +115,9 @@ class AsyncSandboxTransport:
 
         # As on a network, others have their turn before the request arrives and before the answer does.
         await checkpoint()
-        response = self._blocking.request(method, params, api_key=api_key, timeout=timeout)
+        response = self._blocking.request(
+            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
+        )
         await checkpoint()
         return response
 

@@ -13,7 +13,8 @@ from favcrm._core.transport import (
     Response,
     Transport,
 )
-from favcrm.typing import JSON
+from favcrm.models import Progress
+from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:
     from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport
@@ -24,9 +25,11 @@ __all__ = [
     "AsyncHTTPTransport",
     "AsyncTransport",
     "Clock",
+    "Era",
     "HTTPClient",
     "HTTPTransport",
     "JSONRPCError",
+    "Progress",
     "Response",
     "Transport",
 ]

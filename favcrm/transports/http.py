@@ -21,10 +21,11 @@ from favcrm._core.eras import write_bare
 from favcrm._core.transport import AsyncHTTPClient, HTTPClient, Response
 from favcrm.endpoint import Endpoint, same_origin
 from favcrm.errors import InvalidInputError, NotSentError, Problem
+from favcrm.models import Progress
 from favcrm.secret import Secret
 from favcrm.settings import Settings, as_secret
 from favcrm.transports.exchange import bearer, drain, exchange, within
-from favcrm.typing import JSON
+from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -59,14 +60,22 @@ class HTTPTransport:
         False
     """
 
-    def __init__(self, endpoint: str, *, http_client: HTTPClient | None = None) -> None:
+    def __init__(
+        self, endpoint: str, *, http_client: HTTPClient | None = None, era: Era | None = None
+    ) -> None:
         self._endpoint = _parse(endpoint)
         self._owned = _make(httpx.Client, _options(self._endpoint)) if http_client is None else None
         self._channel = _BlockingChannel(http_client or self._owned)
         self._request_ids = itertools.count(1)
 
     def request(
-        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
         outgoing = write_bare(next(self._request_ids), method, params)
@@ -89,13 +98,21 @@ class AsyncHTTPTransport:
         InvalidInputError: The endpoint or the client cannot be used.
     """
 
-    def __init__(self, endpoint: str, *, http_client: AsyncHTTPClient | None = None) -> None:
+    def __init__(
+        self, endpoint: str, *, http_client: AsyncHTTPClient | None = None, era: Era | None = None
+    ) -> None:
         self._endpoint = _parse(endpoint)
         self._lanes = _Lanes(self._endpoint, http_client)
         self._request_ids = itertools.count(1)
 
     async def request(
-        self, method: str, params: Mapping[str, JSON], *, api_key: Secret | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
         outgoing = write_bare(next(self._request_ids), method, params)

@@ -62,6 +62,7 @@ def test_constructors_are_as_designed() -> None:
         "timeout",
         "on_event",
         "http_client",
+        "era",
     ]
     assert list(inspect.signature(favcrm.FavCRMClient).parameters) == [
         name for name in provisioner if name != "ledger"

@@ -172,7 +172,7 @@ def test_settings_are_read_when_an_object_is_made(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_transport_goes_with_nothing_that_it_would_ignore() -> None:
-    with pytest.raises(InvalidInputError, match="transport: goes neither"):
+    with pytest.raises(InvalidInputError, match="transport: goes with none"):
         FavCRMClient("https://a.example/mcp", transport=Sandbox().transport())
 
 
