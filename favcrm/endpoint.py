@@ -10,6 +10,7 @@ from attrs import frozen
 
 __all__ = ["Endpoint"]
 
+FAVCRM = "favcrm.io"
 DEFAULT_PORTS = {"https": 443, "http": 80}
 AUTHORITY = re.compile(
     r"(.*@)?(([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|\[[0-9a-f:.]+\])(:[0-9]*)?", re.IGNORECASE
@@ -53,6 +54,11 @@ class Endpoint:
     def encrypted(self) -> bool:
         """Whether TLS is used."""
         return self.origin[0] == "https"
+
+    @property
+    def favcrms_own(self) -> bool:
+        """Whether it is FavCRM's own host, whose protocol is known."""
+        return self.origin[1] == FAVCRM or self.origin[1].endswith(f".{FAVCRM}")
 
     def follow(self, location: str) -> Endpoint | None:
         """Return where a redirect leads if it stays at this origin, or None."""

@@ -33,13 +33,17 @@ class Facade:
 
 
 def provisioner(colour: Colour, *args: Any, **options: Any) -> Facade:
-    """Return a provisioner of a colour."""
+    """Return a provisioner of a colour; what is at an address is taken for FavCRM, and not asked what it speaks."""
+    if args:
+        options.setdefault("era", "bare")
     kinds = {"blocking": favcrm.FavCRMProvisioner, "asynchronous": favcrm.AsyncFavCRMProvisioner}
     return Facade(kinds[colour](*args, **options))
 
 
 def client(colour: Colour, *args: Any, **options: Any) -> Facade:
-    """Return a client of a colour."""
+    """Return a client of a colour, as `provisioner`."""
+    if args:
+        options.setdefault("era", "bare")
     kinds = {"blocking": favcrm.FavCRMClient, "asynchronous": favcrm.AsyncFavCRMClient}
     return Facade(kinds[colour](*args, **options))
 

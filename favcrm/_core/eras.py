@@ -1,39 +1,301 @@
-"""How a request is written in each protocol era.
+"""Which protocol era a server speaks, and what proves that it speaks another.
 
-FavCRM takes the bare form: one POST of one JSON-RPC message, with no handshake, no session and no protocol version
-header. This is the place for the other eras: each is one more way to write the same method and parameters.
+There is no input or output here. `negotiate` is a generator: it yields what to send and is sent what came back, so
+that HTTP and stdio, blocking and asynchronous, all drive the same decisions. `find_remedy` decides, from an answer,
+whether the call certainly did not run and what has to happen before it may be sent again.
+
+The eras, with the versions of MCP that they cover:
+
+- ``bare``: one message for each call, no handshake. What FavCRM takes.
+- ``session``: ``initialize`` first; 2024-11-05 to 2025-11-25.
+- ``modern``: the version and the client in every request; 2026-07-28.
+- ``sse``: answers arrive on a stream of their own; the HTTP+SSE transport of 2024-11-05.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from favcrm._core.jsonrpc import encode_request
+import favcrm
+from favcrm._core.payloads import as_json
+from favcrm._core.text import clean
+from favcrm.errors import NotSentError
+from favcrm.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
+    from favcrm._core.transport import Response
     from favcrm.typing import JSON
 
-# Servers refuse a request that does not accept both, spelled out.
-COMMON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+MODERN_VERSIONS = ("2026-07-28",)
+LEGACY_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+CLIENT_INFO: Mapping[str, JSON] = {"name": "favcrm-python", "version": favcrm.__version__}
+META = "io.modelcontextprotocol/"
+
+# JSON-RPC codes. Those from -32020 on are reserved for MCP, so they prove a server that knows 2026-07-28.
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+HEADER_MISMATCH = -32020
+MISSING_CAPABILITY = -32021
+UNSUPPORTED_VERSION = -32022
+LEGACY_CODES = {INVALID_REQUEST, -32000, -32002}
+NEVER_RAN = {PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND}
+
+BAD_REQUEST = 400
+UNAUTHORIZED = 401
+NOT_FOUND = 404
+SERVICE_UNAVAILABLE = 503
+REFUSALS = range(400, 500)
+SERVER_ERRORS = range(500, 600)
+REDIRECTS = range(300, 400)
+# Statuses that speak of the caller or the moment, never of the era.
+NO_EVIDENCE = {UNAUTHORIZED, 403, 407, 408, 413, 429}
+NO_SUCH_ENDPOINT = {BAD_REQUEST, NOT_FOUND, 405}
+STRANGE_REQUEST = {*NO_SUCH_ENDPOINT, 406}
+SPEAKS_OF_THE_ERA = re.compile(r"initiali[sz]|session|protocol version", re.IGNORECASE)
+VISIBLE = re.compile("[!-~]+")
+
+WRONG_ADDRESS = "Check that the endpoint is the address of an MCP endpoint."
+
+Behaviour: TypeAlias = Literal["bare", "session", "modern", "sse"]
+
+
+@frozen
+class Agreement:
+    """How a server is spoken to.
+
+    Attributes:
+        era: Which behaviour it has.
+        version: The version of MCP, where the era has one.
+        session_id: What the server gave with its answer to ``initialize``. A credential.
+    """
+
+    era: Behaviour
+    version: str = ""
+    session_id: Secret | None = None
+
+
+BARE = Agreement("bare")
+MODERN = Agreement("modern", MODERN_VERSIONS[0])
+SSE = Agreement("sse", "2024-11-05")
 
 
 @frozen(eq=False)
-class Outgoing:
-    """One HTTP request, before the headers that do not depend on the era."""
+class Step:
+    """One message of a negotiation, and the agreement under which it is written.
 
-    request_id: int
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
+    For the era ``sse`` there is no message: the stream is opened, and a result stands for one that gave an address.
+    """
+
+    under: Agreement
+    method: str = ""
+    params: Mapping[str, JSON] = field(factory=dict["str", "JSON"])
+    notification: bool = False
 
 
-def write_bare(request_id: int, method: str, params: Mapping[str, JSON]) -> Outgoing:
-    """Write a request of the bare era.
+Negotiation: TypeAlias = "Generator[Step, Response, Agreement | Response]"
+"""Yields steps and is sent their answers; returns what was agreed, or the answer that stands for the call's own."""
+
+
+def negotiate(capabilities: Mapping[str, JSON], *, probe: bool = True) -> Negotiation:
+    """Find out what a server speaks: ask it, then try ``initialize``, then the oldest transport.
+
+    Args:
+        capabilities: What this client declares.
+        probe: Whether to ask with ``server/discover`` first.
 
     Raises:
-        InvalidInputError: The parameters hold something that JSON cannot carry.
+        NotSentError: It speaks nothing that this client knows, or it failed. No call was sent.
     """
-    return Outgoing(request_id, COMMON_HEADERS, encode_request(request_id, method, params))
+    discovered: Response | None = None
+    if probe:
+        discovered = yield Step(MODERN, "server/discover")
+        if _offers(discovered) and _code(discovered) == UNSUPPORTED_VERSION:
+            # It speaks our version and still refused the request, as a server that has just changed does.
+            discovered = yield Step(MODERN, "server/discover")
+        verdict = _judge_discovery(discovered)
+        if verdict is not None:
+            return verdict
+    initialized = yield Step(BARE, "initialize", initialize_params(capabilities, LEGACY_VERSIONS[0]))
+    agreement = _judge_initialize(initialized)
+    if agreement is None and initialized.status in NO_SUCH_ENDPOINT:
+        opened = yield Step(SSE)
+        if opened.result is None:
+            raise _no_era(server_discover=discovered, initialize=initialized, GET=opened)
+        return SSE
+    if agreement is None:
+        # The first failure says more than what a broken server made of the second request.
+        failed = discovered is not None and discovered.status in SERVER_ERRORS
+        return _stand_in(cast("Response", discovered) if failed else initialized)
+    if agreement.era == "session":
+        yield Step(agreement, "notifications/initialized", notification=True)
+    return agreement
+
+
+def initialize_params(capabilities: Mapping[str, JSON], version: str) -> Mapping[str, JSON]:
+    """Return with what a session begins."""
+    return {"protocolVersion": version, "capabilities": capabilities, "clientInfo": CLIENT_INFO}
+
+
+def _judge_discovery(response: Response) -> Agreement | Response | None:
+    """Return the verdict, or None where the server may be one that is initialized."""
+    code = _code(response)
+    if offered := _offers(response):
+        return evolve(MODERN, version=offered)
+    if code == UNSUPPORTED_VERSION and not set(_supported(response)) & set(LEGACY_VERSIONS):
+        raise _unknown_versions(_supported(response))
+    if code in {HEADER_MISMATCH, MISSING_CAPABILITY}:
+        raise NotSentError(
+            f"The server refused the headers or capabilities of this client ({code}). The call was not sent.",
+            permanent=True,
+            next_step="Look for a proxy that takes away headers beginning with Mcp-.",
+        )
+    status = response.status or 0
+    return response if status in NO_EVIDENCE or status in REDIRECTS else None
+
+
+def _judge_initialize(response: Response) -> Agreement | None:
+    if isinstance(response.result, dict) and isinstance(
+        version := response.result.get("protocolVersion"), str
+    ):
+        if version not in LEGACY_VERSIONS:
+            raise _unknown_versions([version])
+        return Agreement("session", version, _session_id(response))
+    if _code(response) == METHOD_NOT_FOUND:
+        return BARE
+    if _code(response) == UNSUPPORTED_VERSION and (offered := _offers(response)):
+        return evolve(MODERN, version=offered)
+    return None
+
+
+def _session_id(response: Response) -> Secret | None:
+    """Return the session that an answer to ``initialize`` gives; of no other answer is it taken."""
+    given = response.headers.get("mcp-session-id")
+    if given is None:
+        return None
+    if VISIBLE.fullmatch(given):
+        return Secret(given)
+    raise NotSentError("The server's session id holds characters that no header may. The call was not sent.")
+
+
+def _offers(response: Response) -> str | None:
+    """Return the newest modern version that a server names and this client knows."""
+    supported = _supported(response)
+    return next((version for version in MODERN_VERSIONS if version in supported), None)
+
+
+def _supported(response: Response) -> list[str]:
+    named: JSON = None
+    if isinstance(response.result, dict):
+        named = response.result.get("supportedVersions")
+    elif response.error and response.error.code == UNSUPPORTED_VERSION:
+        data = response.error.data
+        named = data.get("supported") if isinstance(data, dict) else None
+    return [version for version in named if isinstance(version, str)] if isinstance(named, list) else []
+
+
+def _code(response: Response) -> int | None:
+    return response.error.code if response.error else None
+
+
+def _stand_in(response: Response) -> Response:
+    """Return the answer as the call's own, unless that would make the call look as if it may have run."""
+    busy = response.status == SERVICE_UNAVAILABLE and "retry-after" in response.headers
+    failed = response.status in SERVER_ERRORS and not busy
+    if response.complete and not failed and response.result is None:
+        return response
+    raise NotSentError(f"The server {_describe(response)} before the call was sent.")
+
+
+def _unknown_versions(offered: Iterable[str]) -> NotSentError:
+    named = ", ".join(clean(version) for version in offered) or "none that it names"
+    return NotSentError(
+        f"The server speaks no version of MCP that this client knows: {named}. The call was not sent.",
+        permanent=True,
+        next_step="Look for a newer version of this package.",
+    )
+
+
+def _no_era(**answers: Response | None) -> NotSentError:
+    told = "; ".join(
+        f"to {name.replace('_', '/')} it {_describe(answer)}" for name, answer in answers.items() if answer
+    )
+    return NotSentError(
+        f"The server speaks MCP in no way that this client knows: {told}. The call was not sent.",
+        permanent=True,
+        next_step=WRONG_ADDRESS,
+    )
+
+
+def _describe(response: Response) -> str:
+    status = "" if response.status is None else f" HTTP {response.status}"
+    if response.error:
+        return f"answered{status} with the JSON-RPC error {response.error.code}"
+    return f"answered{status}" + ("" if response.status not in range(200, 300) else " without a known result")
+
+
+class Remedy(Enum):
+    """What has to happen before a call that did not run may be sent again."""
+
+    NEGOTIATE = auto()
+    INITIALIZE = auto()
+    LIST_TOOLS = auto()
+
+
+def find_remedy(agreement: Agreement, response: Response, *, confirmed: bool) -> Remedy | None:
+    """Return what to do about an answer that proves that the call did not run, or None where it is the answer.
+
+    Args:
+        agreement: How the call was sent.
+        response: What came back.
+        confirmed: Whether a call was answered under this agreement before.
+    """
+    error, status = response.error, response.status
+    if error is None and (status is None or status < BAD_REQUEST):
+        return None
+    code = _code(response)
+    if code == UNSUPPORTED_VERSION:
+        return Remedy.NEGOTIATE
+    # With success or a failure of the server's, the tool itself may have answered.
+    if status not in REFUSALS or status in NO_EVIDENCE:
+        return None
+    if agreement.session_id and _session_is_over(response):
+        return Remedy.INITIALIZE
+    if agreement.era == "modern" and code == HEADER_MISMATCH:
+        return Remedy.LIST_TOOLS
+    return Remedy.NEGOTIATE if _speaks_another_era(agreement, response, confirmed=confirmed) else None
+
+
+def _session_is_over(response: Response) -> bool:
+    """Tell whether the session has ended: 404 by the specification, 400 by what several servers do."""
+    return response.status == NOT_FOUND or (
+        response.status == BAD_REQUEST and "session" in _words(response).lower()
+    )
+
+
+def _speaks_another_era(agreement: Agreement, response: Response, *, confirmed: bool) -> bool:
+    code, modern = _code(response), agreement.era == "modern"
+    if code in LEGACY_CODES and SPEAKS_OF_THE_ERA.search(_words(response)):
+        return True
+    if not modern and (code == HEADER_MISMATCH or (code == INVALID_PARAMS and META in _words(response))):
+        return True
+    doubtful = response.error is None if modern else not confirmed
+    return doubtful and response.status in STRANGE_REQUEST and _gives_no_reason(response)
+
+
+def _words(response: Response) -> str:
+    return response.error.message if response.error else response.body
+
+
+def _gives_no_reason(response: Response) -> bool:
+    """Tell an answer of somebody who did not understand from one of a tool that says no."""
+    if response.error is not None:
+        return response.error.code in NEVER_RAN
+    return not isinstance(as_json(response.body), dict)

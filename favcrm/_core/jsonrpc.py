@@ -25,13 +25,27 @@ def encode_request(request_id: int, method: str, params: Mapping[str, JSON]) -> 
     Raises:
         InvalidInputError: The parameters hold something that JSON cannot carry.
     """
-    message = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+    return encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+
+
+def encode(message: Mapping[str, JSON]) -> bytes:
+    """Return the bytes of one message.
+
+    Raises:
+        InvalidInputError: It holds something that JSON cannot carry.
+    """
     try:
         return _encode(message).encode()
     except (TypeError, ValueError, RecursionError):
         problem = Problem("arguments", "hold something that JSON cannot carry")
     # Outside the except block: the encoder's error holds the message, and would stay as the context.
     raise InvalidInputError([problem])
+
+
+def is_stream(status: int, headers: Mapping[str, str]) -> bool:
+    """Tell whether an HTTP answer is a stream of events."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "text/event-stream" and status < FIRST_ERROR_STATUS
 
 
 class AnswerReader:
@@ -55,9 +69,19 @@ class AnswerReader:
         self._events: EventDecoder | None = None
         self._answer: Mapping[str, JSON] | None = None
         self._defect = ""
-        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type == "text/event-stream" and status < FIRST_ERROR_STATUS:
+        self._messages: list[Mapping[str, JSON]] = []
+        if is_stream(status, headers):
             self._events = EventDecoder()
+
+    @property
+    def last_event_id(self) -> str:
+        """The id of the last event, with which the stream can be resumed; empty where there is none."""
+        return self._events.last_event_id if self._events else ""
+
+    @property
+    def retry(self) -> float | None:
+        """Seconds to wait before the stream is resumed, or None where the server does not say."""
+        return self._events.retry if self._events else None
 
     @property
     def answered(self) -> bool:
@@ -80,7 +104,12 @@ class AnswerReader:
             for event in self._events.feed(chunk):
                 # Events with other names carry no JSON-RPC, and one without data only says that the stream is open.
                 if event.name == "message" and event.data and not self.done:
-                    self._take_event(event.data)
+                    self.take_event(event.data)
+
+    def take_messages(self) -> list[Mapping[str, JSON]]:
+        """Return what the server told or asked before its answer, each message once."""
+        messages, self._messages = self._messages, []
+        return messages
 
     def finish(self, *, cut: bool = False) -> Response:
         """Return what the body says, once it has ended or broken off (``cut``)."""
@@ -112,13 +141,16 @@ class AnswerReader:
         if self._answer is None:
             self._defect = "is no JSON-RPC answer" if self._body.strip() else "is empty"
 
-    def _take_event(self, data: str) -> None:
+    def take_event(self, data: str) -> None:
+        """Take the data of one event."""
         found = _parse(data)
         if found is None:
             self._defect = "has an event that is not JSON"
         else:
             self._answer = _pick(found, self._request_id, alone=False)
-        if self._answer is None:
+        messages = [member for member in _members(found) if isinstance(member.get("method"), str)]
+        self._messages += messages
+        if self._answer is None and not messages:
             # Kept: a key in a message that cannot be read, or that has another id, is a key all the same.
             self._body += f"{data}\n".encode()
 
@@ -137,9 +169,7 @@ def _pick(message: JSON, request_id: int, *, alone: bool) -> Mapping[str, JSON] 
     In a body there is one outstanding request, so an error may have any id there: servers answer refusals
     with null or a word. In a stream, other people's answers may pass by.
     """
-    for member in message if isinstance(message, list) else [message]:
-        if not isinstance(member, dict):
-            continue
+    for member in _members(message):
         identifier = member.get("id")
         ours = identifier in {request_id, str(request_id)} if isinstance(identifier, int | str) else False
         if "result" in member and ours:
@@ -147,6 +177,13 @@ def _pick(message: JSON, request_id: int, *, alone: bool) -> Mapping[str, JSON] 
         if _is_error(member.get("error")) and (ours or alone or identifier is None):
             return member
     return None
+
+
+def _members(message: JSON) -> list[Mapping[str, JSON]]:
+    """Return the objects in a message: itself, or those of a batch."""
+    return [
+        member for member in (message if isinstance(message, list) else [message]) if isinstance(member, dict)
+    ]
 
 
 def _is_error(error: JSON) -> bool:

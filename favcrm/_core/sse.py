@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LINE_END = re.compile(rb"\r\n|\n|\r")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+RETRY = re.compile(rb"[0-9]{1,9}")
+MILLISECONDS = 1000
 
 
 @frozen
@@ -27,7 +29,12 @@ class Event:
 
 
 class EventDecoder:
-    """Turns chunks of bytes, cut anywhere, into events. An event without its closing blank line never comes out."""
+    """Turns chunks of bytes, cut anywhere, into events. An event without its closing blank line never comes out.
+
+    Attributes:
+        last_event_id: The id of the last event that was complete, with data or without; empty before there is one.
+        retry: Seconds to wait before the stream is opened again, or None where the server does not say.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -36,6 +43,9 @@ class EventDecoder:
         self._after_cr = False
         self._name = ""
         self._data: list[bytes] = []
+        self._id = ""
+        self.last_event_id = ""
+        self.retry: float | None = None
 
     @property
     def unfinished(self) -> bytes:
@@ -48,7 +58,9 @@ class EventDecoder:
         for line in self._complete_lines():
             if line:
                 self._take_field(line)
-            elif self._data:
+                continue
+            self.last_event_id = self._id
+            if self._data:
                 yield Event(self._name or "message", b"\n".join(self._data).decode("utf-8", "replace"))
                 self._name, self._data = "", []
             else:
@@ -80,3 +92,7 @@ class EventDecoder:
             self._data.append(value)
         elif name == b"event":
             self._name = value.decode("utf-8", "replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")
+        elif name == b"retry" and RETRY.fullmatch(value):
+            self.retry = int(value) / MILLISECONDS

@@ -12,23 +12,26 @@ import time
 import zlib
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 import favcrm
 from favcrm._core.jsonrpc import AnswerReader
+from favcrm._core.transport import Response
 from favcrm.endpoint import Endpoint, without_details
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
     from types import ModuleType
 
-    from favcrm._core.eras import Outgoing
-    from favcrm._core.transport import Response
+    from favcrm._core.outgoing import Outgoing
     from favcrm.errors import TransportError
     from favcrm.secret import Secret
+    from favcrm.typing import JSON
+
+    OnMessage: TypeAlias = Callable[[Mapping[str, JSON]], Awaitable[None]]
 
 USER_AGENT = f"favcrm-python/{favcrm.__version__} Python/{sys.version.split()[0]}"
 MAX_REDIRECTS = 3
@@ -55,6 +58,14 @@ class Channel(Protocol):
         """Leave the block after some seconds, where it can be left: httpx counts each read by itself."""
         ...
 
+    def shielded(self, seconds: float, /) -> AbstractContextManager[object]:
+        """Do what is in the block although the call was cancelled, for some seconds at most."""
+        ...
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+        ...
+
     def chunks(self, response: Any) -> Any:
         """Return an iterator over the body as it arrives; if a hook has read it, over what the hook left."""
         ...
@@ -72,23 +83,74 @@ class Channel(Protocol):
         ...
 
 
+@frozen(eq=False)
+class Reply:
+    """What came back for one HTTP request.
+
+    Attributes:
+        response: The answer, or what there is of one.
+        last_event_id: Where the stream of an answer can be resumed; empty where it cannot.
+        retry: Seconds to wait before that, or None where the server does not say.
+    """
+
+    response: Response
+    last_event_id: str = ""
+    retry: float | None = None
+
+    def after(self, before: Reply) -> Reply:
+        """Return this part of an answer, which can be resumed where the part before ended if it gave no event."""
+        retry = before.retry if self.retry is None else self.retry
+        return Reply(self.response, self.last_event_id or before.last_event_id, retry)
+
+
 async def exchange(
-    channel: Channel, endpoint: Endpoint, outgoing: Outgoing, api_key: Secret | None, timeout: float
-) -> Response:
-    """Send a request and read its answer, through redirects within the same origin."""
+    channel: Channel,
+    endpoint: Endpoint,
+    outgoing: Outgoing,
+    api_key: Secret | None,
+    timeout: float,
+    *,
+    on_message: OnMessage | None = None,
+) -> Reply:
+    """Send a request and read its answer, through redirects within the same origin.
+
+    Args:
+        channel: Where to send it.
+        endpoint: Where it goes.
+        outgoing: The request. Of the answer to one without an id only the status is read.
+        api_key: The key to present.
+        timeout: Seconds that all of it may take.
+        on_message: Given each notification and request of the server's that comes before the answer.
+
+    Raises:
+        NotSentError: Certainly nothing reached the server.
+        OutcomeUnknownError: No answer began.
+    """
+    headers = sign(channel, outgoing, api_key)
+    ends_at = time.monotonic() + timeout
+    for _ in range(MAX_REDIRECTS):
+        reply = await _exchange_once(channel, endpoint, outgoing, headers, ends_at, on_message=on_message)
+        target = _redirect_target(endpoint, reply.response)
+        if target is None:
+            return _name_redirect(reply)
+        endpoint = target
+    return _name_redirect(
+        await _exchange_once(channel, endpoint, outgoing, headers, ends_at, on_message=on_message)
+    )
+
+
+def sign(channel: Channel, outgoing: Outgoing, api_key: Secret | None) -> Mapping[str, str]:
+    """Return all headers of a request, the key among them.
+
+    Raises:
+        NotSentError: The client is closed.
+    """
     if channel.client.is_closed:
         raise NotSentError("The HTTP client is closed. Nothing was sent.", permanent=True, next_step=REOPEN)
     headers = {**outgoing.headers, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT}
     if api_key is not None:
         headers["Authorization"] = bearer(api_key)
-    ends_at = time.monotonic() + timeout
-    for _ in range(MAX_REDIRECTS):
-        response = await _post(channel, endpoint.url, outgoing, headers, ends_at)
-        target = _redirect_target(endpoint, response)
-        if target is None:
-            return _name_redirect(response)
-        endpoint = target
-    return _name_redirect(await _post(channel, endpoint.url, outgoing, headers, ends_at))
+    return headers
 
 
 @lru_cache(maxsize=16)
@@ -104,25 +166,54 @@ def _redirect_target(endpoint: Endpoint, response: Response) -> Endpoint | None:
     return endpoint.follow(response.headers.get("location", ""))
 
 
-def _name_redirect(response: Response) -> Response:
+def _name_redirect(reply: Reply) -> Reply:
     """Say where a redirect leads in place of its body, for the error to name."""
+    response = reply.response
     if response.status not in REDIRECTS:
-        return response
+        return reply
     location = response.headers.get("location")
     target = without_details(location) if location else "nowhere"
-    return evolve(response, body="", defect=f"is a redirect to {target}")
+    return Reply(evolve(response, body="", defect=f"is a redirect to {target}"))
 
 
-async def _post(
+async def _exchange_once(
+    channel: Channel,
+    endpoint: Endpoint,
+    outgoing: Outgoing,
+    headers: Mapping[str, str],
+    ends_at: float,
+    *,
+    on_message: OnMessage | None,
+) -> Reply:
+    answer = await begin(channel, endpoint.url, outgoing, headers, ends_at)
+    if outgoing.request_id is None:
+        return await _pass_over(channel, answer)
+    # A mapping of httpx looks through all its headers for each one, but not for its items.
+    reader = AnswerReader(outgoing.request_id, answer.status_code, dict(answer.headers.items()))
+    cut = await _read(channel, answer, reader, ends_at, on_message)
+    return Reply(reader.finish(cut=cut), reader.last_event_id, reader.retry)
+
+
+async def begin(
     channel: Channel, url: str, outgoing: Outgoing, headers: Mapping[str, str], ends_at: float
-) -> Response:
+) -> Any:
+    """Send a request and return httpx's response with its body unread.
+
+    Raises:
+        NotSentError: Certainly nothing reached the server.
+        OutcomeUnknownError: No answer began.
+    """
     timeout = max(0.0, ends_at - time.monotonic())
     client, library = channel.client, channel.library
     failure: TransportError | None = None
     answer = None
     try:
         request = client.build_request(
-            "POST", _url(library, url), headers=headers, content=outgoing.content, timeout=timeout
+            outgoing.http_method,
+            _url(library, url),
+            headers=headers,
+            content=outgoing.content,
+            timeout=timeout,
         )
         # Longer than httpx's own timeouts, which know how far it came.
         with channel.limit(timeout + GRACE):
@@ -133,18 +224,30 @@ async def _post(
     except (library.HTTPError, library.InvalidURL) as error:
         failure = _translate(error, library, timeout)
     if answer is not None:
-        return await _read(channel, answer, outgoing.request_id, ends_at)
+        return answer
     # Outside the except block: httpx's error holds the request with the key, and would stay as the context.
-    raise failure or OutcomeUnknownError(_no_answer(timeout))
+    raise failure or OutcomeUnknownError(no_answer(timeout))
 
 
-async def _read(channel: Channel, answer: Any, request_id: int, ends_at: float) -> Response:
-    """Read an answer to its end, to the message that matters, or to where it breaks off."""
-    # A mapping of httpx looks through all its headers for each one, but not for its items.
-    headers = dict(answer.headers.items())
-    reader = AnswerReader(request_id, answer.status_code, headers)
+async def _pass_over(channel: Channel, answer: Any) -> Reply:
+    """Return the status of an answer that nobody waits for."""
+    chunks = channel.chunks(answer)
+    with suppress(channel.library.HTTPError, channel.library.StreamError):
+        try:
+            # Read to its end, the connection can serve again.
+            await drain(channel, chunks)
+        finally:
+            await channel.close(answer)
+    return Reply(Response(status=answer.status_code, headers=dict(answer.headers.items())))
+
+
+async def _read(
+    channel: Channel, answer: Any, reader: AnswerReader, ends_at: float, on_message: OnMessage | None
+) -> bool:
+    """Read an answer to its end or to the message that matters; return whether it broke off before."""
     # What a hook of the client's owner has read is inflated already.
-    inflate = _inflater("" if answer.is_stream_consumed else headers.get("content-encoding", ""))
+    encoding = "" if answer.is_stream_consumed else answer.headers.get("content-encoding", "")
+    inflate = inflater(encoding)
     chunks = channel.chunks(answer)
     # Closed unread where such a hook raised; then the status is what there is.
     ended = answer.is_closed and not answer.is_stream_consumed
@@ -158,6 +261,9 @@ async def _read(channel: Channel, answer: Any, request_id: int, ends_at: float) 
                         reader.feed(piece)
                         if reader.done:
                             break
+                    if on_message is not None:
+                        for message in reader.take_messages():
+                            await on_message(message)
                     if time.monotonic() > ends_at:
                         break
             if reader.answered:
@@ -167,7 +273,7 @@ async def _read(channel: Channel, answer: Any, request_id: int, ends_at: float) 
             await channel.close(answer)
     if not ended:
         await channel.leave(chunks)
-    return reader.finish(cut=not (ended or reader.done))
+    return not (ended or reader.done)
 
 
 async def drain(channel: Channel, chunks: Any) -> None:
@@ -178,7 +284,7 @@ async def drain(channel: Channel, chunks: Any) -> None:
             pass
 
 
-def _inflater(encoding: str) -> Callable[[bytes], Iterable[bytes]]:
+def inflater(encoding: str) -> Callable[[bytes], Iterable[bytes]]:
     """Return what undoes a content encoding in pieces of bounded size; httpx inflates a chunk in one go."""
     if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
         return lambda chunk: (chunk,)
@@ -206,7 +312,7 @@ def _translate(error: Exception, library: ModuleType, timeout: float) -> Transpo
     if isinstance(error, library.TimeoutException):
         if isinstance(error, never_sent):
             return NotSentError(f"No connection was made {within(timeout)}. Nothing was sent.")
-        return OutcomeUnknownError(_no_answer(timeout))
+        return OutcomeUnknownError(no_answer(timeout))
     if not isinstance(error, never_sent):
         return OutcomeUnknownError(
             "The connection broke before the answer came, and it may have been carried out."
@@ -230,7 +336,8 @@ def _tls_reason(error: BaseException | None) -> str | None:
     return None
 
 
-def _no_answer(timeout: float) -> str:
+def no_answer(timeout: float) -> str:
+    """Say that nothing came."""
     return f"No answer came {within(timeout)}, and it may have been carried out."
 
 

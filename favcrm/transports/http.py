@@ -6,10 +6,10 @@ serves as well as an httpx one, since only what both have is used.
 
 from __future__ import annotations
 
-import itertools
 import sys
+import threading
 import time
-from collections.abc import Callable, Generator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 import httpx
 
 from favcrm._bridge import run_sync
-from favcrm._core.eras import write_bare
 from favcrm._core.transport import AsyncHTTPClient, HTTPClient, Response
 from favcrm.endpoint import Endpoint, same_origin
 from favcrm.errors import InvalidInputError, NotSentError, Problem
 from favcrm.models import Progress
 from favcrm.secret import Secret
 from favcrm.settings import Settings, as_secret
-from favcrm.transports.exchange import bearer, drain, exchange, within
+from favcrm.transports.conversation import Conversation, Query
+from favcrm.transports.exchange import bearer, drain, within
 from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:
@@ -40,14 +40,19 @@ ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
 MAX_CONNECTIONS = 100
 UNAUTHORIZED = 401
+BUSY_NEGOTIATING = "Another call did not end its negotiation with the server in time. Nothing was sent."
 
 
 class HTTPTransport:
-    """Reaches the tools with one POST for each call, blocking.
+    """Reaches the tools over HTTP, whichever version of MCP the server speaks, blocking.
 
     Args:
         endpoint: The address of the tools: https, or plain http on this machine.
         http_client: An httpx or httpx2 client to use, which stays open at `close`. By default one is made.
+        era: How the server is spoken to, or what is tried first. By default ``bare`` for FavCRM's own hosts, and found
+            out elsewhere, once for each endpoint.
+        on_input: Given what a server of MCP 2026-07-28 asks for before it completes a call, by name; returns the
+            answers by the same names. Without it such a call raises `InputRequiredError`.
 
     Raises:
         InvalidInputError: The endpoint or the client cannot be used.
@@ -61,12 +66,17 @@ class HTTPTransport:
     """
 
     def __init__(
-        self, endpoint: str, *, http_client: HTTPClient | None = None, era: Era | None = None
+        self,
+        endpoint: str,
+        *,
+        http_client: HTTPClient | None = None,
+        era: Era | None = None,
+        on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
     ) -> None:
         self._endpoint = _parse(endpoint)
         self._owned = _make(httpx.Client, _options(self._endpoint)) if http_client is None else None
         self._channel = _BlockingChannel(http_client or self._owned)
-        self._request_ids = itertools.count(1)
+        self._conversation = Conversation(self._endpoint, era, _BlockingLock(), on_input)
 
     def request(
         self,
@@ -78,32 +88,48 @@ class HTTPTransport:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
-        outgoing = write_bare(next(self._request_ids), method, params)
-        return run_sync(exchange(self._channel, self._endpoint, outgoing, api_key, timeout))
+        query = Query(
+            channel=self._channel,
+            method=method,
+            params=params,
+            api_key=api_key,
+            ends_at=time.monotonic() + timeout,
+            on_progress=on_progress,
+        )
+        return run_sync(self._conversation.request(query))
 
     def close(self) -> None:
-        """Close the connections, if the client was made here."""
+        """End the session, if there is one, and close the connections, if the client was made here."""
+        run_sync(self._conversation.end(self._channel))
         if self._owned:
             self._owned.close()
 
 
 class AsyncHTTPTransport:
-    """Reaches the tools with one POST for each call, asynchronous: `HTTPTransport` with ``aclose``.
+    """Reaches the tools over HTTP, asynchronous: `HTTPTransport` with ``aclose``.
 
     Args:
         endpoint: The address of the tools: https, or plain http on this machine.
         http_client: An asynchronous httpx or httpx2 client to use, which stays open at `aclose`.
+        era: As for `HTTPTransport`.
+        on_input: As for `HTTPTransport`; what it returns may be awaitable.
 
     Raises:
         InvalidInputError: The endpoint or the client cannot be used.
     """
 
     def __init__(
-        self, endpoint: str, *, http_client: AsyncHTTPClient | None = None, era: Era | None = None
+        self,
+        endpoint: str,
+        *,
+        http_client: AsyncHTTPClient | None = None,
+        era: Era | None = None,
+        on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
+        | None = None,
     ) -> None:
         self._endpoint = _parse(endpoint)
         self._lanes = _Lanes(self._endpoint, http_client)
-        self._request_ids = itertools.count(1)
+        self._conversation = Conversation(self._endpoint, era, _AsyncLock(), on_input)
 
     async def request(
         self,
@@ -115,13 +141,21 @@ class AsyncHTTPTransport:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
-        outgoing = write_bare(next(self._request_ids), method, params)
         ends_at = time.monotonic() + timeout
         async with self._lanes.turn(timeout) as channel:
-            return await exchange(channel, self._endpoint, outgoing, api_key, ends_at - time.monotonic())
+            query = Query(
+                channel=channel,
+                method=method,
+                params=params,
+                api_key=api_key,
+                ends_at=ends_at,
+                on_progress=on_progress,
+            )
+            return await self._conversation.request(query)
 
     async def aclose(self) -> None:
-        """Close the connections, if they were opened here."""
+        """End the session, if there is one, and close the connections, if the client was made here."""
+        await self._conversation.end(self._lanes.first)
         await self._lanes.aclose()
 
 
@@ -193,6 +227,12 @@ class _BlockingChannel:
     def limit(self, _: float, /) -> AbstractContextManager[object]:
         return nullcontext()
 
+    def shielded(self, _: float, /) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    async def sleep(self, seconds: float, /) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  # this colour blocks
+
     def chunks(self, response: Any) -> Iterator[bytes]:
         chunks = response.iter_bytes() if response.is_stream_consumed else response.iter_raw()
         return cast("Iterator[bytes]", chunks)
@@ -222,6 +262,16 @@ class _AsyncChannel:
 
         return anyio.move_on_after(seconds)
 
+    def shielded(self, seconds: float, /) -> AbstractContextManager[object]:
+        import anyio
+
+        return anyio.move_on_after(seconds, shield=True)
+
+    async def sleep(self, seconds: float, /) -> None:
+        import anyio
+
+        await anyio.sleep(seconds)
+
     def chunks(self, response: Any) -> AsyncIterator[bytes]:
         chunks = response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
         return cast("AsyncIterator[bytes]", chunks)
@@ -236,6 +286,40 @@ class _AsyncChannel:
         # The generators behind the chunks end when they find the connection closed; trio warns of those left alone.
         with suppress(self.library.HTTPError, self.library.StreamError):
             await drain(self, chunks)
+
+
+class _BlockingLock:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    @asynccontextmanager
+    async def held(self, seconds: float, /) -> AsyncGenerator[None, None]:
+        if not self._lock.acquire(timeout=seconds):
+            raise NotSentError(BUSY_NEGOTIATING)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+class _AsyncLock:
+    def __init__(self) -> None:
+        self._lock: anyio.Lock | None = None
+
+    @asynccontextmanager
+    async def held(self, seconds: float, /) -> AsyncGenerator[None, None]:
+        import anyio
+
+        if self._lock is None:
+            self._lock = anyio.Lock()
+        with anyio.move_on_after(seconds) as waiting:
+            await self._lock.acquire()
+        if waiting.cancelled_caught:
+            raise NotSentError(BUSY_NEGOTIATING)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 class _Lanes:
@@ -277,6 +361,11 @@ class _Lanes:
                 self._idle.append(channel)
         finally:
             self._turns.release()
+
+    @property
+    def first(self) -> _AsyncChannel:
+        """The channel that is there from the beginning."""
+        return self._channels[0]
 
     def _one_more(self) -> _AsyncChannel:
         """Return a new channel; the first again where its client was handed over, or all are closed."""

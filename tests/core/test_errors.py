@@ -38,6 +38,7 @@ EXAMPLES = [
     errors.AlreadyRegisteredError("It failed."),
     errors.AuthenticationError("It failed."),
     errors.PlanLimitError("It failed."),
+    errors.InputRequiredError("It failed.", input_requests={"name": {"method": "elicitation/create"}}),
     errors.NotReadyError("It failed.", report=REPORT),
     errors.StoreError("It failed."),
     errors.MissingKeyError("It failed."),

@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from favcrm import InvalidInputError
-from favcrm._core.eras import write_bare
+from favcrm._core.eras import BARE
 from favcrm._core.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, encode_request
+from favcrm._core.outgoing import write_request
 from favcrm._core.transport import JSONRPCError, Response
 
 JSON_TYPE = {"content-type": "application/json"}
@@ -88,7 +89,7 @@ def test_what_json_cannot_carry_is_refused_before_sending(value: Any) -> None:
 
 
 def test_the_bare_era_has_no_headers_of_mcp() -> None:
-    outgoing = write_bare(5, "tools/list", {})
+    outgoing = write_request(BARE, 5, "tools/list", {})
     assert outgoing.request_id == 5
     assert outgoing.content == encode_request(5, "tools/list", {})
     assert outgoing.headers == {

@@ -51,10 +51,13 @@ class Wire:
 
 
 @asynccontextmanager
-async def reach(colour: Colour, endpoint: str, http_client: Any = None) -> AsyncGenerator[Wire, None]:
-    """Open a transport."""
+async def reach(
+    colour: Colour, endpoint: str, http_client: Any = None, **options: Any
+) -> AsyncGenerator[Wire, None]:
+    """Open a transport; what is at the address is taken for FavCRM, and not asked what it speaks."""
     kind = HTTPTransport if colour == "blocking" else AsyncHTTPTransport
-    wire = Wire(Facade(kind(endpoint, http_client=http_client)))
+    options.setdefault("era", "bare")
+    wire = Wire(Facade(kind(endpoint, http_client=http_client, **options)))
     try:
         yield wire
     finally:

@@ -44,7 +44,7 @@ from favcrm import (
     RetryPolicy,
     UnexpectedAnswerError,
 )
-from favcrm.transports import AsyncHTTPTransport, exchange, http
+from favcrm.transports import conversation, AsyncHTTPTransport, exchange, http
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -170,6 +170,7 @@ async def test_an_answer_that_comes_late_is_kept(colour: Colour, monkeypatch: py
     now = [100.0]
     monkeypatch.setattr(exchange, "time", Clock(now))
     monkeypatch.setattr(http, "time", Clock(now))
+    monkeypatch.setattr(conversation, "time", Clock(now))
 
     def late(request: httpx.Request) -> httpx.Response:
         now[0] += 11.0
@@ -186,6 +187,7 @@ async def test_redirects_share_one_deadline(colour: Colour, monkeypatch: pytest.
     now = [100.0]
     monkeypatch.setattr(exchange, "time", Clock(now))
     monkeypatch.setattr(http, "time", Clock(now))
+    monkeypatch.setattr(conversation, "time", Clock(now))
 
     def answer(request: httpx.Request) -> httpx.Response:
         given.append(request.extensions["timeout"]["read"])
@@ -537,13 +539,14 @@ async def test_the_time_spent_waiting_for_a_turn_counts(monkeypatch: pytest.Monk
     now, given = [100.0], list[float]()
     monkeypatch.setattr(exchange, "time", Clock(now))
     monkeypatch.setattr(http, "time", Clock(now))
+    monkeypatch.setattr(conversation, "time", Clock(now))
 
     async def answer(request: httpx.Request) -> httpx.Response:
         given.append(request.extensions["timeout"]["read"])
         return httpx.Response(200, content=message(1, {}))
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        transport = AsyncHTTPTransport("https://favcrm.example/mcp", http_client=client)
+        transport = AsyncHTTPTransport("https://favcrm.example/mcp", http_client=client, era="bare")
         turn = transport._lanes.turn
 
         def slow_turn(timeout: float) -> Any:

@@ -429,7 +429,7 @@ async def test_a_key_replaced_meanwhile_is_tried_once(colour: Colour) -> None:
 async def test_one_client_of_a_users_own_serves_many_calls_at_once() -> None:
     with serve(answers()) as server:
         async with httpx.AsyncClient() as client:
-            transport = AsyncHTTPTransport(server.url, http_client=client)
+            transport = AsyncHTTPTransport(server.url, http_client=client, era="bare")
             call = partial(transport.request, "tools/list", {}, api_key=None, timeout=30)
             async with anyio.create_task_group() as group:
                 for _ in range(5):

@@ -1,0 +1,90 @@
+"""Arguments that also travel as HTTP headers, which tools ask for with ``x-mcp-header`` (MCP 2026-07-28).
+
+Gateways route by them without reading the body. A tool that asks for it in a way that the specification does not
+allow must not be offered.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from favcrm.typing import JSON
+
+ANNOTATION = "x-mcp-header"
+PREFIX = "Mcp-Param-"
+TYPES = {"string", "integer", "boolean"}
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+PLAIN = re.compile(r"(?! )[ -~]*(?<! )")
+ENCODED = re.compile(r"=\?base64\?.*\?=", re.IGNORECASE | re.DOTALL)
+# What stands under these is an example of an instance, not a schema.
+INSTANCES = {"default", "const", "enum", "examples"}
+
+Parameters: TypeAlias = Mapping[tuple[str, ...], str]
+"""The path of each argument that travels as a header, and the header's name."""
+
+
+def find_parameters(schema: JSON) -> Parameters | None:
+    """Return which arguments of a tool travel as headers, or None where it asks for it in a forbidden way."""
+    found = dict(_annotated(schema, ()))
+    names = [name.lower() for name in found.values()]
+    allowed = all(TOKEN.fullmatch(name) for name in names) and len(set(names)) == len(names)
+    if not allowed or _count(schema) != len(found):
+        return None
+    return {path: PREFIX + name for path, name in found.items()}
+
+
+def _annotated(schema: JSON, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the annotations in the only allowed place: on properties, reached through properties alone."""
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    for name, child in properties.items() if isinstance(properties, Mapping) else ():
+        if not isinstance(child, Mapping):
+            continue
+        annotation, kind = child.get(ANNOTATION), child.get("type")
+        if isinstance(annotation, str) and isinstance(kind, str) and kind in TYPES:
+            yield (*path, name), annotation
+        yield from _annotated(child, (*path, name))
+
+
+def _count(schema: JSON, *, names: bool = False) -> int:
+    """Count the annotations anywhere. Under ``properties`` and the like, names are names and not keywords."""
+    if isinstance(schema, Mapping):
+        own = ANNOTATION in schema and not names
+        return own + sum(
+            _count(
+                child, names=not names and key in {"properties", "patternProperties", "$defs", "definitions"}
+            )
+            for key, child in schema.items()
+            if names or key not in INSTANCES
+        )
+    if isinstance(schema, list):
+        return sum(_count(child) for child in schema)
+    return 0
+
+
+def write_headers(parameters: Parameters, arguments: JSON) -> dict[str, str]:
+    """Return the headers for the arguments that are given."""
+    headers: dict[str, str] = {}
+    for path, name in parameters.items():
+        value = arguments
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, bool):
+            headers[name] = str(value).lower()
+        elif isinstance(value, int):
+            headers[name] = str(value)
+        elif isinstance(value, str):
+            headers[name] = as_header_value(value)
+    return headers
+
+
+def as_header_value(text: str) -> str:
+    """Return text as it may stand in a header: as it is where that is plain, in base64 otherwise."""
+    if PLAIN.fullmatch(text) and not ENCODED.fullmatch(text):
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
