@@ -117,13 +117,28 @@ def package(session: nox.Session) -> None:
 @nox.session(default=False)
 def secretservice(session: nox.Session) -> None:
     """Store keys in a real Secret Service: unlocked, locked, without a collection, absent."""
-    programs = ("gnome-keyring-daemon", "dbus-run-session")
-    if os.environ.get("CI") and not all(map(shutil.which, programs)):
-        session.run("apt-get", "update", external=True)
-        packages = ("dbus", "gnome-keyring")
-        session.run("apt-get", "install", "--yes", "--no-install-recommends", *packages, external=True)
+    need(session, ("gnome-keyring-daemon", "dbus-run-session"), ("dbus", "gnome-keyring"))
     session.install(".[all]", "--group=test")
     session.run("pytest", KEYRING_TESTS, *session.posargs)
+
+
+@nox.session(default=False)
+def dovecot(session: nox.Session) -> None:
+    """Read codes from a mailbox of a real dovecot; elsewhere its cases are left out where there is none."""
+    need(session, ("dovecot",), ("dovecot-imapd",))
+    session.install(".[all]", "--group=test")
+    session.run("pytest", "--numprocesses=auto", "tests/codes/test_mailbox.py", "-k=dovecot", *session.posargs)
+
+
+def need(session: nox.Session, programs: tuple[str, ...], packages: tuple[str, ...]) -> None:
+    """Install Debian's packages in CI; elsewhere say which are missing."""
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
+    missing = [program for program in programs if shutil.which(program, path=path) is None]
+    if missing and os.environ.get("CI"):
+        session.run("apt-get", "update", external=True)
+        session.run("apt-get", "install", "--yes", "--no-install-recommends", *packages, external=True)
+    elif missing:
+        session.error(f"{', '.join(missing)} is missing. Install: {' '.join(packages)}")
 
 
 @nox.session(default=False)

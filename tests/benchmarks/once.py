@@ -30,7 +30,7 @@ def bare(url: str, *, certificates: bool = True) -> None:
 def favcrm(url: str) -> None:
     from favcrm import FavCRMProvisioner
 
-    with FavCRMProvisioner(url) as provisioner:
+    with FavCRMProvisioner(url, era="bare") as provisioner:
         print(provisioner.initiate(email=EMAIL, organisation_name=NAME).request_id)
 
 
@@ -44,7 +44,7 @@ def favcrm_with_certificates(url: str) -> None:
 
     from favcrm import FavCRMProvisioner
 
-    with httpx.Client() as client, FavCRMProvisioner(url, http_client=client) as provisioner:
+    with httpx.Client() as client, FavCRMProvisioner(url, http_client=client, era="bare") as provisioner:
         print(provisioner.initiate(email=EMAIL, organisation_name=NAME).request_id)
 
 

@@ -58,7 +58,7 @@ async def bare_async(url: str) -> AsyncGenerator[AsyncCall]:
 def favcrm(url: str) -> Generator[Call]:
     from favcrm import FavCRMClient
 
-    with FavCRMClient(url, api_key=KEY) as client:
+    with FavCRMClient(url, api_key=KEY, era="bare") as client:
         yield lambda: client.call_tool(TOOL)
 
 
@@ -66,7 +66,7 @@ def favcrm(url: str) -> Generator[Call]:
 async def favcrm_async(url: str) -> AsyncGenerator[AsyncCall]:
     from favcrm import AsyncFavCRMClient
 
-    async with AsyncFavCRMClient(url, api_key=KEY) as client:
+    async with AsyncFavCRMClient(url, api_key=KEY, era="bare") as client:
         yield lambda: client.call_tool(TOOL)
 
 

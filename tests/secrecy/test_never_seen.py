@@ -491,7 +491,7 @@ def _local(planted: Planted) -> None:
     class PlantedError(RuntimeError):
         pass
 
-    source = "async def call_tool(self, name, arguments):\n    api_key = key()\n    raise PlantedError\n"
+    source = "async def call_tool(self, name, arguments, **options):\n    api_key = key()\n    raise PlantedError\n"
     scope: dict[str, Any] = {"key": lambda: _keys(planted.stage), "PlantedError": PlantedError}
     exec(compile(source, engine.__file__, "exec"), scope)  # noqa: S102 - a frame of the package
     planted.patch.setattr(engine.Engine, "call_tool", scope["call_tool"])
