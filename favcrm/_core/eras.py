@@ -149,8 +149,9 @@ def _judge_discovery(response: Response) -> Agreement | Response | None:
     code = _code(response)
     if offered := _offers(response):
         return evolve(MODERN, version=offered)
-    if code == UNSUPPORTED_VERSION and not set(_supported(response)) & set(LEGACY_VERSIONS):
-        raise _unknown_versions(_supported(response))
+    supported = _supported(response)
+    if code == UNSUPPORTED_VERSION and supported and not set(supported) & set(LEGACY_VERSIONS):
+        raise _unknown_versions(supported)
     if code in {HEADER_MISMATCH, MISSING_CAPABILITY}:
         raise NotSentError(
             f"The server refused the headers or capabilities of this client ({code}). The call was not sent.",
@@ -215,7 +216,7 @@ def _stand_in(response: Response) -> Response:
 
 
 def _unknown_versions(offered: Iterable[str]) -> NotSentError:
-    named = ", ".join(clean(version) for version in offered) or "none that it names"
+    named = clean(", ".join(offered))
     return NotSentError(
         f"The server speaks no version of MCP that this client knows: {named}. The call was not sent.",
         permanent=True,
