@@ -149,6 +149,14 @@ def langgraph(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def conformance(session: nox.Session) -> None:
+    """Run the official client scenarios, on every wire they exist for, in every colour."""
+    session.install(".", "--group=conformance")
+    # Both versions of the harness stay in this folder; each is asked for by its exact version.
+    session.run("python", "tests/conformance/run.py", session.create_tmp(), *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and size, and print the table."""
     session.install(".")

@@ -42,12 +42,14 @@ class Options:
     timeout: float | None
     on_event: Callable[[Event], None] | None
 
-    def settings(self) -> Settings:
-        """Read the settings that the arguments leave open."""
+    def settings(self, transport: object = None) -> Settings:
+        """Read the settings that the arguments leave open; another transport leads to who knows where."""
         if self.reference is not None and self.store is None:
             raise InvalidInputError([Problem("api_key", "is a reference, so the store must be given too")])
         key = self.api_key if isinstance(self.api_key, Secret) else None
-        return Settings.load(endpoint=self.endpoint, api_key=key, timeout=self.timeout)
+        return Settings.load(
+            endpoint=self.endpoint, api_key=key, timeout=self.timeout, key_from_file=transport is None
+        )
 
     @property
     def reference(self) -> SecretRef | None:

@@ -85,7 +85,7 @@ class FavCRMProvisioner:
         )
         # No frame of this package that an error passes through holds the key.
         del api_key
-        settings = options.settings()
+        settings = options.settings(transport)
         self._engine, self._close = blocking_engine(options, settings, transport, http_client, era)
         self._interval = settings.diagnosis_interval or DEFAULT_INTERVAL
         self._client = partial(

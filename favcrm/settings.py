@@ -58,6 +58,7 @@ class Settings:
         api_key: str | Secret | None = None,
         timeout: float | None = None,
         environment: Mapping[str, str] | None = None,
+        key_from_file: bool = True,
     ) -> Settings:
         """Read the settings: an argument counts before the environment, that before the config file.
 
@@ -66,6 +67,7 @@ class Settings:
             api_key: The key.
             timeout: Seconds that one attempt may take.
             environment: The environment's variables; those of this process where it is None.
+            key_from_file: Whether the config file's key may be taken: not where calls go elsewhere than to ``endpoint``.
 
         Raises:
             InvalidInputError: With every bad value, each by the name of its argument, variable or file.
@@ -80,7 +82,7 @@ class Settings:
         found_endpoint = _endpoint(endpoint, variables, file, problems)
         settings = cls(
             endpoint=found_endpoint,
-            api_key=_key(api_key, variables, file, found_endpoint),
+            api_key=_key(api_key, variables, file, found_endpoint if key_from_file else ""),
             timeout=_timeout(timeout, variables, problems),
             organisation_id=variables.get("FAVCRM_ORG_ID") or None,
             diagnosis_interval=_milliseconds("FAVCRM_DIAG_INTERVAL", variables, problems),

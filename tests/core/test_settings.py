@@ -183,3 +183,24 @@ def test_a_reference_needs_its_store() -> None:
 
 def test_no_key_is_in_the_repr(tmp_path: Path, key: str) -> None:
     assert key not in repr(load(tmp_path, FAVCRM_API_KEY=key))
+
+
+@pytest.mark.parametrize("with_transport", [False, True])
+def test_the_files_key_goes_to_no_other_transport(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_transport: bool
+) -> None:
+    folder = tmp_path / "favcrm"
+    folder.mkdir()
+    (folder / "config.toml").write_text('api_key = "not-a-real-key-6789"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in (
+        "FAVCRM_API_KEY",
+        "FAVCRM_MCP_TOKEN",
+        "FAVCRM_MCP_URL",
+        "FAVCRM_API_BASE",
+        "FAVCRM_MCP_ENDPOINT",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    with FavCRMClient(transport=Sandbox().transport() if with_transport else None) as crm:
+        assert (crm._engine.keys.key is None) is with_transport
