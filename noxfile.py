@@ -33,7 +33,26 @@ PYTEST = ("pytest", "--numprocesses=auto", "--dist=loadfile")
 KEYRING_TESTS = "tests/stores/test_keyring_secret_service.py"
 # These need LangGraph, which has a session of its own.
 WORKFLOW_TESTS = "tests/workflows"
-ELSEWHERE = (f"--ignore={KEYRING_TESTS}", f"--ignore={WORKFLOW_TESTS}")
+# These need servers and clients of other people's, which have a session of their own.
+PEER_TESTS = "tests/peers"
+ELSEWHERE = tuple(f"--ignore={tests}" for tests in (KEYRING_TESTS, WORKFLOW_TESTS, PEER_TESTS))
+
+# Servers and clients of other people's, each with a venv or a folder of its own.
+PEERS = {
+    "mcp-2.3": ("mcp>=2.3,<2.4", "uvicorn"),
+    "mcp-1.28": ("mcp==1.28.*", "uvicorn"),
+    # It reaches into pydantic, and finds something else there since 2.12.
+    "mcp-1.12": ("mcp==1.12.*", "uvicorn", "pydantic<2.12"),
+    "fastmcp-4": ("fastmcp>=4,<5",),
+}
+PEERS_OF_NODE = {
+    "typescript": (
+        "@modelcontextprotocol/sdk@^1.32",
+        "@modelcontextprotocol/server@^2.4",
+        "@modelcontextprotocol/node@^2.1",
+    ),
+    "inspector": ("@modelcontextprotocol/inspector@^2.12",),
+}
 
 CORE: list[str] = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
 
@@ -127,7 +146,9 @@ def dovecot(session: nox.Session) -> None:
     """Read codes from a mailbox of a real dovecot; elsewhere its cases are left out where there is none."""
     need(session, ("dovecot",), ("dovecot-imapd",))
     session.install(".[all]", "--group=test")
-    session.run("pytest", "--numprocesses=auto", "tests/codes/test_mailbox.py", "-k=dovecot", *session.posargs)
+    session.run(
+        "pytest", "--numprocesses=auto", "tests/codes/test_mailbox.py", "-k=dovecot", *session.posargs
+    )
 
 
 def need(session: nox.Session, programs: tuple[str, ...], packages: tuple[str, ...]) -> None:
@@ -154,6 +175,29 @@ def conformance(session: nox.Session) -> None:
     session.install(".", "--group=conformance")
     # Both versions of the harness stay in this folder; each is asked for by its exact version.
     session.run("python", "tests/conformance/run.py", session.create_tmp(), *session.posargs)
+
+
+@nox.session(default=False)
+def peers(session: nox.Session) -> None:
+    """Use servers built on other people's code, let other people's clients use the sandbox, and count requests."""
+    session.install(".[all]", "--group=peers")
+    work = Path(session.create_tmp())
+    for name, requirements in PEERS.items():
+        session.run("uv", "venv", "--quiet", "--clear", f"--python={sys.executable}", str(work / name))
+        session.run("uv", "pip", "install", "--quiet", f"--python={work / name}", *requirements)
+    for name, packages in PEERS_OF_NODE.items():
+        shutil.rmtree(work / name, ignore_errors=True)
+        (work / name).mkdir()
+        quiet = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
+        session.run("npm", "install", *quiet, f"--prefix={work / name}", *packages)
+    # JavaScript looks for packages beside the file that imports them.
+    for script in Path("tests/peers/servers").glob("*.mjs"):
+        shutil.copy(script, work / "typescript")
+    told = {"FAVCRM_PEERS": str(work.resolve())}
+    session.run("pytest", "--numprocesses=auto", "--dist=loadgroup", PEER_TESTS, *session.posargs, env=told)
+    if not session.posargs:
+        page = "docs/explanation/eras.md"
+        session.run("python", "-m", "peers.round_trips", page, env={**told, "PYTHONPATH": "tests"})
 
 
 @nox.session(default=False)

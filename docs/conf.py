@@ -11,7 +11,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
 ]
-exclude_patterns = ["_build", "explanation/round-trips.md"]
+exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"favcrm {release}"

@@ -1,0 +1,30 @@
+"""The servers that the SDK is tried against."""
+
+from __future__ import annotations
+
+from peers.processes import Peer
+
+HTTP = (
+    Peer("mcp-2.3", "mcp_2.py", "stateful"),
+    Peer("mcp-2.3", "mcp_2.py", "stateless"),
+    Peer("mcp-2.3", "mcp_2.py", "json"),
+    Peer("mcp-1.28", "mcp_1.py", "stateful"),
+    Peer("mcp-1.28", "mcp_1.py", "stateless"),
+    Peer("mcp-1.28", "mcp_1.py", "sse"),
+    Peer("mcp-1.12", "mcp_1.py", "stateful"),
+    Peer("mcp-1.12", "mcp_1.py", "stateless"),
+    Peer("fastmcp-4", "fastmcp_4.py", "http"),
+    Peer("typescript", "typescript_1.mjs", "stateful"),
+    Peer("typescript", "typescript_1.mjs", "stateless"),
+    Peer("typescript", "typescript_2.mjs", "dual"),
+    Peer("typescript", "typescript_2.mjs", "modern"),
+)
+STDIO = (
+    Peer("mcp-2.3", "mcp_2.py", "stdio"),
+    Peer("mcp-1.28", "mcp_1.py", "stdio"),
+    Peer("mcp-1.12", "mcp_1.py", "stdio"),
+    Peer("fastmcp-4", "fastmcp_4.py", "stdio"),
+    Peer("typescript", "typescript_1.mjs", "stdio"),
+    Peer("typescript", "typescript_2.mjs", "stdio-dual"),
+    Peer("typescript", "typescript_2.mjs", "stdio-modern"),
+)
