@@ -34,7 +34,7 @@ USUAL_KEY_PREFIX = "fav_mcp_"
 # A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
 KEY_FIELD = re.compile(r'\\*"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
 # A key in a sentence. Placeholders such as fav_mcp_XXXX and fav_mcp_... are none.
-KEY_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+\b)[A-Za-z0-9_-]{16,}")
+KEY_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{16,}")
 
 
 # The server's own spelling, so that a path in a problem is the path in the answer.

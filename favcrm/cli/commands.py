@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
 from favcrm import __version__
 from favcrm.cli import stop
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from favcrm.cli.output import Output
-
-CommandT = TypeVar("CommandT", bound="Callable[..., object]")
+from favcrm.cli.options import Given, action, json_option
+from favcrm.cli.tools import COMMANDS
+from favcrm.secret import Secret
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-
-
-def json_option(command: CommandT) -> CommandT:
-    """Add the option ``--json`` to a command."""
-    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for machines.")(command)
 
 
 class Commands(click.Group):
@@ -39,18 +29,23 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings=SETTINGS)
+@click.option("--url", help="The address of the tools; else FAVCRM_MCP_URL.")
+@click.option("--api-key", type=Secret, metavar="KEY", help="The key; better in FAVCRM_API_KEY.")
+@json_option
 @click.version_option(__version__, prog_name="favcrm", message="%(prog)s %(version)s")
-def favcrm() -> None:
+@click.pass_context
+def favcrm(ctx: click.Context, *, url: str | None, api_key: Secret | None, as_json: bool) -> None:
     """Sign an agent up for FavCRM and start working.
 
     Begin with "favcrm demo": it needs no account and no network.
     """
+    ctx.obj = Given(url, api_key, as_json)
 
 
 @favcrm.command()
 @click.option("--ask", is_flag=True, help="Type the code yourself, as a user would.")
-@json_option
-def demo(*, ask: bool, as_json: bool) -> None:
+@action
+def demo(given: Given, *, ask: bool) -> None:
     """Watch a whole sign-up, on this machine.
 
     It registers a workspace with an embedded FavCRM, confirms the code, diagnoses the workspace and creates a
@@ -61,14 +56,14 @@ def demo(*, ask: bool, as_json: bool) -> None:
     # Here, so that --help and --version answer at once.
     from favcrm.cli.demo import run
 
-    sys.exit(run(choose_output(as_json=as_json), ask=ask))
+    sys.exit(run(given.output, ask=ask))
 
 
 @favcrm.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Where to listen; 0 for a free port.")
 @click.option("--doctor", is_flag=True, help="Offer the tool favcrm_doctor too.")
-@json_option
-def sandbox(*, port: int, doctor: bool, as_json: bool) -> None:
+@action
+def sandbox(given: Given, *, port: int, doctor: bool) -> None:
     """Serve an embedded FavCRM on this machine until Ctrl-C.
 
     It has FavCRM's tools, limits and failures. Every mail that it sends is shown here, with its code. What is
@@ -76,15 +71,8 @@ def sandbox(*, port: int, doctor: bool, as_json: bool) -> None:
     """
     from favcrm.cli.sandbox import serve
 
-    serve(choose_output(as_json=as_json), port=port, doctor=doctor)
+    serve(given.output, port=port, doctor=doctor)
 
 
-def choose_output(*, as_json: bool) -> Output:
-    """Return how to show things where this runs."""
-    from favcrm.cli.machine import JSONOutput
-    from favcrm.cli.plain import PlainOutput
-    from favcrm.cli.terminal import TerminalOutput
-
-    if as_json:
-        return JSONOutput()
-    return TerminalOutput() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else PlainOutput()
+for command in COMMANDS:
+    favcrm.add_command(command)

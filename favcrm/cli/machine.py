@@ -19,6 +19,7 @@ __all__ = ["JSONOutput"]
 
 TOLD_OF_A_CHECK = ("name", "status", "detail", "advice", "duration")
 TOLD_OF_A_PHASE = ("name", "status", "duration")
+TOLD_OF_SOME_ERRORS = ("code", "summary", "retry_after", "permanent", "login_url", "upgrade_action")
 DIGITS = 6
 
 
@@ -75,7 +76,12 @@ def pick(thing: object, names: tuple[str, ...]) -> dict[str, object]:
 
 def describe(error: FavCRMError) -> dict[str, object]:
     """Return what a machine can act on."""
-    return {"type": type(error).__name__, **pick(error, ("message", "next_step", "request_id"))}
+    more = tuple(name for name in TOLD_OF_SOME_ERRORS if getattr(error, name, None) is not None)
+    return {
+        "type": type(error).__name__,
+        **pick(error, ("message", "next_step", "request_id")),
+        **pick(error, more),
+    }
 
 
 def write(value: dict[str, Any], *, err: bool = False) -> None:

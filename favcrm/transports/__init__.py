@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from favcrm._core.transport import (
@@ -17,28 +18,49 @@ from favcrm.models import Progress
 from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:
+    from favcrm.transports.cli import AsyncCLITransport, CLITransport
+    from favcrm.transports.fallback import AsyncFallbackTransport, FallbackTransport
     from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport
+    from favcrm.transports.session import SessionTransport
+    from favcrm.transports.stdio import AsyncStdioTransport, StdioTransport
+
+# Loaded when they are first used: who brings a transport of one kind does not pay for the others.
+_MODULES = {
+    "AsyncCLITransport": "cli",
+    "AsyncFallbackTransport": "fallback",
+    "AsyncHTTPTransport": "http",
+    "AsyncStdioTransport": "stdio",
+    "CLITransport": "cli",
+    "FallbackTransport": "fallback",
+    "HTTPTransport": "http",
+    "SessionTransport": "session",
+    "StdioTransport": "stdio",
+}
 
 __all__ = [
     "JSON",
+    "AsyncCLITransport",
+    "AsyncFallbackTransport",
     "AsyncHTTPClient",
     "AsyncHTTPTransport",
+    "AsyncStdioTransport",
     "AsyncTransport",
+    "CLITransport",
     "Clock",
     "Era",
+    "FallbackTransport",
     "HTTPClient",
     "HTTPTransport",
     "JSONRPCError",
     "Progress",
     "Response",
+    "SessionTransport",
+    "StdioTransport",
     "Transport",
 ]
 
 
 def __getattr__(name: str) -> object:
-    # Who brings a transport of another kind does not pay for loading httpx.
-    if name in {"AsyncHTTPTransport", "HTTPTransport"}:
-        from favcrm.transports import http
-
-        return getattr(http, name)
+    if name in _MODULES:
+        return getattr(import_module(f"favcrm.transports.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,263 @@
+"""Reaching the tools through somebody's open MCP session.
+
+No library of MCP is imported: a session is whatever has the two methods, and what differs between the libraries is
+found in their signatures, once.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Any, Protocol, get_args, get_type_hints
+
+from favcrm._core.progress import NOTIFICATION, tell_progress
+from favcrm._core.transport import Response
+from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
+from favcrm.models import Progress
+from favcrm.secret import Secret
+from favcrm.transports.session_answers import closed_error, judge_error, read_result
+from favcrm.typing import JSON
+
+__all__ = ["Session", "SessionTransport"]
+
+CALL = "tools/call"
+LIST = "tools/list"
+
+
+class Session(Protocol):
+    """An open MCP client, whatever library it is of."""
+
+    @property
+    def call_tool(self) -> Callable[..., object]:
+        """Takes a tool's name and its arguments, and returns its result, which may have to be awaited."""
+        ...
+
+    @property
+    def list_tools(self) -> Callable[..., object]:
+        """Returns the tools, or a page of them, which may have to be awaited."""
+        ...
+
+
+class SessionTransport:
+    """Reaches the tools through an MCP session that is open already, asynchronous.
+
+    The session presents what it was opened with. A key that is handed to a request cannot be presented, and is not
+    looked at. The tools are listed once before the first call, since the libraries look into that list when an answer
+    has come, and would lose the answer if listing failed then.
+
+    Args:
+        session: An open ``Client`` or ``ClientSession`` of ``mcp``, a ``Client`` of ``fastmcp``, or any object with
+            ``call_tool(name, arguments)`` and ``list_tools()``. It stays open at `aclose`.
+
+    Raises:
+        InvalidInputError: The session lacks one of the two methods.
+
+    Example:
+        >>> import asyncio
+        >>> class Own:
+        ...     async def call_tool(self, name, arguments):
+        ...         return {"structuredContent": {"data": arguments, "summary": "Done."}}
+        ...     async def list_tools(self):
+        ...         return {"tools": [{"name": "echo"}]}
+        >>> async def main():
+        ...     async with AsyncFavCRMClient(transport=SessionTransport(Own()), api_key="made up") as crm:
+        ...         return await crm.call_tool("echo", {"a": 1})
+        >>> asyncio.run(main()).data
+        {'a': 1}
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._methods = _Methods(session)
+        self._listed = False
+
+    async def request(
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,  # noqa: ARG002  # a session presents what it was opened with
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Response:
+        """Send one request and return what came back; see `favcrm.transports.Transport.request`.
+
+        Raises:
+            NotSentError: The session is closed, or has ended at the server, or cannot list its tools.
+            OutcomeUnknownError: There was no answer in time, or the session failed midway.
+        """
+        import anyio
+
+        ends_at = anyio.current_time() + timeout
+        if method == CALL and not self._listed:
+            refused = await self._list_first(ends_at)
+            if refused is not None:
+                return refused
+        return await self._exchange(method, params, ends_at - anyio.current_time(), on_progress)
+
+    async def aclose(self) -> None:
+        """Do nothing: whoever opened the session closes it."""
+
+    async def _list_first(self, ends_at: float) -> Response | None:
+        """List every page, and return the answer that refused it, if one did."""
+        import anyio
+
+        cursor: JSON = None
+        seen: set[JSON] = set()
+        failed = False
+        while cursor not in seen:
+            seen.add(cursor)
+            params = {} if cursor is None else {"cursor": cursor}
+            try:
+                page = await self._exchange(LIST, params, ends_at - anyio.current_time())
+            except OutcomeUnknownError:
+                failed = True
+                break
+            if page.error is not None:
+                return page
+            cursor = page.result.get("nextCursor") if isinstance(page.result, dict) else None
+        if failed:
+            raise NotSentError("The session could not list its tools, so the tool was not called.")
+        self._listed = True
+        return None
+
+    async def _exchange(
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Response:
+        import anyio
+
+        outcome: Response | TransportError = OutcomeUnknownError(
+            f"No answer came through the session within {max(0.0, round(timeout, 1)):g} seconds, "
+            "and it may have been carried out."
+        )
+        with anyio.move_on_after(timeout):
+            outcome = await self._methods.take(method, params, on_progress)
+        if isinstance(outcome, Response):
+            return outcome
+        # Outside any except block: the session's error may have seen the arguments, and would stay as the context.
+        raise outcome
+
+
+class _Methods:
+    """The session's two methods, and what their signatures allow."""
+
+    def __init__(self, session: Session) -> None:
+        # fastmcp's own call_tool checks an answer once more and writes to its log what does not fit, values included.
+        call = getattr(session, "call_tool_mcp", None) or getattr(session, "call_tool", None)
+        listing = getattr(session, "list_tools_mcp", None) or getattr(session, "list_tools", None)
+        if not (callable(call) and callable(listing)):
+            found = {"call_tool": call, "list_tools": listing}
+            missing = " and no ".join(name for name, method in found.items() if not callable(method))
+            raise InvalidInputError([Problem("session", f"has no {missing}")])
+        self._call: Callable[..., object] = call
+        self._list: Callable[..., object] = listing
+        accepted = _parameters(call)
+        self._always = {"raise_on_error": False} if "raise_on_error" in accepted else {}
+        self._progress = next((n for n in ("progress_callback", "progress_handler") if n in accepted), None)
+        self._page = _cursor_argument(listing)
+        self._stream: object = getattr(session, "_write_stream", None)
+
+    async def take(
+        self, method: str, params: Mapping[str, JSON], on_progress: Callable[[Progress], None] | None
+    ) -> Response | TransportError:
+        """Make one call of the session's, and return what became of it."""
+        if _is_closed(self._stream):
+            return closed_error()
+        steps: _Steps | None = None
+        try:
+            told = self._list_tools(params) if method == LIST else self._call_tool(params, on_progress)
+            if inspect.isawaitable(told):
+                steps = _Steps(told)
+                told = await steps
+            if method == CALL:
+                return Response(result=read_result(told, "content"))
+            page = read_result(told, "tools")
+            if self._page is None and isinstance(page, dict):
+                # Who cannot ask for the next page has all of them, or never will.
+                page.pop("nextCursor", None)
+            return Response(result=page)
+        except Exception as error:  # noqa: BLE001  # every library has errors of its own
+            return judge_error(error, waited=steps is None or steps.waited)
+
+    def _call_tool(
+        self, params: Mapping[str, JSON], on_progress: Callable[[Progress], None] | None
+    ) -> object:
+        keywords: dict[str, object] = {**self._always}
+        if on_progress is not None and self._progress is not None:
+            keywords[self._progress] = _progress_listener(on_progress)
+        return self._call(params["name"], params["arguments"], **keywords)
+
+    def _list_tools(self, params: Mapping[str, JSON]) -> object:
+        cursor = params.get("cursor")
+        return self._list(**(self._page(cursor) if self._page and isinstance(cursor, str) else {}))
+
+
+class _Steps(Generator[Any, Any, object]):
+    """Awaits something, and notices whether that ever waited: what never did cannot have used a network."""
+
+    def __init__(self, awaitable: Awaitable[object]) -> None:
+        self._steps = _delegate(awaitable)
+        self.waited = False
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        return self
+
+    def send(self, value: object) -> object:
+        step = self._steps.send(value)
+        self.waited = True
+        return step
+
+    def throw(self, *error: Any) -> object:
+        return self._steps.throw(*error)
+
+
+def _delegate(awaitable: Awaitable[object]) -> Generator[Any, Any, object]:
+    return (yield from awaitable.__await__())
+
+
+def _is_closed(stream: object) -> bool:
+    """Tell whether a stream takes no messages. The ClientSession of mcp 1 finds out too late for `_Steps`."""
+    from anyio.streams.memory import MemoryObjectSendStream
+
+    if not isinstance(stream, MemoryObjectSendStream):
+        return False
+    counts = stream.statistics()
+    return not (counts.open_send_streams and counts.open_receive_streams)
+
+
+def _parameters(method: Callable[..., object]) -> Mapping[str, object]:
+    try:
+        return inspect.signature(method).parameters
+    except (TypeError, ValueError):
+        # Something written in C, or that only looks like a function.
+        return {}
+
+
+def _cursor_argument(method: Callable[..., object]) -> Callable[[str], dict[str, object]] | None:
+    """Return what makes a cursor the argument that a listing method takes, or None where it takes none."""
+    accepted = _parameters(method)
+    if "cursor" in accepted:
+        return lambda cursor: {"cursor": cursor}
+    if "params" not in accepted:
+        return None
+    # The official ClientSession takes an object of its own library, whose class its annotation names.
+    try:
+        hint: object = get_type_hints(method).get("params")
+    except Exception:  # noqa: BLE001  # an annotation may be any expression
+        return None
+    named = (kind for kind in (*get_args(hint), hint) if kind is not Any and kind is not type(None))
+    kinds = [kind for kind in named if isinstance(kind, type)]
+    return (lambda cursor: {"params": kinds[0](cursor=cursor)}) if kinds else None
+
+
+def _progress_listener(on_progress: Callable[[Progress], None]) -> Callable[..., Awaitable[None]]:
+    """Return what the libraries call with a report of progress."""
+
+    async def listen(progress: float, total: float | None = None, message: str | None = None) -> None:
+        report: dict[str, JSON] = {"progress": progress, "total": total, "message": message}
+        tell_progress({"method": NOTIFICATION, "params": {"progressToken": 0, **report}}, 0, on_progress)
+
+    return listen

@@ -1,0 +1,131 @@
+"""Reading what other people's MCP libraries return and raise, without importing any of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import cast
+
+from favcrm._core.transport import JSONRPCError, Response
+from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
+from favcrm.typing import JSON
+
+REOPEN = "Open a new session, and make a new transport of it."
+CLOSED_TEXT = "Connection closed"
+# What the libraries themselves report in the form of the server's errors, where no answer of the server's came.
+NO_ANSWER = re.compile(
+    r"connection closed|sse stream |.*timed out|server returned an error response"
+    r"|server answered a request with 202|failed to parse|unexpected content type|request cancelled",
+    re.IGNORECASE,
+)
+# HTTP 404, with which a server says that it does not know the session and did nothing.
+SESSION_ENDED = re.compile(r"session (terminated|not found)", re.IGNORECASE)
+SESSION_ENDED_CODES = frozenset({-32600, 32600, -32001})
+# RuntimeError of the libraries, before they do anything.
+NOT_OPEN = re.compile(r"not connected|async context manager|called before run", re.IGNORECASE)
+RESULT_FIELDS = frozenset(
+    {
+        "_meta",
+        "content",
+        "isError",
+        "nextCursor",
+        "resultType",
+        "structuredContent",
+        "tools",
+    }
+)
+
+
+def read_result(told: object, listed: str) -> JSON:
+    """Return a library's result as it would be on the wire.
+
+    Args:
+        told: A mapping, a pydantic model, an object with attributes in either spelling, or a bare list.
+        listed: The field that a bare list is.
+    """
+    kind = type(told)
+    if issubclass(kind, list | tuple):
+        return {listed: _plain(told)}
+    if issubclass(kind, Mapping) or hasattr(kind, "model_dump"):
+        return _plain(told)
+    # What else such an object has is made from these, and may be anything.
+    return {name: _plain(value) for name, value in _members(told).items() if name in RESULT_FIELDS}
+
+
+def closed_error() -> NotSentError:
+    """Return the error for a session that was closed before a call."""
+    return NotSentError("The session is closed. Nothing was sent.", permanent=True, next_step=REOPEN)
+
+
+def judge_error(error: Exception, *, waited: bool) -> Response | TransportError:
+    """Return what a library's error means: an answer, or one of our errors, without the library's text.
+
+    Args:
+        error: What was raised.
+        waited: Whether the call waited for something before; if not, it used no network.
+    """
+    if "ToolError" in _kinds(error):
+        return Response(result={"isError": True, "content": [{"type": "text", "text": str(error)}]})
+    told = _json_rpc(error)
+    not_open = isinstance(error, RuntimeError) and NOT_OPEN.search(str(error))
+    if not waited and (not_open or (told is not None and told.message == CLOSED_TEXT)):
+        return closed_error()
+    if told is None:
+        return OutcomeUnknownError(
+            f"The session failed with {type(error).__name__}, and it may have been carried out."
+        )
+    if told.code in SESSION_ENDED_CODES and SESSION_ENDED.fullmatch(told.message):
+        return NotSentError(
+            "The session has ended at the server. Nothing was done.", permanent=True, next_step=REOPEN
+        )
+    if told.data is None and NO_ANSWER.match(told.message):
+        return OutcomeUnknownError("The session got no answer, and it may have been carried out.")
+    return Response(error=told)
+
+
+def _kinds(error: Exception) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _json_rpc(error: Exception) -> JSONRPCError | None:
+    """Return the server's error that an exception carries, if that is what it is."""
+    told: object = getattr(error, "error", None)
+    if told is None and _kinds(error) & {"McpError", "MCPError"}:
+        told = error
+    code, message = getattr(told, "code", None), getattr(told, "message", None)
+    if not isinstance(code, int) or not isinstance(message, str):
+        return None
+    return JSONRPCError(code=int(code), message=message, data=_plain(getattr(told, "data", None)))
+
+
+def _plain(value: object) -> JSON:
+    """Return a value as JSON has it."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        named = cast("Mapping[object, object]", value)
+        return {str(name): _plain(item) for name, item in named.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast("list[object]", value)]
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        # What the server left out stays out, and a null that it sent stays in.
+        return cast("JSON", dump(mode="json", by_alias=True, exclude_unset=True))
+    return (
+        {name: _plain(item) for name, item in members.items()} if (members := _members(value)) else str(value)
+    )
+
+
+def _members(value: object) -> dict[str, object]:
+    """Return an object's public attributes that are not None, by their names on the wire."""
+    attrs_fields = getattr(type(value), "__attrs_attrs__", ())
+    fields = getattr(type(value), "__dataclass_fields__", {})
+    names = [field.name for field in attrs_fields] or list(fields) or list(getattr(value, "__dict__", ()))
+    found = {_wire_name(name): getattr(value, name) for name in names if not name.startswith("_")}
+    return {name: item for name, item in found.items() if item is not None}
+
+
+def _wire_name(name: str) -> str:
+    """Return ``isError`` for ``is_error``, and ``_meta`` for ``meta``."""
+    head, *rest = name.split("_")
+    return "_meta" if name == "meta" else head + "".join(word[:1].upper() + word[1:] for word in rest)

@@ -1,0 +1,167 @@
+"""Reaching the tools through a server that is a program on this machine, over its standard input and output."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias, get_args
+
+from favcrm._bridge import run_sync
+from favcrm._core.transport import Response
+from favcrm.errors import InvalidInputError, Problem
+from favcrm.models import Progress
+from favcrm.secret import Secret
+from favcrm.transports._child import Launch
+from favcrm.transports._supervisor import Supervisor
+from favcrm.transports._waiting import Asynchronous, Blocking, Waiting
+from favcrm.typing import JSON, Era
+
+__all__ = ["AsyncStdioTransport", "StdioTransport"]
+
+OnInput: TypeAlias = Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
+"""Given a server's ``inputRequests``; returns the ``inputResponses``, or on the asynchronous side what yields them."""
+
+ERAS = set(get_args(Era)) - {"sse"}
+
+
+class StdioTransport:
+    """Reaches the tools of a server that it starts as a child process, blocking.
+
+    The child is started by the first call and serves all that follow, from any thread. Its environment has a few
+    variables of this process (on POSIX ``HOME``, ``LOGNAME``, ``PATH``, ``SHELL``, ``TERM`` and ``USER``), those in
+    ``env``, and the key. A call with another key than the child has waits until no call is under way; then the
+    child is ended and started with that key. A call without a key takes the child that is there. A child that has
+    ended is started again by the next call.
+
+    Args:
+        command: The program. It is looked up in ``PATH`` and never run by a shell.
+        args: Its arguments.
+        env: Variables for its environment.
+        era: How the server is spoken to: ``bare``, ``session`` or ``modern``; by default that is found out.
+        on_input: Given what a server of MCP 2026-07-28 asks for before it completes a call, by name; returns the
+            answers by the same names. Without it such a call raises `InputRequiredError`.
+        key_variable: The variable in which the child gets the key of a call; None to give it none.
+
+    Raises:
+        InvalidInputError: An argument cannot be used.
+
+    Example:
+        >>> from contextlib import closing
+        >>> from favcrm import FavCRMProvisioner
+        >>> with closing(StdioTransport("no-such-server")) as transport:
+        ...     FavCRMProvisioner(transport=transport).diagnose().endpoint_reachable
+        False
+    """
+
+    def __init__(
+        self,
+        command: str,
+        args: Sequence[str] = (),
+        *,
+        env: Mapping[str, str] | None = None,
+        era: Era | None = None,
+        on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
+        key_variable: str | None = "FAVCRM_API_KEY",
+    ) -> None:
+        self._supervisor = _supervise(_launch(command, args, env, key_variable), era, on_input, Blocking())
+        _end_with(self, self._supervisor)
+
+    def request(
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Response:
+        """Send one request and return what came back; see `favcrm.transports.Transport`.
+
+        Raises:
+            InputRequiredError: The server asks for input, and there is no ``on_input``.
+            InvalidInputError: The parameters or the key hold what cannot be sent.
+            NotSentError: The child cannot be started, or certainly did not get the request.
+            OutcomeUnknownError: The child got the request and did not answer in time, or ended.
+        """
+        flow = self._supervisor.request(
+            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
+        )
+        return run_sync(flow)
+
+    def close(self) -> None:
+        """End the child: its input is closed; after 2 seconds it is asked to end, after 2 more it is made to."""
+        run_sync(self._supervisor.close())
+
+
+class AsyncStdioTransport:
+    """Reaches the tools of a server that it starts, asynchronous: `StdioTransport` with ``aclose``.
+
+    Args:
+        command: As for `StdioTransport`.
+        args: As for `StdioTransport`.
+        env: As for `StdioTransport`.
+        era: As for `StdioTransport`.
+        on_input: As for `StdioTransport`; what it returns may be awaitable.
+        key_variable: As for `StdioTransport`.
+
+    Raises:
+        InvalidInputError: An argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        args: Sequence[str] = (),
+        *,
+        env: Mapping[str, str] | None = None,
+        era: Era | None = None,
+        on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
+        | None = None,
+        key_variable: str | None = "FAVCRM_API_KEY",
+    ) -> None:
+        self._supervisor = _supervise(
+            _launch(command, args, env, key_variable), era, on_input, Asynchronous()
+        )
+        _end_with(self, self._supervisor)
+
+    async def request(
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Response:
+        """Send one request and return what came back; see `StdioTransport.request`."""
+        return await self._supervisor.request(
+            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
+        )
+
+    async def aclose(self) -> None:
+        """End the child; see `StdioTransport.close`."""
+        await self._supervisor.close()
+
+
+def _launch(
+    command: str, args: Sequence[str], env: Mapping[str, str] | None, key_variable: str | None
+) -> Launch:
+    problems: list[Problem] = []
+    if not command:
+        problems.append(Problem("command", "is empty"))
+    if isinstance(args, str):
+        problems.append(Problem("args", "must be a list of arguments, not one text"))
+    if problems:
+        raise InvalidInputError(problems)
+    return Launch(command, tuple(args), dict(env or {}), key_variable)
+
+
+def _supervise(launch: Launch, era: Era | None, on_input: OnInput | None, waiting: Waiting) -> Supervisor:
+    if era is not None and era not in ERAS:
+        raise InvalidInputError([Problem("era", f"must be one of {', '.join(sorted(ERAS))}")])
+    return Supervisor(launch, era or "auto", on_input, waiting)
+
+
+def _end_with(transport: object, supervisor: Supervisor) -> None:
+    """Let the child end with a transport that nobody closed; at the end of the interpreter all do."""
+    weakref.finalize(transport, supervisor.leave).atexit = False
