@@ -175,6 +175,8 @@ def conformance(session: nox.Session) -> None:
     session.install(".", "--group=conformance")
     # Both versions of the harness stay in this folder; each is asked for by its exact version.
     session.run("python", "tests/conformance/run.py", session.create_tmp(), *session.posargs)
+# Their clients are sessions to reach the tools through, too.
+OLDER_SESSIONS = ("mcp-1.28", "fastmcp-4")
 
 
 @nox.session(default=False)
@@ -185,6 +187,13 @@ def peers(session: nox.Session) -> None:
     for name, requirements in PEERS.items():
         session.run("uv", "venv", "--quiet", "--clear", f"--python={sys.executable}", str(work / name))
         session.run("uv", "pip", "install", "--quiet", f"--python={work / name}", *requirements)
+    for name in OLDER_SESSIONS:
+        packages = (".", "pytest>=9", "anyio[trio]>=4.9")
+        session.run("uv", "pip", "install", "--quiet", f"--python={work / name}", *packages)
+        python = next(str(path) for path in (work / name).glob("[bS]*/python*") if path.is_file())
+        # The fixtures of the other tests need mcp 2.
+        tests = f"{PEER_TESTS}/test_session_transport.py"
+        session.run(python, "-m", "pytest", "--noconftest", tests, external=True)
     for name, packages in PEERS_OF_NODE.items():
         shutil.rmtree(work / name, ignore_errors=True)
         (work / name).mkdir()

@@ -20,9 +20,9 @@ from favcrm.ledger import Ledger, MemoryLedger
 from favcrm.models import DiagnosticReport, PendingRegistration, Provisioned, Workspace
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
-from favcrm.typing import Era
 from favcrm.settings import as_secret
 from favcrm.stores.memory import MemoryStore
+from favcrm.typing import Era
 
 __all__ = ["FavCRMProvisioner"]
 

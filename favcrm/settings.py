@@ -67,7 +67,7 @@ class Settings:
             api_key: The key.
             timeout: Seconds that one attempt may take.
             environment: The environment's variables; those of this process where it is None.
-            key_from_file: Whether the config file's key may be taken: not where calls go elsewhere than to ``endpoint``.
+            key_from_file: Whether the key of the config file may be taken: not where calls go elsewhere.
 
         Raises:
             InvalidInputError: With every bad value, each by the name of its argument, variable or file.

@@ -133,7 +133,7 @@ def negotiate(capabilities: Mapping[str, JSON], *, probe: bool = True) -> Negoti
     if agreement is None:
         # The first failure says more than what a broken server made of the second request.
         failed = discovered is not None and discovered.status in SERVER_ERRORS
-        return _stand_in(cast("Response", discovered) if failed else initialized)
+        return stand_in(cast("Response", discovered) if failed else initialized)
     if agreement.era == "session":
         yield Step(agreement, "notifications/initialized", notification=True)
     return agreement
@@ -206,7 +206,7 @@ def _code(response: Response) -> int | None:
     return response.error.code if response.error else None
 
 
-def _stand_in(response: Response) -> Response:
+def stand_in(response: Response) -> Response:
     """Return the answer as the call's own, unless that would make the call look as if it may have run."""
     busy = response.status == SERVICE_UNAVAILABLE and "retry-after" in response.headers
     failed = response.status in SERVER_ERRORS and not busy
@@ -239,7 +239,8 @@ def _describe(response: Response) -> str:
     status = "" if response.status is None else f" HTTP {response.status}"
     if response.error:
         return f"answered{status} with the JSON-RPC error {response.error.code}"
-    return f"answered{status}" + ("" if response.status not in range(200, 300) else " without a known result")
+    failed = response.status is not None and response.status not in range(200, 300)
+    return f"answered{status}" if failed else f"answered{status} without a known result"
 
 
 class Remedy(Enum):

@@ -148,10 +148,12 @@ class Server:
             started.set_result(None)
             await self._stopping.wait()
             await self._stop_listening()
-            for connection in list(self._state.connections):
-                connection.transport.abort()
+            self._abort_connections()
             if self._state.tasks:
                 await asyncio.wait(self._state.tasks, timeout=STOP_SECONDS)
+            # One more turn: a connection may have been accepted as the listening ended.
+            await asyncio.sleep(0)
+            self._abort_connections()
         await self._listener.wait_closed()
 
     async def _listen(self, listening: socket.socket) -> None:
@@ -159,6 +161,10 @@ class Server:
             return _Protocol(self._config, self._state, {})
 
         self._listener = await self._loop.create_server(connect, sock=listening, backlog=self._config.backlog)
+
+    def _abort_connections(self) -> None:
+        for connection in list(self._state.connections):
+            connection.transport.abort()
 
     async def _stop_listening(self) -> None:
         self._listener.close()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from favcrm.transports.cli import AsyncCLITransport, CLITransport
     from favcrm.transports.fallback import AsyncFallbackTransport, FallbackTransport
     from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport
-    from favcrm.transports.session import SessionTransport
+    from favcrm.transports.session import Session, SessionTransport
     from favcrm.transports.stdio import AsyncStdioTransport, StdioTransport
 
 # Loaded when they are first used: who brings a transport of one kind does not pay for the others.
@@ -33,6 +33,7 @@ _MODULES = {
     "CLITransport": "cli",
     "FallbackTransport": "fallback",
     "HTTPTransport": "http",
+    "Session": "session",
     "SessionTransport": "session",
     "StdioTransport": "stdio",
 }
@@ -54,6 +55,7 @@ __all__ = [
     "JSONRPCError",
     "Progress",
     "Response",
+    "Session",
     "SessionTransport",
     "StdioTransport",
     "Transport",

@@ -29,8 +29,8 @@ from favcrm import (
 )
 from favcrm._bridge import run_sync
 from favcrm.transports import JSONRPCError
-from favcrm.transports._cli_process import _Child
-from favcrm.transports._waiting import BlockingSignal
+from favcrm.transports.cli.process import _Child
+from favcrm.transports.waiting import BlockingSignal
 
 pytestmark = pytest.mark.anyio
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from favcrm.models import Progress
     from favcrm.secret import Secret
     from favcrm.transports import Response
-    from favcrm.transports._child import Child
+    from favcrm.transports.stdio.child import Child
 
 SERVER = Path(__file__).with_name("scripted.py")
 

@@ -22,7 +22,7 @@ import pytest
 from transports.stdio.talk import SERVER, SHORT, Gate, Talk, lives, make, talking, until_held
 
 from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, Secret
-from favcrm.transports import _child
+from favcrm.transports.stdio import child
 from favcrm.transports.stdio import AsyncStdioTransport, StdioTransport
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give children less time to end by themselves."""
-    monkeypatch.setattr(_child, "GRACE", 0.2)
+    monkeypatch.setattr(child, "GRACE", 0.2)
 
 
 def command_line_of(pid: int) -> str:
@@ -270,7 +270,7 @@ async def test_a_number_that_may_be_anothers_is_not_signalled(
     colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signalled: list[object] = []
-    monkeypatch.setattr(_child, "end_group", lambda process, **how: signalled.append(process))
+    monkeypatch.setattr(child, "end_group", lambda process, **how: signalled.append(process))
     async with talking(colour) as talk:
         await talk.call("echo")
     talk.child._end(force=True)
@@ -292,7 +292,7 @@ async def test_a_child_ends_by_itself_when_its_input_does(colour: Colour, tmp_pa
 async def test_where_an_end_cannot_be_seen_without_being_taken(
     colour: Colour, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(_child, "await_exit", _child.await_plainly)
+    monkeypatch.setattr(child, "await_exit", child.await_plainly)
     await test_a_child_ends_by_itself_when_its_input_does(colour, tmp_path)
 
 
@@ -351,15 +351,15 @@ async def test_a_transport_that_is_closed_while_its_child_starts(
     colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talk = Talk(make(colour))
-    start = _child.Launch.start
+    start = child.Launch.start
     processes: list[subprocess.Popen[bytes]] = []
 
-    def closed_meanwhile(launch: _child.Launch, api_key: Secret | None) -> Any:
+    def closed_meanwhile(launch: child.Launch, api_key: Secret | None) -> Any:
         processes.append(start(launch, api_key))
         talk.transport._supervisor.leave()
         return processes[0]
 
-    monkeypatch.setattr(_child.Launch, "start", closed_meanwhile)
+    monkeypatch.setattr(child.Launch, "start", closed_meanwhile)
     with pytest.raises(NotSentError, match="closed"):
         await talk.call("echo")
     assert processes[0].returncode == 0
@@ -371,18 +371,18 @@ async def test_of_two_children_that_start_one_is_kept(
     colour: Colour, monkeypatch: pytest.MonkeyPatch, winner: int
 ) -> None:
     """Asyncio can cancel the first starter, whose thread goes on."""
-    start = _child.Launch.start
+    start = child.Launch.start
     started, go_on = [[threading.Event(), threading.Event()] for _ in range(2)]
     processes: list[subprocess.Popen[bytes]] = []
 
-    def slow(launch: _child.Launch, api_key: Secret | None) -> Any:
+    def slow(launch: child.Launch, api_key: Secret | None) -> Any:
         process, number = start(launch, api_key), len(processes)
         processes.append(process)
         started[number].set()
         go_on[number].wait()
         return process
 
-    monkeypatch.setattr(_child.Launch, "start", slow)
+    monkeypatch.setattr(child.Launch, "start", slow)
     async with talking(colour) as talk:
         first = asyncio.create_task(talk.data("process"))
         await anyio.to_thread.run_sync(started[0].wait)
@@ -466,7 +466,7 @@ def test_a_program_that_ends_leaves_no_child(stays: bool) -> None:
 def test_where_there_are_no_groups_the_process_is_ended() -> None:
     for force, status in ((False, -signal.SIGTERM), (True, -signal.SIGKILL)):
         process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        _child.signal_process(process, force=force)
+        child.signal_process(process, force=force)
         assert process.wait() == status
         assert process.stdin
         process.stdin.close()

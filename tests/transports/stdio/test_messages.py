@@ -11,7 +11,7 @@ import pytest
 from transports.stdio.talk import SHORT, Gate, talking, until_held
 
 from favcrm import InputRequiredError, InvalidInputError, NotSentError, OutcomeUnknownError
-from favcrm.transports._lines import KEPT_BYTES, LineReader, Tail
+from favcrm.transports.stdio.lines import KEPT_BYTES, LineReader, Tail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ async def test_a_server_that_ends_when_it_is_asked_is_started_again(colour: Colo
 async def test_a_server_that_does_not_answer_the_probe_is_initialized(
     colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("favcrm.transports._handshake.PROBE_SECONDS", SHORT)
+    monkeypatch.setattr("favcrm.transports.stdio.handshake.PROBE_SECONDS", SHORT)
     async with talking(colour, {"era": "session", "silent_on_discover": True}) as talk:
         assert await talk.methods() == OPENINGS["session"]
 

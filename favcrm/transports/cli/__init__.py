@@ -1,7 +1,7 @@
 """Reaching the tools through a command, ``favcrm``: the vendor's or this project's, one run for each request.
 
-What is typed is in `favcrm.transports._cli_command`, how it is run in `favcrm.transports._cli_process`, and how an
-answer is read in `favcrm.transports._cli_answer`.
+What is typed is in `favcrm.transports.cli.command`, how it is run in `favcrm.transports.cli.process`, and how an
+answer is read in `favcrm.transports.cli.answer`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from favcrm._core.transport import Response
 from favcrm.errors import NotSentError, TransportError
 from favcrm.models import Progress
 from favcrm.secret import Secret
-from favcrm.transports._cli_answer import Ran, read_answer
-from favcrm.transports._cli_command import INSTALL, Program, command_line
-from favcrm.transports._cli_process import run
-from favcrm.transports._waiting import Asynchronous, Blocking
+from favcrm.transports.cli.answer import Ran, read_answer
+from favcrm.transports.cli.command import INSTALL, Program, command_line
+from favcrm.transports.cli.process import run
+from favcrm.transports.waiting import Asynchronous, Blocking
 from favcrm.typing import JSON
 
 __all__ = ["AsyncCLITransport", "CLITransport"]

@@ -15,7 +15,7 @@ from favcrm._core.transport import Response
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
 from favcrm.models import Progress
 from favcrm.secret import Secret
-from favcrm.transports.session_answers import closed_error, judge_error, read_result
+from favcrm.transports.session.answers import closed_error, judge_error, read_result
 from favcrm.typing import JSON
 
 __all__ = ["Session", "SessionTransport"]

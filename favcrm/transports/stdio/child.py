@@ -19,7 +19,7 @@ from attrs import field, frozen
 
 from favcrm._core.text import clean
 from favcrm.errors import InvalidInputError, NotSentError, Problem
-from favcrm.transports._lines import LineReader, Tail
+from favcrm.transports.stdio.lines import LineReader, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

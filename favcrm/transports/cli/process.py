@@ -18,14 +18,14 @@ from threading import Lock, Thread
 from typing import IO, TYPE_CHECKING
 
 from favcrm.errors import FavCRMError, InvalidInputError, NotSentError, Problem
-from favcrm.transports._cli_answer import Ran, too_much
+from favcrm.transports.cli.answer import Ran, too_much
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from favcrm.secret import Secret
-    from favcrm.transports._cli_command import Program
-    from favcrm.transports._waiting import Signal, Waiting
+    from favcrm.transports.cli.command import Program
+    from favcrm.transports.waiting import Signal, Waiting
 
 PIECE = 64 * 1024
 

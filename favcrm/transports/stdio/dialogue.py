@@ -18,8 +18,8 @@ from favcrm._core.progress import NOTIFICATION
 from favcrm._core.transport import JSONRPCError, Response
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError
 from favcrm.events import logger
-from favcrm.transports._child import Child, Line
-from favcrm.transports._inbox import Inbox
+from favcrm.transports.stdio.child import Child, Line
+from favcrm.transports.stdio.inbox import Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from favcrm.errors import TransportError
     from favcrm.models import Progress
     from favcrm.secret import Secret
-    from favcrm.transports._child import Launch
-    from favcrm.transports._waiting import Signal
+    from favcrm.transports.stdio.child import Launch
+    from favcrm.transports.waiting import Signal
     from favcrm.typing import JSON
 
 REMEMBERED = 1000

@@ -11,9 +11,9 @@ from favcrm._core.transport import Response
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.models import Progress
 from favcrm.secret import Secret
-from favcrm.transports._child import Launch
-from favcrm.transports._supervisor import Supervisor
-from favcrm.transports._waiting import Asynchronous, Blocking, Waiting
+from favcrm.transports.stdio.child import Launch
+from favcrm.transports.stdio.supervisor import Supervisor
+from favcrm.transports.waiting import Asynchronous, Blocking, Waiting
 from favcrm.typing import JSON, Era
 
 __all__ = ["AsyncStdioTransport", "StdioTransport"]

@@ -11,9 +11,9 @@ from favcrm.errors import NotSentError
 
 if TYPE_CHECKING:
     from favcrm._core.eras import Agreement
-    from favcrm.transports._dialogue import Dialogue
-    from favcrm.transports._inbox import Inbox
-    from favcrm.transports._waiting import Signal
+    from favcrm.transports.stdio.dialogue import Dialogue
+    from favcrm.transports.stdio.inbox import Inbox
+    from favcrm.transports.waiting import Signal
 
 PROBE_SECONDS = 10.0
 """A server has to start before it can answer; one that answers nothing at all to the probe is an older one."""

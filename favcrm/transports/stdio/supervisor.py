@@ -21,8 +21,8 @@ from favcrm._core.input_required import (
 )
 from favcrm._core.transport import Response
 from favcrm.errors import NotSentError, OutcomeUnknownError
-from favcrm.transports._dialogue import Dialogue
-from favcrm.transports._handshake import Handshake
+from favcrm.transports.stdio.dialogue import Dialogue
+from favcrm.transports.stdio.handshake import Handshake
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from favcrm._core.eras import Agreement
     from favcrm.models import Progress
     from favcrm.secret import Secret
-    from favcrm.transports._child import Launch
-    from favcrm.transports._waiting import Signal, Waiting
     from favcrm.transports.stdio import OnInput
+    from favcrm.transports.stdio.child import Launch
+    from favcrm.transports.waiting import Signal, Waiting
     from favcrm.typing import JSON, Era
 
 SETTLED: Mapping[str, Agreement] = {"bare": BARE, "modern": MODERN}

@@ -20,7 +20,7 @@ from favcrm._core.refusals import REASON_FIELDS
 from favcrm._core.text import clean, without_emails
 from favcrm._core.transport import JSONRPCError, Response
 from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
-from favcrm.transports._cli_command import COMMANDS, INSTALL, arguments_of
+from favcrm.transports.cli.command import COMMANDS, INSTALL, arguments_of
 
 if TYPE_CHECKING:
     from favcrm.secret import Secret

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from favcrm._core.transport import Response
     from favcrm.models import Progress
-    from favcrm.transports._child import Line
-    from favcrm.transports._waiting import Signal
+    from favcrm.transports.stdio.child import Line
+    from favcrm.transports.waiting import Signal
     from favcrm.typing import JSON
 
 KEPT_REPORTS = 1000
