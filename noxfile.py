@@ -45,6 +45,8 @@ PEERS = {
     "mcp-1.12": ("mcp==1.12.*", "uvicorn", "pydantic<2.12"),
     "fastmcp-4": ("fastmcp>=4,<5",),
 }
+# Their clients are sessions to reach the tools through, too.
+OLDER_SESSIONS = ("mcp-1.28", "fastmcp-4")
 PEERS_OF_NODE = {
     "typescript": (
         "@modelcontextprotocol/sdk@^1.32",
@@ -175,8 +177,6 @@ def conformance(session: nox.Session) -> None:
     session.install(".", "--group=conformance")
     # Both versions of the harness stay in this folder; each is asked for by its exact version.
     session.run("python", "tests/conformance/run.py", session.create_tmp(), *session.posargs)
-# Their clients are sessions to reach the tools through, too.
-OLDER_SESSIONS = ("mcp-1.28", "fastmcp-4")
 
 
 @nox.session(default=False)
