@@ -75,7 +75,9 @@ class FavCRMClient:
         )
         # No frame of this package that an error passes through holds the key.
         del api_key
-        self._engine, self._close = blocking_engine(options, options.settings(transport), transport, http_client, era)
+        self._engine, self._close = blocking_engine(
+            options, options.settings(transport), transport, http_client, era
+        )
 
     def call_tool(
         self,
@@ -254,7 +256,9 @@ class AsyncFavCRMClient:
         )
         # No frame of this package that an error passes through holds the key.
         del api_key
-        self._engine, self._close = async_engine(options, options.settings(transport), transport, http_client, era)
+        self._engine, self._close = async_engine(
+            options, options.settings(transport), transport, http_client, era
+        )
 
     async def call_tool(
         self,

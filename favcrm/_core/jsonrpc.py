@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, cast
 
+from favcrm._core.parameters import PLAIN
 from favcrm._core.sse import BYTE_ORDER_MARK, EventDecoder
 from favcrm._core.transport import JSONRPCError, Response
 from favcrm.errors import InvalidInputError, Problem
@@ -75,8 +76,9 @@ class AnswerReader:
 
     @property
     def last_event_id(self) -> str:
-        """The id of the last event, with which the stream can be resumed; empty where there is none."""
-        return self._events.last_event_id if self._events else ""
+        """The id of the last event, with which the stream can be resumed; empty where none can be sent back."""
+        last = self._events.last_event_id if self._events else ""
+        return last if PLAIN.fullmatch(last) else ""
 
     @property
     def retry(self) -> float | None:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from favcrm._core.eras import Agreement
+    from favcrm._core.tools import ToolHeaders
     from favcrm.typing import JSON
 
 ACCEPT_STREAM = "text/event-stream"
 # Servers refuse a request that does not accept both, spelled out.
 COMMON_HEADERS = {"Content-Type": "application/json", "Accept": f"application/json, {ACCEPT_STREAM}"}
-NO_HEADERS: Mapping[str, str] = {}
 
 
 @frozen(eq=False)
@@ -62,7 +62,7 @@ def write_request(
     request_id: int,
     method: str,
     params: Mapping[str, JSON],
-    tool_headers: Mapping[str, str] = NO_HEADERS,
+    tool_headers: ToolHeaders | None = None,
 ) -> Outgoing:
     """Write a request whose parameters are complete.
 
@@ -76,7 +76,8 @@ def write_request(
     if agreement.era == "modern":
         headers["Mcp-Method"] = method
         if method == "tools/call":
-            headers |= {"Mcp-Name": as_header_value(str(params["name"])), **tool_headers}
+            headers["Mcp-Name"] = as_header_value(str(params["name"]))
+            headers |= tool_headers.of(params) if tool_headers else {}
     return Outgoing(request_id, headers, content)
 
 
@@ -101,14 +102,13 @@ def answer_to(asked: Mapping[str, JSON]) -> Mapping[str, JSON]:
 
 def write_resumption(agreement: Agreement, request_id: int, last_event_id: str) -> Outgoing:
     """Write the request that goes on reading a stream after an event."""
-    headers = {**era_headers(agreement), "Accept": ACCEPT_STREAM, "Last-Event-ID": last_event_id}
-    del headers["Content-Type"]
+    headers = {**_without_body(agreement), "Accept": ACCEPT_STREAM, "Last-Event-ID": last_event_id}
     return Outgoing(request_id, headers, http_method="GET")
 
 
 def write_goodbye(agreement: Agreement) -> Outgoing:
     """Write the request that ends a session."""
-    return Outgoing(None, era_headers(agreement), http_method="DELETE")
+    return Outgoing(None, _without_body(agreement), http_method="DELETE")
 
 
 def era_headers(agreement: Agreement) -> dict[str, str]:
@@ -118,4 +118,11 @@ def era_headers(agreement: Agreement) -> dict[str, str]:
         headers["MCP-Protocol-Version"] = agreement.version
     if agreement.session_id is not None:
         headers["Mcp-Session-Id"] = agreement.session_id.reveal()
+    return headers
+
+
+def _without_body(agreement: Agreement) -> dict[str, str]:
+    """Return the headers of a request without a body: some servers refuse one whose type is JSON."""
+    headers = era_headers(agreement)
+    del headers["Content-Type"]
     return headers

@@ -21,7 +21,8 @@ PREFIX = "Mcp-Param-"
 TYPES = {"string", "integer", "boolean"}
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 PLAIN = re.compile(r"(?! )[ -~]*(?<! )")
-ENCODED = re.compile(r"=\?base64\?.*\?=", re.IGNORECASE | re.DOTALL)
+# The shortest of these is no encoded text, but some readers take it for one.
+ENCODED = re.compile(r"=\?base64\?(.*\?)?=", re.IGNORECASE | re.DOTALL)
 # What stands under these is an example of an instance, not a schema.
 INSTANCES = {"default", "const", "enum", "examples"}
 
@@ -31,10 +32,13 @@ Parameters: TypeAlias = Mapping[tuple[str, ...], str]
 
 def find_parameters(schema: JSON) -> Parameters | None:
     """Return which arguments of a tool travel as headers, or None where it asks for it in a forbidden way."""
-    found = dict(_annotated(schema, ()))
+    try:
+        found, count = dict(_annotated(schema, ())), _count(schema)
+    except RecursionError:
+        return None
     names = [name.lower() for name in found.values()]
     allowed = all(TOKEN.fullmatch(name) for name in names) and len(set(names)) == len(names)
-    if not allowed or _count(schema) != len(found):
+    if not allowed or count != len(found):
         return None
     return {path: PREFIX + name for path, name in found.items()}
 

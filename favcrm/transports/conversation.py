@@ -25,8 +25,8 @@ from favcrm._core.input_required import (
     next_params,
     refuse_input,
 )
+from favcrm._core.jsonrpc import is_stream
 from favcrm._core.outgoing import (
-    NO_HEADERS,
     with_meta,
     write_answer,
     write_goodbye,
@@ -128,6 +128,8 @@ class Conversation:
                 if stand_in is not None:
                     return stand_in
                 continue
+            if not query.remaining:
+                raise NotSentError("No time was left when the server was understood. The call was not sent.")
             response = await self._call(query, agreement)
             remedy = find_remedy(agreement, response, confirmed=self._confirmed)
             if remedy is None or remedy in tried:
@@ -213,11 +215,12 @@ class Conversation:
             response = await self._ask(answering, agreement)
             requests = input_requests(response)
             if requests is None:
-                return self._tool_headers.learn(check_result_type(response))
+                checked = check_result_type(response)
+                return self._tool_headers.learn(checked) if query.method == "tools/list" else checked
             if not requests:
                 await query.channel.sleep(min(wait, query.remaining))
                 wait = min(wait * 2, LONGEST_WAIT)
-            answers = await self._answer_input(requests) if requests else {}
+            answers: Mapping[str, JSON] = await self._answer_input(requests) if requests else {}
             answering = evolve(query, params=next_params(query.params, response, answers))
         return Response(status=OK, defect=f"still asks for input after {MAX_ROUNDS} rounds")
 
@@ -246,8 +249,7 @@ class Conversation:
         params = query.params
         if token is not None or agreement.era == "modern":
             params = with_meta(agreement, params, capabilities=self._capabilities, progress_token=token)
-        headers = self._tool_headers.of(query.params) if agreement.era == "modern" else NO_HEADERS
-        outgoing = write_request(agreement, number, query.method, params, headers)
+        outgoing = write_request(agreement, number, query.method, params, self._tool_headers)
         hear: OnMessage | None = None
         if token is not None or agreement.era == "session":
             hear = partial(self._hear, query, agreement, number)
@@ -296,7 +298,8 @@ class Conversation:
                 failures += 1
                 continue
             # What refuses to go on says nothing of the call, which may have been carried out.
-            if more.response.status != OK or more.response.defect:
+            answer = more.response
+            if answer.status != OK or answer.defect or not is_stream(OK, answer.headers):
                 break
             failures = 0 if more.last_event_id else failures + 1
             reply = more.after(reply)

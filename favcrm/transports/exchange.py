@@ -100,7 +100,11 @@ class Reply:
     def after(self, before: Reply) -> Reply:
         """Return this part of an answer, which can be resumed where the part before ended if it gave no event."""
         retry = before.retry if self.retry is None else self.retry
-        return Reply(self.response, self.last_event_id or before.last_event_id, retry)
+        response = self.response
+        if not response.complete:
+            # Kept: a part that cannot be read may hold a key.
+            response = evolve(response, body=before.response.body + response.body)
+        return Reply(response, self.last_event_id or before.last_event_id, retry)
 
 
 async def exchange(
@@ -238,6 +242,7 @@ async def _pass_over(channel: Channel, answer: Any) -> Reply:
             await drain(channel, chunks)
         finally:
             await channel.close(answer)
+    await channel.leave(chunks)
     return Reply(Response(status=answer.status_code, headers=dict(answer.headers.items())))
 
 

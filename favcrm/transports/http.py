@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -25,6 +25,7 @@ from favcrm.secret import Secret
 from favcrm.settings import Settings, as_secret
 from favcrm.transports.conversation import Conversation, Query
 from favcrm.transports.exchange import bearer, drain, within
+from favcrm.transports.time_limit import TimeLimit, put_under_limits, watch_connections
 from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:
@@ -222,18 +223,21 @@ class _BlockingChannel:
         self.library = _library(client, "Client")
 
     async def send(self, request: Any) -> Any:
+        request.extensions["trace"] = watch_connections
         return self.client.send(request, stream=True, auth=None, follow_redirects=False)
 
-    def limit(self, _: float, /) -> AbstractContextManager[object]:
-        return nullcontext()
+    def limit(self, seconds: float, /) -> AbstractContextManager[object]:
+        return TimeLimit(seconds)
 
-    def shielded(self, _: float, /) -> AbstractContextManager[object]:
-        return nullcontext()
+    def shielded(self, seconds: float, /) -> AbstractContextManager[object]:
+        return TimeLimit(seconds)
 
     async def sleep(self, seconds: float, /) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  # this colour blocks
 
     def chunks(self, response: Any) -> Iterator[bytes]:
+        # A client that was handed over may have opened the connection for another request, unwatched.
+        put_under_limits(response.extensions.get("network_stream"))
         chunks = response.iter_bytes() if response.is_stream_consumed else response.iter_raw()
         return cast("Iterator[bytes]", chunks)
 

@@ -6,11 +6,12 @@ Each call has a stream for itself while it lasts; afterwards the stream waits fo
 from __future__ import annotations
 
 import time
+import zlib
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from favcrm._core.eras import BAD_REQUEST, NOT_FOUND, SSE, initialize_params
+from favcrm._core.eras import BAD_REQUEST, NOT_FOUND, SSE, initialize_params, stand_in
 from favcrm._core.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, is_stream
 from favcrm._core.outgoing import (
     ACCEPT_STREAM,
@@ -21,8 +22,8 @@ from favcrm._core.outgoing import (
 )
 from favcrm._core.sse import EventDecoder
 from favcrm._core.transport import Response
-from favcrm.errors import OutcomeUnknownError, TransportError
-from favcrm.transports.exchange import GRACE, begin, exchange, no_answer, sign
+from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
+from favcrm.transports.exchange import GRACE, begin, exchange, inflater, no_answer, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,9 +76,13 @@ class Streams:
             response = await self._ask(self._idle.pop(), outgoing, api_key, ends_at, hear)
             if response.status not in GONE:
                 return response
-        opened = await self._open(channel, api_key, ends_at)
+        opened: _Stream | Response | None = None
+        with suppress(OutcomeUnknownError):
+            opened = await self._open(channel, api_key, ends_at)
+        if opened is None:
+            raise NotSentError("No answer came to the request for a stream. The call was not sent.")
         if isinstance(opened, Response):
-            return opened
+            return stand_in(opened)
         return await self._ask(opened, outgoing, api_key, ends_at, hear)
 
     async def close(self) -> None:
@@ -139,6 +144,7 @@ class _Stream:
         self._channel = channel
         self._answer = answer
         self._chunks = channel.chunks(answer)
+        self._inflate = inflater(answer.headers.get("content-encoding", ""))
         self._decoder = EventDecoder()
         self._events: deque[Event] = deque()
         self._address: Endpoint | None = None
@@ -195,12 +201,13 @@ class _Stream:
 
     async def give_up(self, outgoing: Outgoing, api_key: Secret | None) -> None:
         """Tell the server that an answer is not waited for any longer, and close the stream."""
+        if self._posted:
+            params = {"requestId": outgoing.request_id, "reason": "no longer waited for"}
+            cancelled = write_notification(SSE, "notifications/cancelled", params)
+            with suppress(TransportError), self._channel.shielded(GRACE):
+                await self.post(cancelled, api_key, time.monotonic() + GRACE)
+        # By itself: the server may have taken all of the time before.
         with self._channel.shielded(GRACE):
-            if self._posted:
-                params = {"requestId": outgoing.request_id, "reason": "no longer waited for"}
-                cancelled = write_notification(SSE, "notifications/cancelled", params)
-                with suppress(TransportError):
-                    await self.post(cancelled, api_key, time.monotonic() + GRACE)
             await self.close()
 
     async def close(self) -> None:
@@ -209,7 +216,7 @@ class _Stream:
         await self._channel.leave(self._chunks)
 
     async def _next_event(self, ends_at: float, room: int) -> Event | None:
-        """Return the next event, or None where the stream has ended, or time or room have."""
+        """Return the next event, or None where the stream has ended or breaks off, or time or room have."""
         library = self._channel.library
         while not self._events:
             left = ends_at - time.monotonic()
@@ -217,8 +224,14 @@ class _Stream:
             if left > 0:
                 with suppress(library.HTTPError, library.StreamError), self._channel.limit(left):
                     chunk = await self._channel.next_chunk(self._chunks)
-            room -= len(chunk or b"")
-            if chunk is None or room < 0:
+            if chunk is None:
                 return None
-            self._events += self._decoder.feed(chunk)
+            try:
+                for piece in self._inflate(chunk):
+                    room -= len(piece)
+                    if room < 0:
+                        return None
+                    self._events += self._decoder.feed(piece)
+            except zlib.error:
+                return None
         return self._events.popleft()

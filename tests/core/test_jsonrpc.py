@@ -307,3 +307,56 @@ def test_the_limit_is_16_mebibytes() -> None:
     assert not reader.done
     reader.feed(b" ")
     assert reader.done
+
+
+# What comes before an answer
+
+
+def test_what_is_told_before_the_answer_is_given_out_once() -> None:
+    reader = AnswerReader(7, 200, STREAM)
+    told, asked = {"method": "notifications/message"}, {"id": 1, "method": "ping"}
+    reader.feed(
+        f"data: {json.dumps(told)}\n\ndata: {json.dumps([asked, {'id': 8, 'result': 1}, 5])}\n\n".encode()
+    )
+    assert reader.take_messages() == [told, asked]
+    assert reader.take_messages() == []
+    assert not reader.done
+    reader.feed(f"data: {json.dumps([told, {'id': 7, 'result': 1}])}\n\n".encode())
+    assert reader.take_messages() == [told]
+    assert reader.finish().result == 1
+
+
+def test_a_message_is_no_part_of_what_is_kept() -> None:
+    """What a server tells is given out; only what cannot be read may still hold a key."""
+    response = read(b'data: {"method": "n"}\n\ndata: {"id": 8, "result": 1}\n\n', headers=STREAM)
+    assert response.body == '{"id": 8, "result": 1}\n'
+
+
+def test_a_method_that_is_no_word_is_no_message() -> None:
+    reader = AnswerReader(7, 200, STREAM)
+    reader.feed(b'data: {"method": 5}\n\n')
+    assert reader.take_messages() == []
+
+
+def test_a_request_with_our_id_is_no_answer() -> None:
+    reader = AnswerReader(7, 200, STREAM)
+    reader.feed(b'data: {"id": 7, "method": "ping"}\n\n')
+    assert not reader.done
+    assert reader.take_messages() == [{"id": 7, "method": "ping"}]
+
+
+def test_where_a_stream_can_be_resumed() -> None:
+    reader = AnswerReader(7, 200, STREAM)
+    assert (reader.last_event_id, reader.retry) == ("", None)
+    reader.feed(b"retry: 500\nid: 3\ndata:\n\n")
+    assert (reader.last_event_id, reader.retry) == ("3", 0.5)
+    body = AnswerReader(7, 200, JSON_TYPE)
+    body.feed(b"id: 3\n\n")
+    assert (body.last_event_id, body.retry) == ("", None)
+
+
+@pytest.mark.parametrize("identifier", ["名", " edge", "edge ", "a\tb", "\x7f"])
+def test_an_id_that_no_header_can_carry_resumes_nothing(identifier: str) -> None:
+    reader = AnswerReader(7, 200, STREAM)
+    reader.feed(f"id: {identifier}\n\n".encode())
+    assert reader.last_event_id == ""

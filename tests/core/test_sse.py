@@ -14,6 +14,30 @@ from favcrm._core.sse import LINE_END, Event, EventDecoder
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
 
 
+def rest(*chunks: bytes) -> tuple[str, float | None]:
+    """Return what a stream leaves behind: the id of its last event, and how long to wait."""
+    decoder = EventDecoder()
+    for chunk in chunks:
+        list(decoder.feed(chunk))
+    return decoder.last_event_id, decoder.retry
+
+
+def rest_of(stream: bytes) -> tuple[str, float | None]:
+    """Read the same from a whole stream at once, as the standard says it."""
+    lines = re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]
+    seen, last, retry = "", "", None
+    for line in lines:
+        field, _, value = line.partition(b":")
+        text = value.removeprefix(b" ").decode("utf-8", "replace")
+        if not line:
+            last = seen
+        elif field == b"id" and "\0" not in text:
+            seen = text
+        elif field == b"retry" and text.isascii() and text.isdecimal():
+            retry = int(text) / 1000
+    return last, retry
+
+
 def decode(*chunks: bytes) -> list[Event]:
     decoder = EventDecoder()
     return [event for chunk in chunks for event in decoder.feed(chunk)]
@@ -54,7 +78,16 @@ LINES = st.one_of(
             b"event: ping",
             b"event:",
             b"id: 1",
+            b"id:2",
+            b"id",
+            b"id: \0",
+            "id: 名".encode(),
             b"retry: 5",
+            b"retry:1500",
+            b"retry: -1",
+            b"retry: 1.5",
+            b"retry: \xd9\xa3",
+            b"retry",
             b": comment",
             "data: \u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e".encode(),
             b"data: \xff\xfe",
@@ -79,6 +112,7 @@ def test_cuts_make_no_difference(stream: bytes, data: st.DataObject) -> None:
     # An incomplete byte order mark at the end holds back what might still become one.
     expected = reference(stream) if stream not in {b"\xef\xbb", b"\xef"} else []
     assert decode(*pieces) == expected
+    assert rest(*pieces) == (rest_of(stream) if stream not in {b"\xef\xbb", b"\xef"} else ("", None))
 
 
 @given(STREAMS)
@@ -143,3 +177,39 @@ def test_a_long_line_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(1000):
         assert list(decoder.feed(b"x" * 100)) == []
     assert sum(searched) == 100_000
+
+
+@pytest.mark.parametrize(
+    ("stream", "last"),
+    [
+        (b"", ""),
+        (b"id: 1\n\n", "1"),
+        (b"id: 1\ndata:\n\n", "1"),
+        (b"id: 1\ndata: {}\n\ndata: {}\n\n", "1"),
+        (b"id: 1\ndata: {}\n\nid: 2\ndata: {}", "1"),
+        (b"id: 1\n\nid\n\n", ""),
+        (b"id: 1\n\nid: 2\0\n\n", "1"),
+        (b"id:  1\n\n", " 1"),
+        (b"ID: 1\n\n", ""),
+    ],
+)
+def test_the_id_that_counts_is_of_the_last_whole_event(stream: bytes, last: str) -> None:
+    assert rest(stream)[0] == last
+
+
+@pytest.mark.parametrize(
+    ("stream", "seconds"),
+    [
+        (b"retry: 500\n", 0.5),
+        (b"retry: 0\n", 0.0),
+        (b"retry: 500\nretry: 700\n", 0.7),
+        (b"retry: 500\nretry: soon\n", 0.5),
+        (b"retry: 999999999\n", 999_999.999),
+        (b"retry: 1000000000\n", None),
+        (b"retry: -1\n", None),
+        (b"retry: 500", None),
+        (b"retry: \xd9\xa3\n", None),
+    ],
+)
+def test_a_server_says_in_milliseconds_when_to_come_back(stream: bytes, seconds: float | None) -> None:
+    assert rest(stream)[1] == seconds

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from favcrm.secret import Secret
+from favcrm.transports import verdicts
 
 if TYPE_CHECKING:
     from colours import Colour
@@ -50,6 +51,12 @@ def library(request: pytest.FixtureRequest) -> ModuleType:
 def key() -> Secret:
     """A key, different in every test."""
     return Secret(f"fav_mcp_{secrets.token_urlsafe(24)}")
+
+
+@pytest.fixture(autouse=True)
+def no_verdicts() -> None:
+    """Forget what was found out about an address: a port is used again by the server of another test."""
+    verdicts.forget()
 
 
 @pytest.fixture(autouse=True)

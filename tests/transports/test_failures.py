@@ -44,7 +44,7 @@ from favcrm import (
     RetryPolicy,
     UnexpectedAnswerError,
 )
-from favcrm.transports import conversation, AsyncHTTPTransport, exchange, http
+from favcrm.transports import AsyncHTTPTransport, conversation, exchange, http
 
 if TYPE_CHECKING:
     from types import ModuleType

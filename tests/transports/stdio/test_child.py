@@ -22,8 +22,7 @@ import pytest
 from transports.stdio.talk import SERVER, SHORT, Gate, Talk, lives, make, talking, until_held
 
 from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, Secret
-from favcrm.transports.stdio import child
-from favcrm.transports.stdio import AsyncStdioTransport, StdioTransport
+from favcrm.transports.stdio import AsyncStdioTransport, StdioTransport, child
 
 if TYPE_CHECKING:
     from colours import Colour

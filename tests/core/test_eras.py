@@ -1,0 +1,470 @@
+"""What a server speaks, decided without a server: the answers of real ones, and what each failure proves."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import frozen
+
+from favcrm import NotSentError, Secret
+from favcrm._core.eras import (
+    BARE,
+    CLIENT_INFO,
+    LEGACY_VERSIONS,
+    MODERN,
+    SSE,
+    Agreement,
+    Remedy,
+    Step,
+    find_remedy,
+    negotiate,
+)
+from favcrm._core.transport import JSONRPCError, Response
+
+if TYPE_CHECKING:
+    from favcrm.typing import JSON
+
+MODERN_VERSION = "2026-07-28"
+NAMES = "io.modelcontextprotocol/protocolVersion is missing"
+
+
+def result(value: JSON, **headers: str) -> Response:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(result=value, status=200, headers=names)
+
+
+def refusal(status: int, code: int, message: str = "", data: JSON = None) -> Response:
+    return Response(error=JSONRPCError(code, message, data), status=status)
+
+
+def plain(status: int, body: str = "", *, defect: str = "is no JSON-RPC answer", **headers: str) -> Response:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status=status, body=body, defect=defect, headers=names)
+
+
+def session(version: str = LEGACY_VERSIONS[0], **headers: str) -> Response:
+    return result({"protocolVersion": version, "capabilities": {}, "serverInfo": {}}, **headers)
+
+
+DISCOVERED = result({"supportedVersions": [MODERN_VERSION], "capabilities": {}})
+NO_SESSION = refusal(400, -32600, "Bad Request: Missing session ID")
+TAKEN = plain(202, defect="is empty")
+STREAM = Response(result={}, status=200)
+NO_STREAM = plain(405, "Method Not Allowed")
+SESSION = Agreement("session", LEGACY_VERSIONS[0])
+OPEN = Agreement("session", LEGACY_VERSIONS[0], Secret("a-session"))
+
+
+@frozen
+class Played:
+    """A negotiation, and what came of it."""
+
+    steps: list[Step]
+    found: Agreement | Response | NotSentError
+
+    @property
+    def said(self) -> list[str]:
+        return [step.method or "GET" for step in self.steps]
+
+
+def play(*answers: Response, capabilities: dict[str, Any] | None = None, probe: bool = True) -> Played:
+    """Answer the steps of a negotiation in turn; every answer is needed."""
+    negotiation = negotiate(capabilities or {}, probe=probe)
+    steps = [next(negotiation)]
+    found: Agreement | Response | NotSentError | None = None
+    waiting = list(answers)
+    try:
+        while True:
+            steps.append(negotiation.send(waiting.pop(0)))
+    except StopIteration as done:
+        found = done.value
+    except NotSentError as error:
+        found = error
+    assert not waiting
+    assert found is not None
+    return Played(steps, found)
+
+
+def failed(played: Played) -> NotSentError:
+    assert isinstance(played.found, NotSentError)
+    assert "not sent" in str(played.found) or "before the call was sent" in str(played.found)
+    return played.found
+
+
+# The servers of today
+
+SERVERS: dict[str, tuple[list[Response], Agreement, list[str]]] = {
+    "mcp 2.3 and fastmcp 4": ([DISCOVERED], MODERN, ["server/discover"]),
+    "TypeScript 2.4, modern only, that was asked while it changed": (
+        [refusal(400, -32022, "Unsupported", {"supported": [MODERN_VERSION]}), DISCOVERED],
+        MODERN,
+        ["server/discover", "server/discover"],
+    ),
+    "mcp 1.28, stateful": (
+        [NO_SESSION, session(mcp_session_id="a-session"), TAKEN],
+        OPEN,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "mcp 1.28, stateless": (
+        [refusal(400, -32600, "Unsupported protocol version: 2026-07-28"), session(), TAKEN],
+        SESSION,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "mcp 1.12, which counters with its own version": (
+        [refusal(400, -32600, "Unsupported protocol version"), session("2025-06-18"), TAKEN],
+        Agreement("session", "2025-06-18"),
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "TypeScript 1.32, stateful": (
+        [
+            refusal(400, -32000, "Bad Request: No valid session ID provided"),
+            session(mcp_session_id="a-session"),
+            TAKEN,
+        ],
+        OPEN,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "TypeScript 1.32, stateless": (
+        [refusal(400, -32000, "Bad Request: Unsupported protocol version"), session(), TAKEN],
+        SESSION,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "one that fails at what it does not know": (
+        [refusal(500, -32603, "Internal error"), session(), TAKEN],
+        SESSION,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "FavCRM, without initialize": (
+        [refusal(200, -32601, "Method not found"), refusal(200, -32601, "Method not found")],
+        BARE,
+        ["server/discover", "initialize"],
+    ),
+    "one of 2024": (
+        [plain(405, "Method Not Allowed"), plain(405, "Method Not Allowed"), STREAM],
+        SSE,
+        ["server/discover", "initialize", "GET"],
+    ),
+    "one of 2024 at an address that only streams": (
+        [plain(404, "Not Found"), plain(404, "Not Found"), STREAM],
+        SSE,
+        ["server/discover", "initialize", "GET"],
+    ),
+    "one that names only older versions": (
+        [refusal(400, -32022, "Unsupported", {"supported": ["2025-11-25", "2025-06-18"]}), session(), TAKEN],
+        SESSION,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "one that answers everything with success": (
+        [result({"content": []}), session(), TAKEN],
+        SESSION,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "one that answers with a page": (
+        [plain(200, "<html>"), session(), TAKEN],
+        SESSION,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "one that takes the question and says nothing": (
+        [plain(202, defect="is empty"), session(), TAKEN],
+        SESSION,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "one whose list of versions is none": (
+        [result({"supportedVersions": MODERN_VERSION}), session(), TAKEN],
+        SESSION,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "one that knows more versions than we": (
+        [result({"supportedVersions": ["2027-01-01", 7, MODERN_VERSION]})],
+        MODERN,
+        ["server/discover"],
+    ),
+    "one that knows only newer versions, and older ones of a session": (
+        [result({"supportedVersions": ["2027-01-01"]}), session(), TAKEN],
+        SESSION,
+        ["server/discover", "initialize", "notifications/initialized"],
+    ),
+    "one that became modern between two questions": (
+        [NO_SESSION, refusal(400, -32022, "Unsupported", {"supported": [MODERN_VERSION]})],
+        MODERN,
+        ["server/discover", "initialize"],
+    ),
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_is_recognised(server: str) -> None:
+    answers, agreement, said = SERVERS[server]
+    played = play(*answers)
+    assert played.found == agreement
+    assert played.said == said
+
+
+@pytest.mark.parametrize("taken", [TAKEN, plain(200, "{}"), plain(204), plain(500), refusal(400, -32600)])
+def test_what_is_answered_to_initialized_is_nothing(taken: Response) -> None:
+    assert play(NO_SESSION, session(), taken).found == SESSION
+
+
+@pytest.mark.parametrize("version", LEGACY_VERSIONS)
+def test_every_older_version_may_be_countered_with(version: str) -> None:
+    played = play(NO_SESSION, session(version), TAKEN)
+    assert played.found == Agreement("session", version)
+    assert played.steps[-1].under == played.found
+
+
+def test_what_is_said_depends_on_the_step() -> None:
+    played = play(NO_SESSION, session(mcp_session_id="a-session"), TAKEN, capabilities={"elicitation": {}})
+    discover, initialize, initialized = played.steps
+    assert (discover.under, discover.params, discover.notification) == (MODERN, {}, False)
+    assert (initialize.under, initialize.notification) == (BARE, False)
+    assert initialize.params == {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"elicitation": {}},
+        "clientInfo": CLIENT_INFO,
+    }
+    assert (initialized.under, initialized.params, initialized.notification) == (OPEN, {}, True)
+
+
+def test_a_session_that_ended_is_begun_again_without_a_question() -> None:
+    played = play(session(mcp_session_id="another"), TAKEN, probe=False)
+    assert played.said == ["initialize", "notifications/initialized"]
+    assert played.found == Agreement("session", LEGACY_VERSIONS[0], Secret("another"))
+
+
+def test_an_id_of_a_refusal_is_no_session() -> None:
+    refused = Response(
+        error=JSONRPCError(-32600, "Missing session ID"),
+        status=400,
+        headers={"mcp-session-id": "of an error"},
+    )
+    assert play(refused, session(), TAKEN).found == SESSION
+
+
+@pytest.mark.parametrize("given", ["two words", "line\nend", "", "tab\t", "caf\xe9", "\x7f"])
+def test_a_session_id_that_no_header_can_hold_is_refused(given: str) -> None:
+    error = failed(play(NO_SESSION, session(mcp_session_id=given)))
+    assert "session id holds characters" in str(error)
+    assert not given.strip() or given not in str(error)
+
+
+def test_a_session_id_is_hidden() -> None:
+    played = play(NO_SESSION, session(mcp_session_id="a-session"), TAKEN)
+    assert "a-session" not in f"{played.found!r}{played.found}"
+
+
+# No verdict
+
+STAND_INS = {status: plain(status, "told by a proxy") for status in (401, 403, 407, 408, 413, 429, 301, 307)}
+
+
+@pytest.mark.parametrize("status", STAND_INS)
+def test_who_may_not_ask_learns_nothing(status: int) -> None:
+    """It is the answer to the call, which would have got the same."""
+    assert play(STAND_INS[status]).found is STAND_INS[status]
+    assert play(NO_SESSION, STAND_INS[status]).found is STAND_INS[status]
+
+
+def test_a_server_that_says_when_to_come_back_is_busy() -> None:
+    busy = plain(503, retry_after="5")
+    assert play(busy, busy).found is busy
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [plain(500), plain(500)],
+        [plain(503, retry_after="5"), plain(500)][::-1],
+        [NO_SESSION, plain(503)],
+        [NO_SESSION, Response(status=200, complete=False)],
+        [NO_SESSION, result({})],
+        [NO_SESSION, refusal(502, -32603)],
+    ],
+    ids=["twice", "first, busy then", "busy without a time", "cut", "no known result", "with an error"],
+)
+def test_a_server_that_fails_was_not_sent_the_call(answers: list[Response]) -> None:
+    """To the call itself such an answer would mean that it may have run."""
+    error = failed(play(*answers))
+    assert not error.permanent
+
+
+def test_the_failure_that_is_told_is_the_first() -> None:
+    assert "HTTP 500" in str(failed(play(plain(500), plain(502))))
+
+
+def test_an_answer_to_initialize_that_says_no_is_the_answer() -> None:
+    refused = refusal(200, -32603, "Internal error")
+    assert play(NO_SESSION, refused).found is refused
+
+
+@pytest.mark.parametrize(
+    ("answers", "named"),
+    [
+        ([refusal(400, -32022, "", {"supported": ["2027-01-01", "2028\n"]})], "2027-01-01, 2028"),
+        ([NO_SESSION, session("2027-01-01")], "2027-01-01"),
+        ([NO_SESSION, session(MODERN_VERSION)], MODERN_VERSION),
+    ],
+)
+def test_versions_that_nobody_here_knows_are_named(answers: list[Response], named: str) -> None:
+    error = failed(play(*answers))
+    assert str(error).startswith(
+        f"The server speaks no version of MCP that this client knows: {named}. The call was not sent."
+    )
+    assert error.permanent
+    assert "newer version" in error.next_step
+
+
+@pytest.mark.parametrize(
+    "data", [None, {}, {"supported": "2027-01-01"}, {"supported": [7]}, [MODERN_VERSION]]
+)
+def test_a_server_that_names_no_version_may_be_one_that_is_initialized(data: JSON) -> None:
+    assert play(refusal(400, -32022, "", data), session(), TAKEN).found == SESSION
+
+
+def test_a_server_that_refuses_twice_what_it_names_is_believed() -> None:
+    refused = refusal(400, -32022, "", {"supported": [MODERN_VERSION]})
+    assert play(refused, refused).found == MODERN
+
+
+@pytest.mark.parametrize("code", [-32020, -32021])
+def test_a_server_that_misses_our_headers_stands_behind_a_proxy(code: int) -> None:
+    error = failed(play(refusal(400, code)))
+    assert f"({code})" in str(error)
+    assert error.permanent
+    assert "proxy" in error.next_step
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_a_server_that_speaks_nothing_is_told_with_its_answers(status: int) -> None:
+    error = failed(play(refusal(400, -32600, "no"), plain(status), NO_STREAM))
+    assert str(error).startswith(
+        "The server speaks MCP in no way that this client knows: to server/discover it answered HTTP 400 with the "
+        f"JSON-RPC error -32600; to initialize it answered HTTP {status}; to GET it answered HTTP 405."
+    )
+    assert error.permanent
+
+
+def test_what_was_not_asked_is_not_told() -> None:
+    error = failed(play(plain(404), plain(200, "<html>"), probe=False))
+    assert "initialize it answered HTTP 404; to GET it answered HTTP 200 without a known result" in str(error)
+    assert "discover" not in str(error)
+
+
+def test_without_http_there_is_no_status_to_tell() -> None:
+    cut = Response(complete=False)
+    assert str(failed(play(Response(), cut))).startswith(
+        "The server answered without a known result before the call"
+    )
+
+
+# What an answer proves
+
+ERAS = {"bare": BARE, "a session without id": SESSION, "a session": OPEN, "modern": MODERN, "sse": SSE}
+OLDER = {"bare", "a session without id", "a session", "sse"}
+ALL = set(ERAS)
+WITHOUT_ID = ALL - {"a session"}
+
+
+@frozen
+class Row:
+    """A failure, and what it proves in which eras: whether a call was answered before, or not."""
+
+    response: Response
+    confirmed: dict[str, Remedy]
+    doubtful: dict[str, Remedy]
+
+
+def row(
+    response: Response,
+    negotiate: set[str] | None = None,
+    initialize: set[str] | None = None,
+    unconfirmed: set[str] | None = None,
+    list_tools: set[str] | None = None,
+) -> Row:
+    """Say in which eras there is which remedy; ``unconfirmed`` names those that negotiate only before an answer."""
+    always = (
+        dict.fromkeys(negotiate or set(), Remedy.NEGOTIATE)
+        | dict.fromkeys(initialize or set(), Remedy.INITIALIZE)
+        | dict.fromkeys(list_tools or set(), Remedy.LIST_TOOLS)
+    )
+    return Row(response, always, always | dict.fromkeys(unconfirmed or set(), Remedy.NEGOTIATE))
+
+
+PAGE = "<html>Not here</html>"
+REASON = '{"error": {"code": "INVALID_CODE", "message": "no such session"}}'
+EVIDENCE: dict[str, Row] = {
+    "unsupported version, 400": row(refusal(400, -32022), negotiate=ALL),
+    "unsupported version, 200": row(refusal(200, -32022), negotiate=ALL),
+    "header mismatch": row(refusal(400, -32020), negotiate=OLDER, list_tools={"modern"}),
+    "header mismatch, 200": row(refusal(200, -32020)),
+    "invalid params that name MCP's own": row(refusal(400, -32602, NAMES), negotiate=OLDER),
+    "invalid params": row(refusal(400, -32602, "service_id is missing")),
+    "invalid params that name MCP's own, 200": row(refusal(200, -32602, NAMES)),
+    "missing capability": row(refusal(400, -32021)),
+    **{
+        f"{words}, {code}": row(refusal(400, code, words), negotiate=WITHOUT_ID, initialize={"a session"})
+        for code, words in product(
+            (-32600, -32000, -32002), ("Bad Request: No valid SESSION ID provided", "Session not initialized")
+        )
+    },
+    **{
+        f"{words}, {code}": row(refusal(400, code, words), negotiate=ALL)
+        for code, words in product(
+            (-32600, -32000, -32002),
+            ("Server not initialized", "not initialised", "Unsupported protocol version"),
+        )
+    },
+    "a session, 200": row(refusal(200, -32000, "session expired")),
+    "a session, 422": row(refusal(422, -32000, "session expired"), negotiate=ALL),
+    "another code about a session": row(refusal(400, -32001, "session expired"), initialize={"a session"}),
+    "not found, with a page": row(
+        plain(404, PAGE), negotiate={"modern"}, initialize={"a session"}, unconfirmed=OLDER - {"a session"}
+    ),
+    "not found, with a method": row(
+        refusal(404, -32601), initialize={"a session"}, unconfirmed=OLDER - {"a session"}
+    ),
+    "not found, with a reason": row(plain(404, REASON), initialize={"a session"}),
+    "a session in plain words": row(
+        plain(400, "Bad Request: no valid Session"),
+        negotiate={"modern"},
+        initialize={"a session"},
+        unconfirmed=OLDER - {"a session"},
+    ),
+    "a session in a reason": row(plain(400, REASON), initialize={"a session"}),
+    **{
+        f"{status}, with a page": row(plain(status, PAGE), negotiate={"modern"}, unconfirmed=OLDER)
+        for status in (400, 405, 406)
+    },
+    **{f"{status}, with a reason": row(plain(status, '{"error": "no"}')) for status in (400, 405, 406)},
+    **{
+        f"{status} and {code}": row(refusal(status, code), unconfirmed=OLDER)
+        for status, code in product((400, 405, 406), (-32700, -32600, -32601))
+    },
+    "400 of a tool": row(refusal(400, -32603, "no")),
+    "402": row(plain(402, PAGE)),
+    "409": row(plain(409, PAGE)),
+    "422 without a reason": row(plain(422, PAGE)),
+    **{
+        f"{status}, whatever it says": row(refusal(status, -32600, "session not initialized"))
+        for status in (401, 403, 407, 408, 413, 429, 500, 502, 503, 504)
+    },
+    **{f"{status} with a page": row(plain(status, PAGE)) for status in (200, 202, 307, 401, 429, 500, 503)},
+    **{
+        f"{code} at 200": row(refusal(200, code, "session not initialized"))
+        for code in (-32700, -32600, -32601, -32602, -32603, -32000, -32002, -31000, 400)
+    },
+    "an answer": row(result({"content": []})),
+    "an answer that broke off": row(Response(status=200, complete=False)),
+    "no HTTP, and nothing": row(Response()),
+    "no HTTP, and no such method": row(Response(error=JSONRPCError(-32601, "initialize first"))),
+    "no HTTP, and unsupported version": row(Response(error=JSONRPCError(-32022, "")), negotiate=ALL),
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("failure", EVIDENCE)
+def test_only_evidence_that_nothing_ran_permits_another_attempt(era: str, failure: str) -> None:
+    row = EVIDENCE[failure]
+    assert find_remedy(ERAS[era], row.response, confirmed=True) == row.confirmed.get(era)
+    assert find_remedy(ERAS[era], row.response, confirmed=False) == row.doubtful.get(era)

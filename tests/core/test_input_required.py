@@ -1,0 +1,86 @@
+"""Answers that ask for more, and kinds of results that nobody knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from favcrm import InputRequiredError
+from favcrm._core.input_required import check_result_type, input_requests, next_params, refuse_input
+from favcrm._core.transport import Response
+
+if TYPE_CHECKING:
+    from favcrm.typing import JSON
+
+ASKED: dict[str, JSON] = {"name": {"method": "elicitation/create", "params": {"message": "Who?"}}}
+
+
+def asking(**more: JSON) -> Response:
+    return Response(result={"resultType": "input_required", **more})
+
+
+@pytest.mark.parametrize(
+    ("response", "requests"),
+    [
+        (asking(inputRequests=ASKED), ASKED),
+        (asking(inputRequests=ASKED, requestState="s"), ASKED),
+        (asking(requestState="s"), {}),
+        (asking(inputRequests={}), {}),
+        (asking(inputRequests=None), {}),
+        (asking(inputRequests=[1]), {}),
+        (Response(result={"resultType": "complete"}), None),
+        (Response(result={"content": []}), None),
+        (Response(result={"resultType": None}), None),
+        (Response(result=[]), None),
+        (Response(), None),
+    ],
+)
+def test_what_is_asked_for(response: Response, requests: JSON) -> None:
+    assert input_requests(response) == requests
+
+
+PARAMS: dict[str, JSON] = {"name": "any", "arguments": {}}
+
+
+@pytest.mark.parametrize("state", ["a state", "", " \u2028", None, 7, {"nested": [1]}])
+def test_the_state_is_given_back_as_it_is(state: JSON) -> None:
+    params = next_params(PARAMS, asking(requestState=state), {"name": "Ann"})
+    assert params == {**PARAMS, "inputResponses": {"name": "Ann"}, "requestState": state}
+
+
+def test_no_state_is_given_back_where_there_is_none() -> None:
+    assert next_params(PARAMS, asking(), {}) == PARAMS
+    assert next_params(PARAMS, asking(), {"name": "Ann"}) == {**PARAMS, "inputResponses": {"name": "Ann"}}
+    assert next_params(PARAMS, Response(), {}) == PARAMS
+
+
+def test_a_newer_state_replaces_an_older_one() -> None:
+    before = {**PARAMS, "requestState": "old", "inputResponses": {}}
+    after = next_params(before, asking(requestState="new"), {"name": "Ann"})
+    assert after == {**PARAMS, "inputResponses": {"name": "Ann"}, "requestState": "new"}
+
+
+def test_who_cannot_answer_is_told_what_was_asked() -> None:
+    error = refuse_input(ASKED)
+    assert isinstance(error, InputRequiredError)
+    assert error.input_requests == ASKED
+    assert "Who?" not in str(error)
+    assert error.next_step
+
+
+@pytest.mark.parametrize(
+    "result", [{"content": []}, {"resultType": "complete", "content": []}, [], "text", None, 7]
+)
+def test_a_result_without_a_kind_is_complete(result: JSON) -> None:
+    response = Response(result=result, status=200)
+    assert check_result_type(response) is response
+
+
+@pytest.mark.parametrize("kind", ["later", "", None, 7, "Complete", ["complete"]])
+def test_a_kind_that_nobody_knows_is_no_answer(kind: JSON) -> None:
+    checked = check_result_type(Response(result={"resultType": kind, "content": []}, status=200))
+    assert (checked.result, checked.status, checked.complete) == (None, 200, True)
+    assert checked.defect == "has a resultType that is not known"
+    # Kept, for a key that may be in it.
+    assert "content" in checked.body

@@ -1,0 +1,202 @@
+"""What goes over the wire in each era, to the byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import favcrm
+from favcrm import InvalidInputError, Secret
+from favcrm._core.eras import BARE, MODERN, SSE, Agreement
+from favcrm._core.outgoing import (
+    with_meta,
+    write_answer,
+    write_goodbye,
+    write_notification,
+    write_request,
+    write_resumption,
+)
+from favcrm._core.tools import ToolHeaders
+from favcrm._core.transport import Response
+
+if TYPE_CHECKING:
+    from favcrm.typing import JSON
+
+OLDER = Agreement("session", "2025-06-18")
+OPEN = Agreement("session", "2025-11-25", Secret("session-1"))
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+JSON_BODY = {"Content-Type": "application/json", **ACCEPT}
+VERSION = {"MCP-Protocol-Version": "2025-11-25"}
+SESSION = {"Mcp-Session-Id": "session-1"}
+CALL: dict[str, JSON] = {"name": "count", "arguments": {"of": "名"}}
+CALLED = '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"count","arguments":{"of":"名"}}}'.encode()
+META = (
+    '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",'
+    '"io.modelcontextprotocol/clientCapabilities":{},'
+    f'"io.modelcontextprotocol/clientInfo":{{"name":"favcrm-python","version":"{favcrm.__version__}"}}}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "headers"),
+    [
+        (BARE, {}),
+        (SSE, {}),
+        (OLDER, {"MCP-Protocol-Version": "2025-06-18"}),
+        (OPEN, {**VERSION, **SESSION}),
+    ],
+    ids=["bare", "sse", "session without id", "session"],
+)
+def test_a_call_of_the_older_eras(agreement: Agreement, headers: dict[str, str]) -> None:
+    outgoing = write_request(agreement, 3, "tools/call", with_meta(agreement, CALL, capabilities={}))
+    assert outgoing.headers == {**JSON_BODY, **headers}
+    assert (outgoing.http_method, outgoing.request_id, outgoing.content) == ("POST", 3, CALLED)
+
+
+def modern(request_id: int, method: str, params: dict[str, JSON], **more: Any) -> Any:
+    return write_request(MODERN, request_id, method, with_meta(MODERN, params, capabilities={}), **more)
+
+
+def test_a_modern_call() -> None:
+    outgoing = modern(3, "tools/call", CALL)
+    assert outgoing.headers == {
+        **JSON_BODY,
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "count",
+    }
+    assert outgoing.content == CALLED[:-2] + f",{META}}}}}".encode()
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "written"),
+    [
+        ("server/discover", {}, ""),
+        ("tools/list", {}, ""),
+        ("tools/list", {"cursor": ""}, '"cursor":"",'),
+    ],
+)
+def test_other_modern_requests_have_no_name(method: str, params: dict[str, JSON], written: str) -> None:
+    outgoing = modern(1, method, params)
+    assert outgoing.headers == {
+        **JSON_BODY,
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": method,
+    }
+    assert (
+        outgoing.content
+        == f'{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{written}{META}}}}}'.encode()
+    )
+
+
+def test_a_name_is_encoded_where_no_header_can_carry_it() -> None:
+    outgoing = modern(1, "tools/call", {"name": "名\r\n", "arguments": {}})
+    assert outgoing.headers["Mcp-Name"] == "=?base64?5ZCNDQo=?="
+    assert '"name":"名\\r\\n"'.encode() in outgoing.content
+
+
+def listed() -> ToolHeaders:
+    headers = ToolHeaders()
+    told: dict[str, JSON] = {"type": "string", "x-mcp-header": "Of"}
+    schema: dict[str, JSON] = {"type": "object", "properties": {"of": told}}
+    headers.learn(Response(result={"tools": [{"name": "count", "inputSchema": schema}]}))
+    return headers
+
+
+@pytest.mark.parametrize("agreement", [BARE, OPEN, SSE])
+def test_only_the_modern_era_repeats_arguments_in_headers(agreement: Agreement) -> None:
+    assert modern(3, "tools/call", CALL, tool_headers=listed()).headers["Mcp-Param-Of"] == "=?base64?5ZCN?="
+    older = write_request(agreement, 3, "tools/call", CALL, listed())
+    assert "Mcp-Param-Of" not in older.headers
+    assert "Mcp-Param-Of" not in modern(3, "tools/list", {}, tool_headers=listed()).headers
+
+
+@pytest.mark.parametrize("agreement", [BARE, MODERN, OPEN, SSE])
+@pytest.mark.parametrize("value", ["\ud800", 10**5000], ids=["half a character", "a number without end"])
+def test_what_no_header_can_carry_either_is_refused_before_any_is_written(
+    agreement: Agreement, value: JSON
+) -> None:
+    params: dict[str, JSON] = {"name": "count", "arguments": {"of": value}}
+    with pytest.raises(InvalidInputError) as raised:
+        write_request(agreement, 1, "tools/call", params, listed())
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+@pytest.mark.parametrize("agreement", [BARE, MODERN, OPEN, SSE])
+def test_half_a_character_is_refused_before_any_header_is_written(agreement: Agreement) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        write_request(agreement, 1, "tools/call", {"name": "\ud800", "arguments": {}})
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+def test_meta_has_what_the_era_and_the_call_put_there() -> None:
+    assert with_meta(BARE, CALL, capabilities={"elicitation": {}}) is CALL
+    assert with_meta(OPEN, CALL, capabilities={}, progress_token=7) == {**CALL, "_meta": {"progressToken": 7}}
+    params = with_meta(MODERN, CALL, capabilities={"elicitation": {}}, progress_token=7)
+    assert params["_meta"] == {
+        "progressToken": 7,
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+        "io.modelcontextprotocol/clientInfo": {"name": "favcrm-python", "version": favcrm.__version__},
+    }
+    assert "_meta" not in CALL
+
+
+def test_a_notification_has_no_id() -> None:
+    outgoing = write_notification(OPEN, "notifications/initialized", {})
+    assert outgoing.headers == {**JSON_BODY, **VERSION, **SESSION}
+    assert outgoing.content == b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+    assert (outgoing.http_method, outgoing.request_id) == ("POST", None)
+    cancelled = write_notification(OLDER, "notifications/cancelled", {"requestId": 3})
+    assert (
+        cancelled.content == b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}'
+    )
+    assert cancelled.headers == {**JSON_BODY, "MCP-Protocol-Version": "2025-06-18"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "content"),
+    [
+        ({"id": 0, "method": "ping"}, b'{"jsonrpc":"2.0","id":0,"result":{}}'),
+        ({"id": "a", "method": "ping", "params": {}}, b'{"jsonrpc":"2.0","id":"a","result":{}}'),
+        (
+            {"id": 5, "method": "sampling/createMessage"},
+            b'{"jsonrpc":"2.0","id":5,"error":{"code":-32601,"message":"Method not found"}}',
+        ),
+    ],
+)
+def test_a_server_is_told_that_we_are_there_and_nothing_else(asked: dict[str, JSON], content: bytes) -> None:
+    outgoing = write_answer(OPEN, asked)
+    assert outgoing.content == content
+    assert outgoing.headers == {**JSON_BODY, **VERSION, **SESSION}
+    assert outgoing.request_id is None
+
+
+def test_reading_goes_on_with_a_get() -> None:
+    outgoing = write_resumption(OPEN, 3, "event-9")
+    assert outgoing.headers == {
+        "Accept": "text/event-stream",
+        "Last-Event-ID": "event-9",
+        **VERSION,
+        **SESSION,
+    }
+    assert (outgoing.http_method, outgoing.request_id, outgoing.content) == ("GET", 3, b"")
+
+
+def test_a_session_ends_with_a_delete() -> None:
+    outgoing = write_goodbye(OPEN)
+    assert (outgoing.http_method, outgoing.request_id, outgoing.content) == ("DELETE", None, b"")
+    assert outgoing.headers == {**ACCEPT, **VERSION, **SESSION}
+
+
+def test_what_is_written_is_not_shown() -> None:
+    for outgoing in (write_request(OPEN, 3, "tools/call", CALL), write_goodbye(OPEN)):
+        assert "session-1" not in repr(outgoing)
+        assert "count" not in repr(outgoing)
+
+
+def test_the_headers_of_one_request_are_its_own() -> None:
+    first, second = (write_request(BARE, number, "tools/list", {}) for number in (1, 2))
+    write_notification(BARE, "n", {})
+    assert first.headers == second.headers == JSON_BODY

@@ -1,0 +1,231 @@
+"""Servers of every protocol era, for `servers.serve`: each answers by what is said, not by the order."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import anyio
+import anyio.to_thread
+from servers import Peer, Request, Script, Server, answers, event, head, message, sends, whole
+
+if TYPE_CHECKING:
+    from colours import Colour
+    from transports.reach import Wire
+
+    from favcrm.transports import Response
+
+MODERN_VERSION = "2026-07-28"
+SESSION_ID = "mcp-session-id"
+RESULT: dict[str, Any] = {"content": [{"type": "text", "text": "3"}]}
+TOOLS: dict[str, Any] = {"tools": [{"name": "count", "inputSchema": {"type": "object"}}]}
+CALL: dict[str, Any] = {"name": "count", "arguments": {"of": "words"}}
+
+Scripts: TypeAlias = Mapping[str, Script | Sequence[Script]]
+"""A script for each method, or several: each serves once, the last one all that follow."""
+
+
+def said(request: Request) -> str:
+    """Return the method of MCP, or of HTTP where there is no message; ``answer`` for an answer of the client's."""
+    if request.method != "POST":
+        return request.method
+    method: str = request.json.get("method", "answer")
+    return method
+
+
+def all_said(server: Server) -> list[str]:
+    """Return what was said, in this order."""
+    return [said(request) for request in server.requests]
+
+
+def requests_of(server: Server, what: str) -> list[Request]:
+    """Return the requests that said something."""
+    return [request for request in server.requests if said(request) == what]
+
+
+def speaks(scripts: Scripts) -> Script:
+    """Return a script that chooses by what is said. What has no script must not be said."""
+    waiting = {what: [each] if callable(each) else list(each) for what, each in scripts.items()}
+    lock = threading.Lock()
+
+    def choose(peer: Peer, request: Request) -> None:
+        with lock:
+            left = waiting.get(said(request))
+            assert left, f"{said(request)} was not expected"
+            script = left.pop(0) if len(left) > 1 else left[0]
+        script(peer, request)
+
+    return choose
+
+
+def refuses(
+    code: int,
+    words: str = "",
+    status: int = 400,
+    *,
+    data: object = None,
+    headers: Mapping[str, str] | None = None,
+) -> Script:
+    """Return a script that answers with an error of JSON-RPC, which has no id, as most have."""
+    error = {"code": code, "message": words} | ({} if data is None else {"data": data})
+    return sends(whole(json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode(), status, headers))
+
+
+def page(status: int) -> Script:
+    """Return a script that answers with a page for people."""
+    return sends(whole(b"<html>Not here</html>", status, {"content-type": "text/html"}))
+
+
+TAKEN = sends(whole(b"", 202))
+NO_SUCH_METHOD = refuses(-32601, "Method not found", 200)
+NO_SESSION = refuses(
+    -32600, "Bad Request: Missing session ID", headers={SESSION_ID: "of-an-error", "x-other": "1"}
+)
+DISCOVERED = answers({"supportedVersions": [MODERN_VERSION], "capabilities": {}, "resultType": "complete"})
+NAMES_ITS_VERSION = refuses(-32022, "Unsupported", data={"supported": [MODERN_VERSION], "requested": "?"})
+CALLS: Scripts = {"tools/call": answers(RESULT), "tools/list": answers(TOOLS)}
+
+
+def initialized(session_id: str | None = None, version: str = "2025-11-25", **options: Any) -> Script:
+    """Return a script that begins a session."""
+    result = {"protocolVersion": version, "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}}
+    return answers(result, headers={SESSION_ID: session_id} if session_id else None, **options)
+
+
+BARE: Scripts = {"server/discover": NO_SUCH_METHOD, "initialize": NO_SUCH_METHOD, **CALLS}
+MODERN: Scripts = {
+    "server/discover": DISCOVERED,
+    "initialize": NAMES_ITS_VERSION,
+    "GET": page(405),
+    **CALLS,
+}
+
+
+def session(session_id: str | None = None, **scripts: Script | Sequence[Script]) -> Scripts:
+    """Return a server of sessions; ``scripts`` replace its own, by names such as ``tools_call``."""
+    own: Scripts = {
+        "server/discover": NO_SESSION,
+        "initialize": initialized(session_id),
+        "notifications/initialized": TAKEN,
+        "notifications/cancelled": TAKEN,
+        "answer": TAKEN,
+        "DELETE": TAKEN,
+        **CALLS,
+    }
+    return {**own, **{what.replace("_", "/"): script for what, script in scripts.items()}}
+
+
+class Streaming:
+    """A server of HTTP+SSE: it answers what is posted on the stream that a GET opened.
+
+    Args:
+        scripts: What replaces its own: given the peer of a stream and what was posted to it.
+        posted: What replaces the answers to the POSTs themselves.
+        refused: What answers POSTs that are not to the address of a stream.
+        address: What a stream gives as its address, with its number filled in.
+
+    Attributes:
+        closed: Set when a stream was closed by the client.
+    """
+
+    def __init__(
+        self,
+        scripts: Scripts | None = None,
+        *,
+        posted: Scripts | None = None,
+        refused: Script | None = None,
+        address: str = "/messages?stream={}",
+    ) -> None:
+        own: Scripts = {
+            "initialize": tells({"protocolVersion": "2024-11-05", "capabilities": {}}),
+            "notifications/initialized": says_nothing,
+            "notifications/cancelled": says_nothing,
+            "answer": says_nothing,
+            "tools/call": tells(RESULT),
+            "tools/list": tells(TOOLS),
+        }
+        self.closed = threading.Event()
+        self._tell = speaks({**own, **(scripts or {})})
+        self._take = speaks({**dict.fromkeys(own, TAKEN), **(posted or {})})
+        self._refuse = refused or page(405)
+        self._address = address
+        self._streams: list[Peer] = []
+
+    def __call__(self, peer: Peer, request: Request) -> None:
+        """Serve one request."""
+        if request.method == "GET":
+            self._stream(peer)
+        elif "stream=" not in request.path:
+            self._refuse(peer, request)
+        else:
+            self._take(peer, request)
+            self._tell(self._streams[int(request.path.partition("=")[2]) - 1], request)
+
+    def _stream(self, peer: Peer) -> None:
+        self._streams.append(peer)
+        address = self._address.format(len(self._streams))
+        peer.send(head(headers={"content-type": "text/event-stream"}), greeting(address))
+        try:
+            peer.stall()
+        finally:
+            self.closed.set()
+
+
+def says_nothing(_: Peer, __: Request) -> None:
+    """Tell nothing."""
+
+
+def greeting(address: str) -> bytes:
+    """Return the event that gives an address."""
+    return f"event: endpoint\ndata: {address}\n\n".encode()
+
+
+def tells(result: object) -> Script:
+    """Return a script that tells a result as an event."""
+    return lambda peer, request: peer.send(event(message(request, result)))
+
+
+async def call(wire: Wire, **options: Any) -> Response:
+    """Make a call."""
+    return await wire.request("tools/call", CALL, **options)
+
+
+async def many(colour: Colour, wire: Wire, count: int, started: Callable[[], object]) -> list[Any]:
+    """Make calls at once, and tell when all have started."""
+    results: list[Any] = []
+    if colour == "blocking":
+        barrier = threading.Barrier(count + 1)
+
+        def one() -> Any:
+            barrier.wait()
+            return wire.inner.inner.request("tools/call", CALL, api_key=None, timeout=10.0)
+
+        with ThreadPoolExecutor(count) as pool:
+            futures = [pool.submit(one) for _ in range(count)]
+            barrier.wait()
+            started()
+            results = [future.result() for future in futures]
+        return results
+
+    async def another() -> None:
+        results.append(await call(wire))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(count):
+            group.start_soon(another)
+        await anyio.wait_all_tasks_blocked()
+        started()
+    return results
+
+
+async def beside(colour: Colour, wire: Wire, *, timeout: float) -> Response:
+    """Make a call beside others, which a blocking one does in a thread."""
+    if colour == "asynchronous":
+        return await call(wire, timeout=timeout)
+    request = partial(wire.inner.inner.request, "tools/call", CALL, api_key=None, timeout=timeout)
+    response: Response = await anyio.to_thread.run_sync(request)
+    return response

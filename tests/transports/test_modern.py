@@ -1,0 +1,451 @@
+"""MCP 2026-07-28: input that is asked for, arguments in headers, kinds of results, progress."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import colours
+import pytest
+from secrecy.search import Search
+from servers import Peer, Request, Script, answers, chunked, event, hangs_up, message, serve
+from transports.reach import reach
+from transports.speakers import (
+    CALL,
+    MODERN,
+    RESULT,
+    TOOLS,
+    all_said,
+    call,
+    refuses,
+    requests_of,
+    session,
+    speaks,
+)
+
+import favcrm
+from favcrm import (
+    InputRequiredError,
+    InvalidInputError,
+    OutcomeUnknownError,
+    RetryPolicy,
+    UnexpectedAnswerError,
+)
+from favcrm.transports import conversation, http
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from colours import Colour
+
+    from favcrm.models import Progress
+    from favcrm.secret import Secret
+    from favcrm.typing import JSON
+
+pytestmark = pytest.mark.anyio
+
+ONCE = RetryPolicy.never()
+CALLED, LISTED = "tools/call", "tools/list"
+META = "io.modelcontextprotocol/"
+OUR_META = {
+    f"{META}protocolVersion": "2026-07-28",
+    f"{META}clientCapabilities": {},
+    f"{META}clientInfo": {"name": "favcrm-python", "version": favcrm.__version__},
+}
+MISMATCH = refuses(-32020, "Mcp-Param-Region is missing")
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was waited each time, in place of waiting."""
+    waits: list[float] = []
+
+    async def sleep(_: object, seconds: float) -> None:
+        waits.append(seconds)
+
+    for channel in (http._BlockingChannel, http._AsyncChannel):
+        monkeypatch.setattr(channel, "sleep", sleep)
+    return waits
+
+
+async def test_every_request_says_what_it_is(colour: Colour, key: Secret) -> None:
+    with serve(speaks(MODERN)) as server:
+        async with reach(colour, server.url, era="auto") as wire:
+            await call(wire, api_key=key)
+            await wire.request(LISTED, {"cursor": "2"}, api_key=key)
+    discover, called, listed = server.requests
+    assert [request.headers.get("mcp-method") for request in server.requests] == [
+        "server/discover",
+        CALLED,
+        LISTED,
+    ]
+    assert [request.headers.get("mcp-name") for request in server.requests] == [None, "count", None]
+    assert {request.headers["mcp-protocol-version"] for request in server.requests} == {"2026-07-28"}
+    assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {key.reveal()}"}
+    assert discover.json["params"] == {"_meta": OUR_META}
+    assert called.json["params"] == {**CALL, "_meta": OUR_META}
+    assert listed.json["params"] == {"cursor": "2", "_meta": OUR_META}
+
+
+async def test_a_name_that_no_header_can_carry_is_encoded(colour: Colour) -> None:
+    with serve(speaks(MODERN)) as server:
+        async with reach(colour, server.url, era="modern") as wire:
+            await wire.request(CALLED, {"name": "名\r\nX-Other: 1", "arguments": {}})
+    (request,) = server.requests
+    assert request.headers["mcp-name"] == "=?base64?5ZCNDQpYLU90aGVyOiAx?="
+    assert "x-other" not in request.headers
+
+
+# Input that is asked for
+
+ASKED = {"who": {"method": "elicitation/create", "params": {"message": "Who are you?"}}}
+
+
+def asks(state: object = None, requests: object = None) -> Script:
+    """Return a script that asks for input before it completes a call."""
+    result: dict[str, Any] = {"resultType": "input_required"}
+    if requests is not None:
+        result["inputRequests"] = requests
+    if state is not None:
+        result["requestState"] = state
+    return answers(result)
+
+
+def params_of(server: Any) -> list[dict[str, Any]]:
+    """Return the parameters of the calls, without what every request has."""
+    found = [request.json["params"] for request in requests_of(server, CALLED)]
+    return [{name: value for name, value in each.items() if name != "_meta"} for each in found]
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "awaited"])
+async def test_what_is_asked_for_is_given_and_the_state_with_it(colour: Colour, later: bool) -> None:
+    seen: list[Mapping[str, JSON]] = []
+
+    def on_input(requests: Mapping[str, JSON]) -> Any:
+        seen.append(requests)
+        given = {"who": {"action": "accept", "content": {"name": "Ann"}}}
+
+        async def give() -> Any:
+            return given
+
+        return give() if later and colour == "asynchronous" else given
+
+    state = "kept \u2028 as it is"
+    scripts = [asks(state, ASKED), asks(None, ASKED), asks("third"), answers(RESULT)]
+    with serve(speaks({**MODERN, CALLED: scripts})) as server:
+        async with reach(colour, server.url, era="modern", on_input=on_input) as wire:
+            assert (await call(wire)).result == RESULT
+            assert (await call(wire)).result == RESULT
+    given = {"inputResponses": {"who": {"action": "accept", "content": {"name": "Ann"}}}}
+    assert seen == [ASKED, ASKED]
+    assert params_of(server) == [
+        CALL,
+        {**CALL, **given, "requestState": state},
+        # An answer without a state takes the old one away, and input is given once.
+        {**CALL, **given},
+        {**CALL, "requestState": "third"},
+        CALL,
+    ]
+    numbers = [request.json["id"] for request in server.requests]
+    assert len(set(numbers)) == 5
+    capabilities = {
+        request.json["params"]["_meta"][f"{META}clientCapabilities"].get("elicitation") is not None
+        for request in server.requests
+    }
+    assert capabilities == {True}
+
+
+async def test_who_cannot_answer_is_told(colour: Colour) -> None:
+    with serve(speaks({**MODERN, CALLED: asks("state", ASKED)})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        with pytest.raises(InputRequiredError) as raised:
+            await crm.call_tool("count")
+        await crm.end()
+    assert raised.value.input_requests == ASKED
+    assert len(server.requests) == 1
+
+
+async def test_a_mere_state_is_brought_back_soon(colour: Colour, slept: list[float]) -> None:
+    scripts = [*[asks(f"state {number}") for number in range(5)], answers(RESULT)]
+    with serve(speaks({**MODERN, CALLED: scripts})) as server:
+        async with reach(colour, server.url, era="modern") as wire:
+            assert (await call(wire)).result == RESULT
+    assert [params.get("requestState") for params in params_of(server)] == [
+        None,
+        *[f"state {number}" for number in range(5)],
+    ]
+    assert slept == [0.05, 0.1, 0.2, 0.25, 0.25]
+
+
+async def test_a_server_that_asks_for_ever_is_left(colour: Colour, slept: list[float]) -> None:
+    with serve(speaks({**MODERN, CALLED: asks("again")})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        with pytest.raises(UnexpectedAnswerError, match="still asks for input after 10 rounds"):
+            await crm.call_tool("count")
+        await crm.end()
+    assert len(server.requests) == 10
+
+
+async def test_older_servers_do_not_ask(colour: Colour) -> None:
+    """There it is a result like any other."""
+    asking = {"resultType": "input_required", "content": []}
+    with serve(speaks(session(tools_call=answers(asking)))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == asking
+    assert len(requests_of(server, CALLED)) == 1
+
+
+@pytest.mark.parametrize("kind", ["later", None, 1])
+async def test_a_kind_of_result_that_nobody_knows_is_no_answer(colour: Colour, kind: object) -> None:
+    with serve(speaks({**MODERN, CALLED: answers({**RESULT, "resultType": kind})})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        with pytest.raises(UnexpectedAnswerError, match="has a resultType that is not known"):
+            await crm.call_tool("count")
+        await crm.end()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("more", [{}, {"resultType": "complete"}])
+async def test_a_result_is_complete_unless_it_says_otherwise(colour: Colour, more: dict[str, Any]) -> None:
+    with serve(speaks({**MODERN, CALLED: answers({**RESULT, **more})})) as server:
+        async with reach(colour, server.url, era="modern") as wire:
+            assert (await call(wire)).result == {**RESULT, **more}
+
+
+# Arguments in headers
+
+REGION = {"type": "string", "x-mcp-header": "Region"}
+COUNT = {"name": "count", "inputSchema": {"type": "object", "properties": {"region": REGION}}}
+BAD = {"name": "bad", "inputSchema": {"type": "object", "x-mcp-header": "Root"}}
+PLAIN = {"name": "plain", "inputSchema": {"type": "object"}}
+REGIONAL: dict[str, Any] = {"name": "count", "arguments": {"region": "Köln"}}
+
+
+async def test_tools_that_must_not_be_offered_are_left_out_of_the_list(colour: Colour) -> None:
+    listed = {"tools": [BAD, COUNT, PLAIN]}
+    with serve(speaks({**MODERN, LISTED: answers(listed)})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        assert [tool.name for tool in await crm.list_tools()] == ["count", "plain"]
+        await crm.end()
+    with serve(speaks(session(tools_list=answers(listed)))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await wire.request(LISTED)).result == listed
+
+
+async def test_a_listed_tool_is_called_with_its_headers(colour: Colour) -> None:
+    pages = [answers({"tools": [PLAIN], "nextCursor": ""}), answers({"tools": [COUNT]})]
+    with serve(speaks({**MODERN, LISTED: pages})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        await crm.list_tools()
+        await crm.call_tool("count", REGIONAL["arguments"])
+        await crm.call_tool("count", {"region": None})
+        await crm.end()
+    first, second = requests_of(server, CALLED)
+    assert first.headers["mcp-param-region"] == "=?base64?S8O2bG4=?="
+    assert first.json["params"]["arguments"] == {"region": "Köln"}
+    assert "mcp-param-region" not in second.headers
+
+
+async def test_a_call_that_misses_headers_reads_the_list_and_is_sent_again(colour: Colour) -> None:
+    pages = [answers({"tools": [PLAIN], "nextCursor": ""}), answers({"tools": [COUNT]})]
+    with serve(speaks({**MODERN, CALLED: [MISMATCH, answers(RESULT)], LISTED: pages})) as server:
+        async with reach(colour, server.url, era="modern") as wire:
+            assert (await wire.request(CALLED, REGIONAL)).result == RESULT
+            assert (await wire.request(CALLED, REGIONAL)).result == RESULT
+    assert all_said(server) == [CALLED, LISTED, LISTED, CALLED, CALLED]
+    assert [request.headers.get("mcp-param-region") for request in requests_of(server, CALLED)] == [
+        None,
+        *["=?base64?S8O2bG4=?="] * 2,
+    ]
+    assert [request.json["params"].get("cursor") for request in requests_of(server, LISTED)] == [None, ""]
+    assert len({request.json["id"] for request in server.requests}) == 5
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [answers(TOOLS), answers({}), refuses(-32603, "no", 200)],
+    ids=["without", "no list", "an error"],
+)
+async def test_a_call_that_gets_no_other_headers_is_not_sent_again(colour: Colour, listed: Script) -> None:
+    with serve(speaks({**MODERN, CALLED: MISMATCH, LISTED: listed})) as server:
+        async with reach(colour, server.url, era="modern") as wire:
+            response = await call(wire)
+    assert response.error is not None
+    assert (response.error.code, response.status) == (-32020, 400)
+    assert all_said(server) == [CALLED, LISTED]
+
+
+async def test_headers_that_are_still_missing_are_the_answer(colour: Colour) -> None:
+    with serve(speaks({**MODERN, CALLED: MISMATCH, LISTED: answers({"tools": [COUNT]})})) as server:
+        async with reach(colour, server.url, era="modern") as wire:
+            response = await wire.request(CALLED, REGIONAL)
+    assert response.error is not None
+    assert response.error.code == -32020
+    assert all_said(server) == [CALLED, LISTED, CALLED]
+
+
+async def test_a_list_without_end_is_read_for_a_while(
+    colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "MAX_PAGES", 3)
+    endless = answers({"tools": [PLAIN], "nextCursor": "more"})
+    with serve(speaks({**MODERN, CALLED: MISMATCH, LISTED: endless})) as server:
+        async with reach(colour, server.url, era="modern") as wire:
+            assert (await call(wire)).status == 400
+    assert all_said(server) == [CALLED, LISTED, LISTED, LISTED]
+
+
+async def test_half_a_character_in_an_argument_that_travels_is_refused(colour: Colour) -> None:
+    with serve(speaks({**MODERN, LISTED: answers({"tools": [COUNT]})})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        await crm.list_tools()
+        with pytest.raises(InvalidInputError):
+            await crm.call_tool("count", {"region": "\ud800"})
+        await crm.end()
+    assert all_said(server) == [LISTED]
+
+
+async def test_a_result_that_looks_like_a_list_stays_as_it_is(colour: Colour) -> None:
+    result = {"content": [], "tools": [BAD]}
+    with serve(speaks({**MODERN, CALLED: answers(result)})) as server:
+        async with reach(colour, server.url, era="modern") as wire:
+            assert (await call(wire)).result == result
+
+
+# Progress
+
+
+def reports(*told: str) -> Script:
+    """Return a script that reports before it answers; TOKEN stands for the call's own."""
+
+    def script(peer: Peer, request: Request) -> None:
+        token = request.json["params"]["_meta"].get("progressToken")
+        events = [event(each.replace("TOKEN", str(token)).encode()) for each in told]
+        peer.send(*chunked([*events, event(message(request, RESULT))]))
+
+    return script
+
+
+def report(params: str) -> str:
+    return f'{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}'
+
+
+HALF = report('{"progressToken":TOKEN,"progress":1,"total":2,"message":"half\\u0007way"}')
+MORE = report('{"progressToken":TOKEN,"progress":1.5}')
+
+
+@pytest.mark.parametrize("era", ["bare", "session", "modern"])
+async def test_progress_reaches_who_asked_for_it(colour: Colour, era: str) -> None:
+    seen: list[Progress] = []
+    table = {**session("session-1"), CALLED: reports(HALF, MORE)}
+    with serve(speaks(table)) as server:
+        crm = colours.client(colour, server.url, era=era)
+        result = await crm.call_tool("count", on_progress=seen.append)
+        await crm.end()
+    assert result.raw == RESULT
+    assert [(each.progress, each.total, each.message) for each in seen] == [
+        (1, 2, "halfway"),
+        (1.5, None, ""),
+    ]
+    (asked,) = requests_of(server, CALLED)
+    assert asked.json["params"]["_meta"]["progressToken"] == asked.json["id"]
+
+
+async def test_who_does_not_listen_asks_for_nothing(colour: Colour) -> None:
+    with serve(speaks({**MODERN, CALLED: reports(report('{"progressToken":1,"progress":1}'))})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        assert (await crm.call_tool("count")).raw == RESULT
+        await crm.end()
+    assert "progressToken" not in server.requests[0].json["params"]["_meta"]
+
+
+async def test_reports_that_are_not_ours_or_none_are_passed_over(colour: Colour) -> None:
+    seen: list[Progress] = []
+    others = [
+        report('{"progressToken":99,"progress":1}'),
+        report('{"progressToken":"TOKEN","progress":1}'),
+        report('{"progressToken":TOKEN,"progress":"half"}'),
+        report('{"progressToken":TOKEN}'),
+        report("[]"),
+        '{"method":"notifications/message","params":{"progressToken":TOKEN,"progress":1}}',
+        '{"method":"notifications/progress"}',
+        report('{"progressToken":TOKEN,"progress":7,"total":"all","message":7}'),
+    ]
+    with serve(speaks({**MODERN, CALLED: reports(*others)})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        await crm.call_tool("count", on_progress=seen.append)
+        await crm.end()
+    assert [(each.progress, each.total, each.message) for each in seen] == [(7, None, "")]
+    assert len(server.requests) == 1
+
+
+async def test_a_listener_that_raises_loses_no_answer(
+    colour: Colour, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Progress) -> None:
+        raise ValueError("mistaken")
+
+    with serve(speaks({**MODERN, CALLED: reports(HALF, MORE)})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        assert (await crm.call_tool("count", on_progress=fail)).raw == RESULT
+        await crm.end()
+    assert len(server.requests) == 1
+    told = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [record.getMessage() for record in told] == ["the on_progress callback failed"] * 2
+    assert all(record.exc_info is None for record in told)
+
+
+async def test_progress_comes_before_the_answer_does(colour: Colour) -> None:
+    """It is told while the call runs: the server answers only after the first report was heard."""
+    heard = threading.Event()
+
+    def script(peer: Peer, request: Request) -> None:
+        pieces = chunked([event(HALF.replace("TOKEN", str(request.json["id"])).encode())])
+        peer.send(*pieces[:-1])
+        peer.wait_for(heard)
+        told = event(message(request, RESULT))
+        peer.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(told), told))
+
+    with serve(speaks({**MODERN, CALLED: script})) as server:
+        crm = colours.client(colour, server.url, era="modern")
+        assert (await crm.call_tool("count", on_progress=lambda _: heard.set())).raw == RESULT
+        await crm.end()
+    assert heard.is_set()
+
+
+# Streams of this era
+
+
+async def test_a_stream_that_breaks_off_is_not_sent_again(colour: Colour) -> None:
+    def broken(peer: Peer, request: Request) -> None:
+        peer.send(*chunked([b": ping\n\n"])[:-1])
+        hangs_up(peer, request)
+
+    with serve(speaks({**MODERN, CALLED: broken})) as server:
+        crm = colours.client(colour, server.url, era="modern", retry=ONCE)
+        with pytest.raises(OutcomeUnknownError):
+            await crm.call_tool("count")
+        await crm.end()
+    assert all_said(server) == [CALLED]
+
+
+FAILING: dict[str, Script] = {
+    "asked for input": asks("state", ASKED),
+    "an unknown kind": answers({"resultType": "later"}),
+    "headers": MISMATCH,
+    "broken": hangs_up,
+}
+
+
+@pytest.mark.parametrize("failure", FAILING)
+async def test_the_key_does_not_come_out_of_a_failure(colour: Colour, key: Secret, failure: str) -> None:
+    search = Search()
+    search.hide("key", key.reveal())
+    with serve(speaks({**MODERN, CALLED: FAILING[failure]})) as server, search.listening():
+        crm = colours.client(colour, server.url, era="auto", api_key=key, retry=ONCE)
+        with pytest.raises(Exception, match=r".") as raised:
+            await crm.call_tool("count")
+        search.take("error", raised.value)
+        await crm.end()
+    assert server.requests
+    search.check()

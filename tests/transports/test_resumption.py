@@ -1,0 +1,297 @@
+"""Streams that end before the answer, and go on with another request where the server says how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import colours
+import pytest
+from servers import (
+    Peer,
+    Request,
+    Script,
+    chunked,
+    event,
+    hangs_up,
+    message,
+    resets,
+    sends,
+    serve,
+    stalls,
+    whole,
+)
+from transports.reach import SHORT, reach
+from transports.speakers import (
+    BARE,
+    CALL,
+    MODERN,
+    RESULT,
+    SESSION_ID,
+    TAKEN,
+    all_said,
+    call,
+    page,
+    refuses,
+    requests_of,
+    session,
+    speaks,
+)
+
+from favcrm import OutcomeUnknownError, RetryPolicy
+from favcrm.transports import http
+
+if TYPE_CHECKING:
+    from colours import Colour
+
+    from favcrm.models import Progress
+    from favcrm.secret import Secret
+    from favcrm.typing import Era
+
+pytestmark = pytest.mark.anyio
+
+CALLED, CANCELLED = "tools/call", "notifications/cancelled"
+PRIMED = b"id: event-1\ndata:\n\n"
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was waited each time, in place of waiting."""
+    waits: list[float] = []
+
+    async def sleep(_: object, seconds: float) -> None:
+        waits.append(seconds)
+
+    for channel in (http._BlockingChannel, http._AsyncChannel):
+        monkeypatch.setattr(channel, "sleep", sleep)
+    return waits
+
+
+def streams(*events: bytes) -> Script:
+    """Return a script that sends a stream, and ends it in good order."""
+    return sends(*chunked(events))
+
+
+def breaks(*events: bytes) -> Script:
+    """Return a script that sends a stream, and breaks the connection."""
+
+    def script(peer: Peer, _: Request) -> None:
+        peer.send(*chunked(events)[:-1])
+        peer.hang_up()
+
+    return script
+
+
+def goes_on(*before: bytes) -> Script:
+    """Return a script that answers the call that is being resumed, which has the first id of all."""
+
+    def script(peer: Peer, request: Request) -> None:
+        peer.send(*chunked([*before, event(message(NUMBER, RESULT))]))
+
+    return script
+
+
+NUMBER = 2
+"""The id of the call: the first is that of ``initialize``."""
+
+
+@pytest.mark.parametrize("ending", [streams, breaks])
+async def test_a_stream_goes_on_after_its_last_event(
+    colour: Colour, key: Secret, slept: list[float], ending: Any
+) -> None:
+    script = session("session-1", tools_call=ending(b"retry: 500\n" + PRIMED), GET=goes_on())
+    with serve(speaks(script)) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire, api_key=key)).result == RESULT
+    (resumed,) = requests_of(server, "GET")
+    assert resumed.headers["last-event-id"] == "event-1"
+    assert resumed.headers["accept"] == "text/event-stream"
+    assert resumed.headers[SESSION_ID] == "session-1"
+    assert resumed.headers["mcp-protocol-version"] == "2025-11-25"
+    assert resumed.headers["authorization"] == f"Bearer {key.reveal()}"
+    assert "content-type" not in resumed.headers
+    assert (resumed.path, resumed.body) == ("/mcp", b"")
+    assert slept == [0.5]
+    assert len(requests_of(server, CALLED)) == 1
+    assert CANCELLED not in all_said(server)
+
+
+async def test_without_a_time_it_is_a_second(colour: Colour, slept: list[float]) -> None:
+    with serve(speaks(session(tools_call=streams(PRIMED), GET=goes_on()))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+    assert slept == [1.0]
+
+
+async def test_a_time_of_none_is_no_time(colour: Colour, slept: list[float]) -> None:
+    with serve(speaks(session(tools_call=streams(b"retry: 0\n" + PRIMED), GET=goes_on()))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+    assert slept == [0.0]
+
+
+async def test_it_may_go_on_many_times(colour: Colour, slept: list[float]) -> None:
+    """As long as there is something new, and with the newest id and time that were given."""
+    parts = [
+        streams(b"id: event-2\ndata:\n\n"),
+        streams(b": nothing new\n\n"),
+        streams(b"retry: 70\nid: event-3\ndata:\n\n"),
+        streams(b": nothing new\n\n"),
+        goes_on(b"id: event-4\ndata:\n\n"),
+    ]
+    with serve(speaks(session(tools_call=streams(b"retry: 500\n" + PRIMED), GET=parts))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+    resumed = [request.headers["last-event-id"] for request in requests_of(server, "GET")]
+    assert resumed == ["event-1", "event-2", "event-2", "event-3", "event-3"]
+    assert slept == [0.5, 0.5, 0.5, 0.07, 0.07]
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [streams(), streams(b": ping\n\n"), breaks(), resets, hangs_up],
+    ids=["nothing", "a comment", "broken", "reset", "closed"],
+)
+async def test_it_is_tried_twice_in_vain(colour: Colour, slept: list[float], nothing: Script) -> None:
+    with serve(speaks(session("session-1", tools_call=streams(PRIMED), GET=nothing))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            response = await call(wire)
+            assert (response.complete, response.result, response.status) == (False, None, 200)
+            assert all_said(server)[2:] == [CALLED, "GET", "GET", CANCELLED]
+    assert slept == [1.0, 1.0]
+
+
+REFUSALS: dict[str, Script] = {
+    "405": page(405),
+    "404": page(404),
+    "400 with an error": refuses(-32600, "no such event"),
+    "401": page(401),
+    "500": page(500),
+    "202": TAKEN,
+    "204": sends(whole(b"", 204)),
+    "a page": page(200),
+    "an error that is no stream": refuses(-32000, "Cannot resume", 200),
+    "a stream that is not JSON": streams(b"data: {\n\n"),
+    "a redirect": sends(whole(b"", 303, {"location": "/elsewhere"})),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_a_server_that_does_not_go_on_leaves_it_open_what_became_of_the_call(
+    colour: Colour, slept: list[float], refusal: str
+) -> None:
+    script = session("session-1", tools_call=streams(PRIMED), GET=REFUSALS[refusal])
+    with serve(speaks(script)) as server:
+        crm = colours.client(colour, server.url, era="session", retry=RetryPolicy.never())
+        with pytest.raises(OutcomeUnknownError, match="The answer broke off"):
+            await crm.call_tool("count")
+        assert all_said(server)[2:] == [CALLED, "GET", CANCELLED]
+        await crm.end()
+
+
+async def test_a_failure_between_two_parts_is_no_end(colour: Colour, slept: list[float]) -> None:
+    parts = [resets, streams(b"id: event-2\ndata:\n\n"), resets, goes_on()]
+    with serve(speaks(session(tools_call=streams(PRIMED), GET=parts))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+    resumed = [request.headers["last-event-id"] for request in requests_of(server, "GET")]
+    assert resumed == ["event-1", "event-1", "event-2", "event-2"]
+
+
+async def test_an_error_in_the_stream_is_the_answer(colour: Colour, slept: list[float]) -> None:
+    told = event(b'{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"no"}}')
+    with serve(speaks(session(tools_call=streams(PRIMED), GET=streams(told)))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            response = await call(wire)
+    assert response.error is not None
+    assert (response.error.code, response.status) == (-32603, 200)
+    assert CANCELLED not in all_said(server)
+
+
+@pytest.mark.parametrize("retry", [b"", b"retry: 9000\n", b"retry: 999999999\n"])
+async def test_nothing_is_waited_for_past_the_deadline(
+    colour: Colour, slept: list[float], retry: bytes
+) -> None:
+    with serve(speaks(session(tools_call=streams(retry + PRIMED)))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            response = await call(wire, timeout=0.9)
+            assert not response.complete
+    assert slept == []
+    assert "GET" not in all_said(server)
+
+
+async def test_a_part_that_is_silent_ends_at_the_deadline(colour: Colour, slept: list[float]) -> None:
+    with serve(speaks(session(tools_call=streams(b"retry: 0\n" + PRIMED), GET=stalls))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            response = await call(wire, timeout=SHORT)
+            assert not response.complete
+    assert len(requests_of(server, "GET")) == 1
+    assert len(requests_of(server, CALLED)) == 1
+
+
+async def test_what_was_told_is_kept_together(colour: Colour, slept: list[float]) -> None:
+    """Half an answer may hold a key."""
+    begun = breaks(PRIMED, b'data: {"id":2,"result":{"half')
+    with serve(speaks(session(tools_call=begun, GET=breaks(b"data: of it")))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            response = await call(wire)
+    assert response.body == 'data: {"id":2,"result":{"half' + "data: of it" * 2
+
+
+async def test_progress_and_questions_go_on(colour: Colour, slept: list[float]) -> None:
+    told = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":%d}}'
+    ping = event(b'{"id":1,"method":"ping"}')
+    script = session(
+        tools_call=streams(PRIMED + event(told % 1)), GET=goes_on(event(told % 2), ping), answer=TAKEN
+    )
+    reports: list[Progress] = []
+    with serve(speaks(script)) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            response = await wire.inner.request(
+                CALLED, CALL, api_key=None, timeout=10.0, on_progress=reports.append
+            )
+    assert response.result == RESULT
+    assert [report.progress for report in reports] == [1, 2]
+    assert len(requests_of(server, "answer")) == 1
+
+
+@pytest.mark.parametrize("first", [b": ping\n\n", b"data:\n\n", "id: 名\ndata:\n\n".encode(), b"id: 1"])
+async def test_without_an_id_nothing_goes_on(colour: Colour, slept: list[float], first: bytes) -> None:
+    with serve(speaks(session(tools_call=streams(first)))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert not (await call(wire)).complete
+    assert "GET" not in all_said(server)
+    assert slept == []
+
+
+@pytest.mark.parametrize("era", ["bare", "modern"])
+async def test_an_id_is_enough_in_every_era(colour: Colour, slept: list[float], era: Era) -> None:
+    def go_on(peer: Peer, request: Request) -> None:
+        peer.send(*chunked([event(message(1, RESULT))]))
+
+    table = BARE if era == "bare" else MODERN
+    with serve(speaks({**table, CALLED: streams(PRIMED), "GET": go_on})) as server:
+        async with reach(colour, server.url, era=era) as wire:
+            assert (await call(wire)).result == RESULT
+    assert all_said(server) == [CALLED, "GET"]
+    assert "content-type" not in server.requests[1].headers
+
+
+async def test_a_body_that_breaks_off_does_not_go_on(colour: Colour, slept: list[float]) -> None:
+    """Only streams have events; an id in a body of JSON is text."""
+
+    def half(peer: Peer, request: Request) -> None:
+        peer.send(whole(b"id: 1\ndata:\n\n" + message(request, RESULT))[:-5])
+        peer.hang_up()
+
+    with serve(speaks(session(tools_call=half))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert not (await call(wire)).complete
+    assert "GET" not in all_said(server)
+
+
+async def test_a_real_wait_is_a_wait(colour: Colour) -> None:
+    """Once without anything in place of the clock."""
+    with serve(speaks(session(tools_call=streams(b"retry: 1\n" + PRIMED), GET=goes_on()))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+    assert len(requests_of(server, "GET")) == 1

@@ -1,0 +1,609 @@
+"""Sessions: where their id comes from, how they end, and that the server is told when nobody waits any longer."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import colours
+import httpx
+import pytest
+from colours import Facade
+from secrecy.search import Search
+from servers import (
+    Peer,
+    Request,
+    Script,
+    answers,
+    chunked,
+    event,
+    hangs_up,
+    message,
+    resets,
+    sends,
+    serve,
+    stalls,
+    whole,
+)
+from transports.reach import SHORT, client_of, reach, stand_in
+from transports.speakers import (
+    CALL,
+    MODERN,
+    NO_SESSION,
+    RESULT,
+    SESSION_ID,
+    TAKEN,
+    all_said,
+    call,
+    initialized,
+    many,
+    page,
+    refuses,
+    requests_of,
+    session,
+    speaks,
+)
+
+from favcrm import NotSentError, OutcomeUnknownError, RetryPolicy
+from favcrm.transports import HTTPTransport, conversation, exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from colours import Colour
+
+    from favcrm.secret import Secret
+    from favcrm.typing import Era
+
+pytestmark = pytest.mark.anyio
+
+ONCE = RetryPolicy.never()
+INITIALIZE, READY, CALLED = "initialize", "notifications/initialized", "tools/call"
+CANCELLED = "notifications/cancelled"
+OPENING = [INITIALIZE, READY]
+
+
+def ids(requests: Iterable[Request]) -> list[str | None]:
+    """Return the session of each request."""
+    return [request.headers.get(SESSION_ID) for request in requests]
+
+
+# Where the id comes from
+
+
+async def test_every_request_but_the_first_is_of_the_session(colour: Colour, key: Secret) -> None:
+    with serve(speaks(session("session-1"))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            await call(wire, api_key=key)
+            await wire.request(api_key=key)
+    first, *later = server.requests
+    assert all_said(server) == [*OPENING, CALLED, "tools/list", "DELETE"]
+    assert ids(server.requests) == [None, *["session-1"] * 4]
+    assert "mcp-protocol-version" not in first.headers
+    assert {request.headers["mcp-protocol-version"] for request in later} == {"2025-11-25"}
+    assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {key.reveal()}"}
+    assert not [name for name in later[1].headers if name in {"mcp-method", "mcp-name"}]
+
+
+@pytest.mark.parametrize("where", ["an error", "a result"])
+async def test_an_id_on_any_other_answer_is_not_taken(colour: Colour, where: str) -> None:
+    """Adopted, the id of a refusal would break every later call."""
+    if where == "an error":
+        script = speaks({**session("session-1"), "server/discover": NO_SESSION})
+    else:
+        script = speaks(session("session-1", tools_call=answers(RESULT, headers={SESSION_ID: "another"})))
+    with serve(script) as server:
+        async with reach(colour, server.url, era="auto") as wire:
+            await call(wire)
+            await call(wire)
+    assert ids(requests_of(server, CALLED)) == ["session-1"] * 2
+
+
+async def test_a_session_may_have_no_id(colour: Colour) -> None:
+    with serve(speaks(session())) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            await call(wire)
+    assert all_said(server) == [*OPENING, CALLED]
+    assert ids(server.requests) == [None] * 3
+
+
+@pytest.mark.parametrize("given", ["two words", "tab\there", "caf\xe9", "bell\x07"])
+async def test_an_id_that_no_header_can_carry_is_refused(colour: Colour, given: str) -> None:
+    with serve(speaks(session(given))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            with pytest.raises((NotSentError, OutcomeUnknownError)) as raised:
+                await call(wire)
+    assert isinstance(raised.value, NotSentError)
+    assert given not in str(raised.value)
+    assert all_said(server) == [INITIALIZE]
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"])
+async def test_the_version_is_the_one_that_was_countered_with(colour: Colour, version: str) -> None:
+    with serve(speaks(session(initialize=initialized(version=version)))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            await call(wire)
+    assert server.requests[0].json["params"]["protocolVersion"] == "2025-11-25"
+    assert [request.headers["mcp-protocol-version"] for request in server.requests[1:]] == [version] * 2
+
+
+@pytest.mark.parametrize("version", ["2026-07-28", "2027-05-05", "1.0"])
+async def test_a_version_that_nobody_here_knows_ends_it(colour: Colour, version: str) -> None:
+    with serve(speaks(session(initialize=initialized(version=version)))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            with pytest.raises(NotSentError, match=version):
+                await call(wire)
+    assert all_said(server) == [INITIALIZE]
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        TAKEN,
+        sends(whole(b"")),
+        sends(whole(message(1, {}))),
+        sends(whole(b"", 204)),
+        page(200),
+        page(500),
+        refuses(-32600),
+    ],
+    ids=["202", "200", "200 with a result", "204", "200 with a page", "500", "an error"],
+)
+async def test_whatever_is_answered_to_initialized_is_fine(colour: Colour, taken: Script) -> None:
+    with serve(speaks(session(notifications_initialized=taken))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+    assert all_said(server) == [*OPENING, CALLED]
+
+
+@pytest.mark.parametrize("ending", ["silent", "chatty"])
+async def test_a_stream_that_is_answered_to_initialized_is_left(
+    colour: Colour, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(exchange, "GRACE", SHORT)
+
+    def keep_open(peer: Peer, _: Request) -> None:
+        peer.send(chunked([])[0], b"3\r\n:\n\n\r\n")
+        while ending == "chatty":
+            peer.send(b"3\r\n:\n\n\r\n")
+        peer.stall()
+
+    with serve(speaks(session(notifications_initialized=keep_open))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+    assert all_said(server) == [*OPENING, CALLED]
+
+
+# How it ends
+
+OVER: dict[str, Script] = {
+    "404 with an error": refuses(-32600, "Session not found", 404),
+    "404 with another error": refuses(-32001, "Session not found", 404),
+    "404 with a page": page(404),
+    "404 without a body": sends(whole(b"", 404)),
+    "400 of the TypeScript servers": refuses(-32000, "Bad Request: No valid session ID provided"),
+    "400 in plain words": sends(
+        whole(b"Bad Request: No valid session ID", 400, {"content-type": "text/plain"})
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", OVER)
+async def test_a_session_that_is_over_is_begun_again_and_the_call_sent_once_more(
+    colour: Colour, ending: str
+) -> None:
+    script = speaks(
+        session(
+            initialize=[initialized("session-1"), initialized("session-2")],
+            tools_call=[answers(RESULT), OVER[ending], answers(RESULT)],
+        )
+    )
+    with serve(script) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+            assert (await call(wire)).result == RESULT
+            assert (await call(wire)).result == RESULT
+    assert all_said(server) == [*OPENING, CALLED, CALLED, *OPENING, CALLED, CALLED, "DELETE"]
+    one, two = "session-1", "session-2"
+    assert ids(server.requests) == [None, one, one, one, None, two, two, two, two]
+    assert "mcp-protocol-version" not in server.requests[4].headers
+    numbers = [request.json["id"] for request in requests_of(server, CALLED)]
+    assert len(set(numbers)) == 4
+
+
+async def test_a_new_session_without_an_id_has_none(colour: Colour) -> None:
+    script = speaks(
+        session(initialize=[initialized("session-1"), initialized()], tools_call=[page(404), answers(RESULT)])
+    )
+    with serve(script) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+    assert ids(requests_of(server, CALLED)) == ["session-1", None]
+    assert all_said(server)[-1] == CALLED
+
+
+async def test_a_second_refusal_is_the_answer(colour: Colour) -> None:
+    script = speaks(session("session-1", tools_call=refuses(-32600, "Session not found", 404)))
+    with serve(script) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            response = await call(wire)
+            assert response.status == 404
+            assert response.error is not None
+            assert all_said(server) == [*OPENING, CALLED, *OPENING, CALLED]
+
+
+async def test_a_session_that_cannot_be_begun_again_was_not_sent_the_call(colour: Colour) -> None:
+    script = speaks(
+        session(
+            initialize=[initialized("session-1"), resets, initialized("session-2")],
+            tools_call=[refuses(-32600, "Session not found", 404), answers(RESULT)],
+        )
+    )
+    with serve(script) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            with pytest.raises(NotSentError, match="No answer came to initialize"):
+                await call(wire)
+            assert (await call(wire)).result == RESULT
+    assert len(requests_of(server, CALLED)) == 2
+
+
+async def test_calls_that_find_it_over_at_once_begin_one(colour: Colour) -> None:
+    both = threading.Barrier(4)
+
+    def over(peer: Peer, request: Request) -> None:
+        both.wait(30)
+        OVER["404 with an error"](peer, request)
+
+    script = speaks(
+        session(
+            initialize=[initialized("session-1"), initialized("session-2")],
+            tools_call=[answers(RESULT), *[over] * 4, answers(RESULT)],
+        )
+    )
+    with serve(script) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            await call(wire)
+            responses = await many(colour, wire, 4, lambda: None)
+    assert [response.result for response in responses] == [RESULT] * 4
+    assert len(requests_of(server, INITIALIZE)) == 2
+    assert ids(requests_of(server, CALLED)) == ["session-1"] * 5 + ["session-2"] * 4
+
+
+@pytest.mark.parametrize(
+    "goodbye",
+    [TAKEN, page(404), page(405), page(500), resets, hangs_up, stalls],
+    ids=["202", "404", "405", "500", "reset", "closed", "silent"],
+)
+async def test_closing_ends_the_session_whatever_is_answered(
+    colour: Colour, goodbye: Script, key: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if goodbye is stalls:
+        monkeypatch.setattr(conversation, "GRACE", SHORT)
+    with serve(speaks(session("session-1", DELETE=goodbye))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            await call(wire, api_key=key)
+            await wire.end()
+    assert all_said(server) == [*OPENING, CALLED, "DELETE"]
+    headers = server.requests[-1].headers
+    assert headers[SESSION_ID] == "session-1"
+    assert headers["mcp-protocol-version"] == "2025-11-25"
+    assert headers["authorization"] == f"Bearer {key.reveal()}"
+    assert "content-type" not in headers
+    assert server.requests[-1].body == b""
+
+
+async def test_without_a_session_closing_says_nothing(colour: Colour) -> None:
+    with serve(speaks(session("session-1"))) as server:
+        async with reach(colour, server.url, era="session"):
+            pass
+    assert server.requests == []
+
+
+async def test_a_session_ends_once_and_a_client_that_stays_open_may_begin_another(colour: Colour) -> None:
+    script = session(initialize=[initialized("session-1"), initialized("session-2")])
+    with serve(speaks(script)) as server:
+        async with (
+            client_of(httpx, colour) as client,
+            reach(colour, server.url, client, era="session") as wire,
+        ):
+            await call(wire)
+            await wire.end()
+            await wire.end()
+            assert all_said(server) == [*OPENING, CALLED, "DELETE"]
+            await call(wire)
+    assert ids(requests_of(server, CALLED)) == ["session-1", "session-2"]
+    assert ids(requests_of(server, "DELETE")) == ["session-1", "session-2"]
+
+
+async def test_a_client_that_was_closed_first_says_nothing(colour: Colour) -> None:
+    with serve(speaks(session("session-1"))) as server:
+        async with (
+            client_of(httpx, colour) as client,
+            reach(colour, server.url, client, era="session") as wire,
+        ):
+            await call(wire)
+            await Facade(client).end()
+    assert all_said(server) == [*OPENING, CALLED]
+
+
+# What a server asks before it answers
+
+
+def asks(gate: threading.Event, *asked: bytes) -> Script:
+    """Return a script that asks in its stream, and answers the call only when it was answered itself."""
+
+    def script(peer: Peer, request: Request) -> None:
+        pieces = chunked([event(each) for each in asked])
+        peer.send(*pieces[:-1])
+        peer.wait_for(gate)
+        told = event(message(request, RESULT))
+        peer.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(told), told))
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (b'{"jsonrpc":"2.0","id":"s-1","method":"ping"}', {"id": "s-1", "result": {}}),
+        (b'[{"jsonrpc":"2.0","id":0,"method":"ping"}]', {"id": 0, "result": {}}),
+        (
+            b'{"jsonrpc":"2.0","id":5,"method":"sampling/createMessage","params":{}}',
+            {"id": 5, "error": {"code": -32601, "message": "Method not found"}},
+        ),
+        (
+            b'{"jsonrpc":"2.0","id":5,"method":"roots/list"}',
+            {"id": 5, "error": {"code": -32601, "message": "Method not found"}},
+        ),
+    ],
+    ids=["ping", "ping in a batch", "sampling", "roots"],
+)
+async def test_a_server_that_asks_is_answered_while_it_is_waited_for(
+    colour: Colour, key: Secret, asked: bytes, told: dict[str, Any]
+) -> None:
+    gate = threading.Event()
+
+    def answered(peer: Peer, request: Request) -> None:
+        TAKEN(peer, request)
+        gate.set()
+
+    notified = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}'
+    script = speaks(session("session-1", tools_call=asks(gate, notified, asked), answer=answered))
+    with serve(script) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire, api_key=key)).result == RESULT
+    (answer,) = requests_of(server, "answer")
+    assert answer.json == {"jsonrpc": "2.0", **told}
+    assert answer.headers[SESSION_ID] == "session-1"
+    assert answer.headers["authorization"] == f"Bearer {key.reveal()}"
+
+
+@pytest.mark.parametrize("refused", [page(500), resets, stalls], ids=["500", "reset", "silent"])
+async def test_an_answer_that_is_not_taken_changes_nothing(
+    colour: Colour, refused: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "GRACE", SHORT)
+    gate = threading.Event()
+    gate.set()
+    script = speaks(session(tools_call=asks(gate, b'{"id":1,"method":"ping"}'), answer=refused))
+    with serve(script) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == RESULT
+    assert len(requests_of(server, "answer")) == 1
+
+
+@pytest.mark.parametrize("era", ["bare", "modern"])
+async def test_where_a_server_may_not_ask_it_is_not_answered(colour: Colour, era: Era) -> None:
+    gate = threading.Event()
+    gate.set()
+    with serve(speaks({**MODERN, CALLED: asks(gate, b'{"id":1,"method":"ping"}')})) as server:
+        async with reach(colour, server.url, era=era) as wire:
+            reports: list[Any] = []
+            response = await wire.inner.request(
+                CALLED, CALL, api_key=None, timeout=10.0, on_progress=reports.append
+            )
+            assert response.result == RESULT
+    assert all_said(server) == [CALLED]
+
+
+# Nobody waits any longer
+
+
+def check_cancelled(server: Any, *, of: str | None = "session-1") -> None:
+    """The server was told once which request is not waited for."""
+    (told,) = requests_of(server, CANCELLED)
+    (asked,) = requests_of(server, CALLED)
+    assert told.json == {
+        "jsonrpc": "2.0",
+        "method": CANCELLED,
+        "params": {"requestId": asked.json["id"], "reason": "no longer waited for"},
+    }
+    assert told.headers.get(SESSION_ID) == of
+    assert told.headers["mcp-protocol-version"] == "2025-11-25"
+
+
+BROKEN: dict[str, Script] = {
+    "silent": stalls,
+    "reset": resets,
+    "a stream that ended": sends(*chunked([b": ping\n\n"])),
+}
+
+
+@pytest.mark.parametrize("failure", BROKEN)
+async def test_a_server_whose_answer_does_not_come_is_told(colour: Colour, failure: str) -> None:
+    with serve(speaks(session("session-1", tools_call=BROKEN[failure]))) as server:
+        crm = colours.client(
+            colour,
+            server.url,
+            era="session",
+            retry=ONCE,
+            timeout=SHORT * 2 if failure == "silent" else None,
+        )
+        with pytest.raises(OutcomeUnknownError):
+            await crm.call_tool("count")
+        check_cancelled(server)
+        await crm.end()
+
+
+@pytest.mark.parametrize("refused", [page(500), resets, stalls], ids=["500", "reset", "silent"])
+async def test_what_is_answered_to_that_is_nothing(
+    colour: Colour, refused: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "GRACE", SHORT)
+    script = speaks(session("session-1", tools_call=resets, notifications_cancelled=refused))
+    with serve(script) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            with pytest.raises(OutcomeUnknownError):
+                await call(wire)
+    check_cancelled(server)
+
+
+@pytest.mark.parametrize("where", ["initialize", "notifications_initialized"])
+async def test_the_beginning_of_a_session_is_never_cancelled(colour: Colour, where: str) -> None:
+    with serve(speaks(session("session-1", **{where: stalls}))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            with pytest.raises(NotSentError):
+                await call(wire, timeout=SHORT)
+    assert CANCELLED not in all_said(server)
+    assert CALLED not in all_said(server)
+
+
+@pytest.mark.parametrize(
+    "answer", [answers(RESULT), page(500), refuses(-32603, "no", 200)], ids=["a result", "500", "an error"]
+)
+async def test_a_call_that_was_answered_is_not_cancelled(colour: Colour, answer: Script) -> None:
+    with serve(speaks(session("session-1", tools_call=answer))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            await call(wire)
+    assert CANCELLED not in all_said(server)
+
+
+async def test_a_call_that_was_never_sent_is_not_cancelled(colour: Colour) -> None:
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if b'"initialize"' in request.content:
+            result = {"protocolVersion": "2025-11-25", "capabilities": {}}
+            return httpx.Response(200, content=message(1, result), headers={SESSION_ID: "session-1"})
+        if b"initialized" in request.content:
+            return httpx.Response(202)
+        sent.append(request.content.decode())
+        raise httpx.ConnectError("nobody there", request=request)
+
+    async with (
+        client_of(httpx, colour, **stand_in(httpx, colour, answer)) as client,
+        reach(colour, "https://favcrm.example/mcp", client, era="session") as wire,
+    ):
+        with pytest.raises(NotSentError):
+            await call(wire)
+        assert [CALLED in each for each in sent] == [True]
+
+
+@pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True)
+async def test_a_call_that_is_cancelled_is_cancelled_at_the_server_too() -> None:
+    asked = anyio.Event()
+    token = anyio.lowlevel.current_token()
+
+    def stall(peer: Peer, _: Request) -> None:
+        anyio.from_thread.run_sync(asked.set, token=token)
+        peer.stall()
+
+    with serve(speaks(session("session-1", tools_call=stall))) as server:
+        async with reach("asynchronous", server.url, era="session") as wire:
+            async with anyio.create_task_group() as group:
+                group.start_soon(call, wire)
+                await asked.wait()
+                group.cancel_scope.cancel()
+            check_cancelled(server)
+
+
+@pytest.mark.parametrize("way", ["asyncio"], indirect=True)
+async def test_a_task_that_is_cancelled_is_cancelled_at_the_server_too() -> None:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stall(peer: Peer, _: Request) -> None:
+        loop.call_soon_threadsafe(asked.set)
+        peer.stall()
+
+    with serve(speaks(session("session-1", tools_call=stall))) as server:
+        async with reach("asynchronous", server.url, era="session") as wire:
+            task = asyncio.create_task(call(wire))
+            await asked.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            check_cancelled(server)
+
+
+def test_a_call_that_is_interrupted_is_cancelled_at_the_server_too() -> None:
+    """Ctrl-C comes while the answer is read, on the main thread."""
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt(peer: Peer, _: Request) -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        peer.stall()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with serve(speaks(session("session-1", tools_call=interrupt))) as server:
+            transport = HTTPTransport(server.url, era="session")
+            with pytest.raises(KeyboardInterrupt):
+                transport.request(CALLED, CALL, api_key=None, timeout=30.0)
+            check_cancelled(server)
+            transport.close()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# Nothing comes out
+
+SECRET = "session-that-nobody-may-see"
+FAILING: dict[str, dict[str, Any]] = {
+    "a silent call": {"tools_call": stalls},
+    "a reset": {"tools_call": resets},
+    "over again and again": {"tools_call": page(404)},
+    "an error": {"tools_call": refuses(-32603, "no", 200)},
+    "nothing to read": {"tools_call": page(200)},
+    "an id that no header can carry": {"initialize": initialized(f"{SECRET} {SECRET}")},
+    "an unknown version": {"initialize": initialized(SECRET, version="2027-05-05")},
+    "a reset in between": {"notifications_initialized": resets},
+    "a session that cannot be begun again": {
+        "tools_call": page(404),
+        "initialize": [initialized(SECRET), resets],
+    },
+}
+
+
+@pytest.mark.parametrize("failure", FAILING)
+async def test_neither_key_nor_session_comes_out_of_a_failure(
+    colour: Colour, key: Secret, failure: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # httpcore logs what every server sends, for those who ask for it.
+    caplog.set_level("INFO", "httpcore")
+    search = Search()
+    search.hide("key", key.reveal())
+    search.hide("session", SECRET)
+    with serve(speaks(session(SECRET, **FAILING[failure]))) as server, search.listening():
+        crm = colours.client(
+            colour,
+            server.url,
+            era="session",
+            api_key=key,
+            retry=ONCE,
+            timeout=SHORT if "silent" in failure else None,
+        )
+        with pytest.raises(Exception, match=r".") as raised:
+            await crm.call_tool("count")
+        search.take("error", raised.value)
+        search.take("client", crm.inner)
+        await crm.end()
+    assert SECRET in {*ids(server.requests), SECRET}
+    assert search.searched > 1000
+    search.check()
