@@ -58,7 +58,8 @@ class Endpoint:
     @property
     def favcrms_own(self) -> bool:
         """Whether it is FavCRM's own host, whose protocol is known."""
-        return self.origin[1] == FAVCRM or self.origin[1].endswith(f".{FAVCRM}")
+        host = self.origin[1].rstrip(".")
+        return host == FAVCRM or host.endswith(f".{FAVCRM}")
 
     def follow(self, location: str) -> Endpoint | None:
         """Return where a redirect leads if it stays at this origin, or None."""

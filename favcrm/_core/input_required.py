@@ -2,20 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
 
 from attrs import evolve
 
-from favcrm.errors import InputRequiredError
+from favcrm._core.transport import Response
+from favcrm.errors import InputRequiredError, NotSentError, OutcomeUnknownError
+from favcrm.typing import JSON
 
-if TYPE_CHECKING:
-    from favcrm._core.transport import Response
-    from favcrm.typing import JSON
+OnInput: TypeAlias = Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
+"""Given a server's ``inputRequests``; returns the ``inputResponses``, or on the asynchronous side what yields them."""
 
 MAX_ROUNDS = 10
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 0.25
+
+
+async def in_rounds(
+    params: Mapping[str, JSON],
+    ask: Callable[[Mapping[str, JSON]], Awaitable[Response]],
+    *,
+    on_input: OnInput | None,
+    sleep: Callable[[float], Awaitable[object]],
+) -> Response:
+    """Make a call in all the rounds that it takes.
+
+    Args:
+        params: The call's parameters.
+        ask: Sends a round with its parameters, under an id of its own.
+        on_input: Answers what the server asks for, or None.
+        sleep: Waits, where the server only wants to be asked again.
+
+    Raises:
+        InputRequiredError: The server asks for input, and nobody gives it.
+        OutcomeUnknownError: A later round did not reach the server, which has begun.
+    """
+    given, wait = params, FIRST_WAIT
+    for _ in range(MAX_ROUNDS):
+        response = None
+        try:
+            response = await ask(given)
+        except NotSentError:
+            if given is params:
+                raise
+        if response is None:
+            raise OutcomeUnknownError(
+                "The server asked for input, and what was given did not reach it. The call was not completed."
+            )
+        requests = input_requests(response)
+        if requests is None:
+            return check_result_type(response)
+        if not requests:
+            await sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+        given = next_params(params, response, await _answer(requests, on_input) if requests else {})
+    return Response(defect=f"still asks for input after {MAX_ROUNDS} rounds")
+
+
+async def _answer(requests: Mapping[str, JSON], on_input: OnInput | None) -> Mapping[str, JSON]:
+    if on_input is None:
+        raise InputRequiredError(
+            "The server asks for input, and nobody here gives it. The call was not completed.",
+            input_requests=requests,
+        )
+    answers = on_input(requests)
+    return await answers if inspect.isawaitable(answers) else answers
 
 
 def input_requests(response: Response) -> Mapping[str, JSON] | None:
@@ -36,14 +89,6 @@ def next_params(
     if isinstance(result, dict) and "requestState" in result:
         added["requestState"] = result["requestState"]
     return {**params, **added}
-
-
-def refuse_input(requests: Mapping[str, JSON]) -> InputRequiredError:
-    """Return the error for who cannot answer."""
-    return InputRequiredError(
-        "The server asks for input, and nobody here gives it. The call was not completed.",
-        input_requests=requests,
-    )
 
 
 def check_result_type(response: Response) -> Response:

@@ -90,9 +90,9 @@ def blocking(contender: str, url: str) -> None:
 async def asynchronous(contender: str, url: str, *, at_once: bool = False) -> None:
     name, _, bound = contender.partition(":")
     if bound:
-        from favcrm.transports import http
+        from favcrm.transports.http import clients
 
-        http.MAX_CONNECTIONS = int(bound)
+        clients.MAX_CONNECTIONS = int(bound)
     opened = {"bare": bare_async, "favcrm": favcrm_async, "mcp": mcp_async}[name]
     async with opened(url) as call:
         for line in sys.stdin:

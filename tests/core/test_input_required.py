@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from favcrm import InputRequiredError
-from favcrm._core.input_required import check_result_type, input_requests, next_params, refuse_input
+from favcrm import InputRequiredError, NotSentError, OutcomeUnknownError
+from favcrm._bridge import run_sync
+from favcrm._core.input_required import check_result_type, in_rounds, input_requests, next_params
 from favcrm._core.transport import Response
 
 if TYPE_CHECKING:
@@ -61,12 +62,35 @@ def test_a_newer_state_replaces_an_older_one() -> None:
     assert after == {**PARAMS, "inputResponses": {"name": "Ann"}, "requestState": "new"}
 
 
+async def no_sleep(_: float) -> None:
+    """Wait for nothing."""
+
+
 def test_who_cannot_answer_is_told_what_was_asked() -> None:
-    error = refuse_input(ASKED)
-    assert isinstance(error, InputRequiredError)
-    assert error.input_requests == ASKED
-    assert "Who?" not in str(error)
-    assert error.next_step
+    async def ask(_: object) -> Response:
+        return asking(inputRequests=ASKED)
+
+    with pytest.raises(InputRequiredError) as raised:
+        run_sync(in_rounds({}, ask, on_input=None, sleep=no_sleep))
+    assert raised.value.input_requests == ASKED
+    assert "Who?" not in str(raised.value)
+    assert raised.value.next_step
+
+
+@pytest.mark.parametrize(("rounds", "error"), [(1, NotSentError), (2, OutcomeUnknownError)])
+def test_only_what_never_began_was_not_sent(rounds: int, error: type[Exception]) -> None:
+    """A later round that does not reach the server leaves a call that the server has begun."""
+    asked: list[object] = []
+
+    async def ask(params: object) -> Response:
+        asked.append(params)
+        if len(asked) == rounds:
+            raise NotSentError("The endpoint cannot be reached. Nothing was sent.")
+        return asking(requestState="s")
+
+    with pytest.raises(error) as raised:
+        run_sync(in_rounds({}, ask, on_input=None, sleep=no_sleep))
+    assert raised.value.__context__ is None
 
 
 @pytest.mark.parametrize(

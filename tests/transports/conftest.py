@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from favcrm.secret import Secret
-from favcrm.transports import verdicts
+from favcrm.transports.http import verdicts
 
 if TYPE_CHECKING:
     from colours import Colour

@@ -19,7 +19,8 @@ from transports.reach import one_request, reach
 
 from favcrm import AuthenticationError, OutcomeUnknownError, RefusedError, RetryPolicy, UnexpectedAnswerError
 from favcrm._core.jsonrpc import AnswerReader
-from favcrm.transports import JSONRPCError, exchange
+from favcrm.transports import JSONRPCError
+from favcrm.transports.http import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -52,7 +52,8 @@ from transports.speakers import (
 )
 
 from favcrm import AuthenticationError, NotSentError, OutcomeUnknownError, RetryPolicy, ServerBusyError
-from favcrm.transports import conversation, http, verdicts
+from favcrm.transports import http
+from favcrm.transports.http import conversation, verdicts
 
 if TYPE_CHECKING:
     from colours import Colour

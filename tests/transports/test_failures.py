@@ -44,7 +44,8 @@ from favcrm import (
     RetryPolicy,
     UnexpectedAnswerError,
 )
-from favcrm.transports import AsyncHTTPTransport, conversation, exchange, http
+from favcrm.transports import AsyncHTTPTransport, http
+from favcrm.transports.http import clients, conversation, exchange
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -360,7 +361,7 @@ ASYNCHRONOUS = pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True
     "part", ["before the answer", "inside the headers", "inside the body", "inside a stream"]
 )
 async def test_a_cancelled_call_leaves_the_pool_usable(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(clients, "MAX_CONNECTIONS", 1)
     asked = anyio.Event()
 
     def stall(peer: Peer, request: Request) -> None:
@@ -459,7 +460,7 @@ def check_alone(error: BaseException, key: Secret) -> None:
 
 @ASYNCHRONOUS
 async def test_more_calls_than_connections_all_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(clients, "MAX_CONNECTIONS", 4)
     found: list[object] = []
     lock = threading.Lock()
     under_way, most = 0, 0
@@ -494,16 +495,16 @@ async def test_150_calls_at_once_all_succeed() -> None:
     with serve(answers({"content": []})) as server:
         crm = colours.client("asynchronous", server.url)
         async with anyio.create_task_group() as group:
-            for _ in range(http.MAX_CONNECTIONS * 3 // 2):
+            for _ in range(clients.MAX_CONNECTIONS * 3 // 2):
                 group.start_soon(crm.call_tool, "any")
         await crm.end()
     assert len(server.requests) == 150
-    assert len(server.greeted) <= http.MAX_CONNECTIONS
+    assert len(server.greeted) <= clients.MAX_CONNECTIONS
 
 
 @ASYNCHRONOUS
 async def test_waiting_too_long_for_a_turn_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(clients, "MAX_CONNECTIONS", 1)
     asked, gate = anyio.Event(), threading.Event()
     token = anyio.lowlevel.current_token()
     found: list[object] = []

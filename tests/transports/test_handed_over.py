@@ -38,8 +38,8 @@ from favcrm import (
     Secret,
     UnexpectedAnswerError,
 )
-from favcrm.transports import AsyncHTTPTransport, HTTPTransport, exchange
-from favcrm.transports.http import BearerAuth
+from favcrm.transports import AsyncHTTPTransport, HTTPTransport
+from favcrm.transports.http import BearerAuth, exchange
 
 if TYPE_CHECKING:
     from types import ModuleType

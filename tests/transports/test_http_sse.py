@@ -45,7 +45,7 @@ from transports.speakers import (
 )
 
 from favcrm import NotSentError, OutcomeUnknownError, RetryPolicy
-from favcrm.transports import exchange, http, http_sse
+from favcrm.transports.http import channels, exchange, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,10 +141,10 @@ async def test_a_stream_that_stays_silent_is_another_server(
     colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Newer servers keep a stream open that says nothing."""
-    monkeypatch.setattr(http_sse, "GREETING_SECONDS", SHORT)
+    monkeypatch.setattr(streams, "GREETING_SECONDS", SHORT)
     closed = threading.Event()
     limits: list[float] = []
-    for channel in (http._BlockingChannel, http._AsyncChannel):
+    for channel in (channels.BlockingChannel, channels.AsyncChannel):
         monkeypatch.setattr(channel, "limit", noting(limits, channel.limit))
 
     def silent(peer: Peer, request: Request) -> None:
@@ -178,7 +178,7 @@ def noting(limits: list[float], limit: Callable[[Any, float], Any]) -> Callable[
 async def test_a_stream_that_is_longer_than_we_read_is_left(
     colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_sse, "MAX_ANSWER_BYTES", 10_000)
+    monkeypatch.setattr(streams, "MAX_ANSWER_BYTES", 10_000)
 
     def flood(peer: Peer, request: Request) -> None:
         while True:
@@ -393,7 +393,7 @@ async def test_a_stream_may_be_compressed(colour: Colour) -> None:
 async def test_a_stream_that_inflates_without_end_is_left(
     colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_sse, "MAX_ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr(streams, "MAX_ANSWER_BYTES", 1_000_000)
     with serve(CompressedStreaming({CALLED: lambda peer, _: peer.send(bytes(10_000_000))})) as server:
         async with reach(colour, server.url, era="sse") as wire:
             assert not (await call(wire)).complete
@@ -483,7 +483,7 @@ async def test_a_listener_that_takes_all_the_time_leaves_none_for_the_answer(
     colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    for module in (http_sse, exchange):
+    for module in (streams, exchange):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     told = b'{"method":"notifications/progress","params":{"progressToken":1,"progress":1}}'
     streaming = Streaming({CALLED: lambda peer, _: peer.send(event(told))})
@@ -503,7 +503,7 @@ async def test_a_listener_that_takes_all_the_time_leaves_none_for_the_answer(
 async def test_what_is_answered_to_that_is_nothing(
     colour: Colour, refused: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_sse, "GRACE", SHORT)
+    monkeypatch.setattr(streams, "GRACE", SHORT)
     streaming = Streaming({CALLED: says_nothing}, posted={CANCELLED: refused})
     with serve(streaming) as server:
         async with reach(colour, server.url, era="sse") as wire:

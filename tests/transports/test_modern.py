@@ -31,7 +31,7 @@ from favcrm import (
     RetryPolicy,
     UnexpectedAnswerError,
 )
-from favcrm.transports import conversation, http
+from favcrm.transports.http import channels, conversation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(_: object, seconds: float) -> None:
         waits.append(seconds)
 
-    for channel in (http._BlockingChannel, http._AsyncChannel):
+    for channel in (channels.BlockingChannel, channels.AsyncChannel):
         monkeypatch.setattr(channel, "sleep", sleep)
     return waits
 

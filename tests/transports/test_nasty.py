@@ -62,7 +62,7 @@ from favcrm import (
     RetryPolicy,
     UnexpectedAnswerError,
 )
-from favcrm.transports import exchange
+from favcrm.transports.http import exchange
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -38,7 +38,7 @@ from transports.speakers import (
 )
 
 from favcrm import OutcomeUnknownError, RetryPolicy
-from favcrm.transports import http
+from favcrm.transports.http import channels
 
 if TYPE_CHECKING:
     from colours import Colour
@@ -61,7 +61,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(_: object, seconds: float) -> None:
         waits.append(seconds)
 
-    for channel in (http._BlockingChannel, http._AsyncChannel):
+    for channel in (channels.BlockingChannel, channels.AsyncChannel):
         monkeypatch.setattr(channel, "sleep", sleep)
     return waits
 

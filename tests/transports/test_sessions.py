@@ -50,7 +50,8 @@ from transports.speakers import (
 )
 
 from favcrm import NotSentError, OutcomeUnknownError, RetryPolicy
-from favcrm.transports import HTTPTransport, conversation, exchange
+from favcrm.transports import HTTPTransport
+from favcrm.transports.http import conversation, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

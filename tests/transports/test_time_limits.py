@@ -22,8 +22,9 @@ from servers import PATIENCE, Peer, Request, Script, answers, chunked, event, he
 from transports.reach import SHORT, Wire, client_of, reach, through
 
 from favcrm import OutcomeUnknownError
-from favcrm.transports import HTTPTransport, exchange, time_limit
-from favcrm.transports.time_limit import TimeIsUpError, TimeLimit, put_under_limits
+from favcrm.transports import HTTPTransport
+from favcrm.transports.http import exchange, time_limit
+from favcrm.transports.http.time_limit import TimeIsUpError, TimeLimit, put_under_limits
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeAlias, get_args
+from typing import get_args
 
 from favcrm._bridge import run_sync
+from favcrm._core.input_required import OnInput
 from favcrm._core.transport import Response
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.models import Progress
@@ -17,9 +18,6 @@ from favcrm.transports.waiting import Asynchronous, Blocking, Waiting
 from favcrm.typing import JSON, Era
 
 __all__ = ["AsyncStdioTransport", "StdioTransport"]
-
-OnInput: TypeAlias = Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
-"""Given a server's ``inputRequests``; returns the ``inputResponses``, or on the asynchronous side what yields them."""
 
 ERAS = set(get_args(Era)) - {"sse"}
 

@@ -5,22 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from functools import partial
-from inspect import isawaitable
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from favcrm._core.eras import BARE, MODERN, find_remedy
-from favcrm._core.input_required import (
-    FIRST_WAIT,
-    LONGEST_WAIT,
-    MAX_ROUNDS,
-    check_result_type,
-    input_requests,
-    next_params,
-    refuse_input,
-)
+from favcrm._core.input_required import OnInput, in_rounds
 from favcrm._core.transport import Response
-from favcrm.errors import NotSentError, OutcomeUnknownError
+from favcrm.errors import NotSentError
 from favcrm.transports.stdio.dialogue import Dialogue
 from favcrm.transports.stdio.handshake import Handshake
 
@@ -30,7 +21,6 @@ if TYPE_CHECKING:
     from favcrm._core.eras import Agreement
     from favcrm.models import Progress
     from favcrm.secret import Secret
-    from favcrm.transports.stdio import OnInput
     from favcrm.transports.stdio.child import Launch
     from favcrm.transports.waiting import Signal, Waiting
     from favcrm.typing import JSON, Era
@@ -129,8 +119,13 @@ class Supervisor:
                     agreement, method, given, signal=mine, deadline=deadline, on_progress=on_progress
                 )
 
-            modern = agreement.era == "modern"
-            return await (self._rounds(ask, params, deadline) if modern else ask(params)), agreement
+            if agreement.era != "modern":
+                return await ask(params), agreement
+
+            async def sleep(seconds: float) -> None:
+                await self._waiting.signal().wait(min(seconds, deadline - time.monotonic()))
+
+            return await in_rounds(params, ask, on_input=self._on_input, sleep=sleep), agreement
         finally:
             self._calling.discard(mine)
             self._step_aside(mine)
@@ -215,40 +210,6 @@ class Supervisor:
         with self._lock:
             if self._dialogue is not None and self._dialogue.agreement is agreement:
                 self._dialogue.agreement = None
-
-    async def _rounds(
-        self,
-        ask: Callable[[Mapping[str, JSON]], Awaitable[Response]],
-        params: Mapping[str, JSON],
-        deadline: float,
-    ) -> Response:
-        """Make a call in all the rounds that it takes."""
-        given, wait = params, FIRST_WAIT
-        for _ in range(MAX_ROUNDS):
-            try:
-                response = await ask(given)
-            except NotSentError:
-                if given is params:
-                    raise
-                response = None
-            if response is None:
-                raise OutcomeUnknownError(
-                    "The server asked for input, and what was given did not reach it. The call was not completed."
-                )
-            requests = input_requests(response)
-            if requests is None:
-                return check_result_type(response)
-            if not requests:
-                await self._waiting.signal().wait(min(wait, deadline - time.monotonic()))
-                wait = min(wait * 2, LONGEST_WAIT)
-            given = next_params(params, response, await self._answer_input(requests) if requests else {})
-        return Response(defect=f"still asks for input after {MAX_ROUNDS} rounds")
-
-    async def _answer_input(self, requests: Mapping[str, JSON]) -> Mapping[str, JSON]:
-        if self._on_input is None:
-            raise refuse_input(requests)
-        answers = self._on_input(requests)
-        return await answers if isawaitable(answers) else answers
 
 
 def _closed() -> NotSentError:

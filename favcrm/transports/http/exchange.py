@@ -6,7 +6,6 @@ It imports neither: the channel brings its client, and the library whose errors 
 from __future__ import annotations
 
 import re
-import ssl
 import sys
 import time
 import zlib
@@ -21,6 +20,7 @@ from favcrm._core.jsonrpc import AnswerReader
 from favcrm._core.transport import Response
 from favcrm.endpoint import Endpoint, without_details
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem
+from favcrm.transports.http.failures import no_answer, translate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -199,9 +199,23 @@ async def _exchange_once(
 
 
 async def begin(
-    channel: Channel, url: str, outgoing: Outgoing, headers: Mapping[str, str], ends_at: float
+    channel: Channel,
+    url: str,
+    outgoing: Outgoing,
+    headers: Mapping[str, str],
+    ends_at: float,
+    *,
+    lasting: bool = False,
 ) -> Any:
     """Send a request and return httpx's response with its body unread.
+
+    Args:
+        channel: Where to send it.
+        url: Where it goes.
+        outgoing: The request.
+        headers: All its headers.
+        ends_at: Until when the answer has to begin.
+        lasting: Whether the body is read for longer than that.
 
     Raises:
         NotSentError: Certainly nothing reached the server.
@@ -217,7 +231,7 @@ async def begin(
             _url(library, url),
             headers=headers,
             content=outgoing.content,
-            timeout=timeout,
+            timeout=library.Timeout(timeout, read=None) if lasting else timeout,
         )
         # Longer than httpx's own timeouts, which know how far it came.
         with channel.limit(timeout + GRACE):
@@ -226,7 +240,7 @@ async def begin(
         # A hook of the client's owner raises for a status.
         answer = error.response
     except (library.HTTPError, library.InvalidURL) as error:
-        failure = _translate(error, library, timeout)
+        failure = translate(error, library, timeout)
     if answer is not None:
         return answer
     # Outside the except block: httpx's error holds the request with the key, and would stay as the context.
@@ -301,54 +315,6 @@ def inflater(encoding: str) -> Callable[[bytes], Iterable[bytes]]:
             chunk = stream.unconsumed_tail
 
     return inflate
-
-
-def _translate(error: Exception, library: ModuleType, timeout: float) -> TransportError:
-    """Return our error for httpx's: what matters is whether the request can have reached the server."""
-    never_sent = (
-        library.ConnectError,
-        library.ConnectTimeout,
-        library.PoolTimeout,
-        library.ProxyError,
-        library.UnsupportedProtocol,
-        library.LocalProtocolError,
-        library.InvalidURL,
-    )
-    if isinstance(error, library.TimeoutException):
-        if isinstance(error, never_sent):
-            return NotSentError(f"No connection was made {within(timeout)}. Nothing was sent.")
-        return OutcomeUnknownError(no_answer(timeout))
-    if not isinstance(error, never_sent):
-        return OutcomeUnknownError(
-            "The connection broke before the answer came, and it may have been carried out."
-        )
-    reason = _tls_reason(error)
-    if reason is None:
-        return NotSentError("The endpoint cannot be reached. Nothing was sent.")
-    return NotSentError(
-        f"The endpoint's TLS certificate is not accepted: {reason}. Nothing was sent.",
-        permanent=True,
-        next_step="Check the endpoint's name and certificate; for an authority of your own, set SSL_CERT_FILE.",
-    )
-
-
-def _tls_reason(error: BaseException | None) -> str | None:
-    """Return why the certificate was refused, if that is what lies behind the error."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message.rstrip(".")
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def no_answer(timeout: float) -> str:
-    """Say that nothing came."""
-    return f"No answer came {within(timeout)}, and it may have been carried out."
-
-
-def within(seconds: float) -> str:
-    """Say how long was waited."""
-    return f"within {round(seconds, 2):g} seconds"
 
 
 def bearer(api_key: Secret) -> str:

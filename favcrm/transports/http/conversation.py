@@ -5,26 +5,17 @@ What to send, and what an answer proves, is decided in `favcrm._core.eras`; here
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, field, frozen
 
 from favcrm._core.eras import BARE, MODERN, SSE, Remedy, find_remedy, negotiate
-from favcrm._core.input_required import (
-    FIRST_WAIT,
-    LONGEST_WAIT,
-    MAX_ROUNDS,
-    check_result_type,
-    input_requests,
-    next_params,
-    refuse_input,
-)
+from favcrm._core.input_required import OnInput, in_rounds
 from favcrm._core.jsonrpc import is_stream
 from favcrm._core.outgoing import (
     with_meta,
@@ -38,9 +29,9 @@ from favcrm._core.progress import tell_progress
 from favcrm._core.tools import ToolHeaders
 from favcrm._core.transport import Response
 from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
-from favcrm.transports import verdicts
-from favcrm.transports.exchange import GRACE, exchange
-from favcrm.transports.http_sse import Streams
+from favcrm.transports.http import verdicts
+from favcrm.transports.http.exchange import GRACE, exchange
+from favcrm.transports.http.streams import Streams
 from favcrm.typing import JSON
 
 if TYPE_CHECKING:
@@ -51,11 +42,8 @@ if TYPE_CHECKING:
     from favcrm.endpoint import Endpoint
     from favcrm.models import Progress
     from favcrm.secret import Secret
-    from favcrm.transports.exchange import Channel, OnMessage, Reply
+    from favcrm.transports.http.exchange import Channel, OnMessage, Reply
     from favcrm.typing import Era
-
-OnInput: TypeAlias = Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
-"""Given a server's ``inputRequests``; returns the ``inputResponses``, or on the asynchronous side what yields them."""
 
 DEFAULT_RETRY = 1.0
 """Seconds before a stream is resumed whose server does not say how many."""
@@ -209,26 +197,15 @@ class Conversation:
         """Make a call once, in all the rounds that it takes."""
         if agreement.era != "modern":
             return await self._ask(query, agreement)
-        wait = FIRST_WAIT
-        answering = query
-        for _ in range(MAX_ROUNDS):
-            response = await self._ask(answering, agreement)
-            requests = input_requests(response)
-            if requests is None:
-                checked = check_result_type(response)
-                return self._tool_headers.learn(checked) if query.method == "tools/list" else checked
-            if not requests:
-                await query.channel.sleep(min(wait, query.remaining))
-                wait = min(wait * 2, LONGEST_WAIT)
-            answers: Mapping[str, JSON] = await self._answer_input(requests) if requests else {}
-            answering = evolve(query, params=next_params(query.params, response, answers))
-        return Response(status=OK, defect=f"still asks for input after {MAX_ROUNDS} rounds")
 
-    async def _answer_input(self, requests: Mapping[str, JSON]) -> Mapping[str, JSON]:
-        if self._on_input is None:
-            raise refuse_input(requests)
-        answers = self._on_input(requests)
-        return await answers if inspect.isawaitable(answers) else answers
+        async def ask(params: Mapping[str, JSON]) -> Response:
+            return await self._ask(evolve(query, params=params), agreement)
+
+        async def sleep(seconds: float) -> None:
+            await query.channel.sleep(min(seconds, query.remaining))
+
+        response = await in_rounds(query.params, ask, on_input=self._on_input, sleep=sleep)
+        return self._tool_headers.learn(response) if query.method == "tools/list" else response
 
     async def _learn_headers(self, query: Query, agreement: Agreement) -> bool:
         """Read the list of tools; tell whether the call has other headers now."""

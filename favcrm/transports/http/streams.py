@@ -23,7 +23,8 @@ from favcrm._core.outgoing import (
 from favcrm._core.sse import EventDecoder
 from favcrm._core.transport import Response
 from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
-from favcrm.transports.exchange import GRACE, begin, exchange, inflater, no_answer, sign
+from favcrm.transports.http.exchange import GRACE, begin, exchange, inflater, sign
+from favcrm.transports.http.failures import no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from favcrm._core.sse import Event
     from favcrm.endpoint import Endpoint
     from favcrm.secret import Secret
-    from favcrm.transports.exchange import Channel, OnMessage
+    from favcrm.transports.http.exchange import Channel, OnMessage
 
 OK = 200
 ACCEPTED = range(200, 300)
@@ -93,7 +94,8 @@ class Streams:
     async def _open(self, channel: Channel, api_key: Secret | None, ends_at: float) -> _Stream | Response:
         """Open a stream and say hello; return the answer where that fails."""
         outgoing = Outgoing(None, {"Accept": ACCEPT_STREAM}, http_method="GET")
-        answer = await begin(channel, self._endpoint.url, outgoing, sign(channel, outgoing, api_key), ends_at)
+        headers = sign(channel, outgoing, api_key)
+        answer = await begin(channel, self._endpoint.url, outgoing, headers, ends_at, lasting=True)
         stream = _Stream(channel, answer)
         greeted = False
         try:

@@ -1,0 +1,139 @@
+"""Reaching the tools over HTTP, in whatever era the server speaks.
+
+Only `clients` and `auth` import httpx. An httpx2 client serves as well as an httpx one, since only what both have is
+used. From a call to the wire: `conversation` carries out what `favcrm._core.eras` decides, `exchange` sends one request
+and reads its answer, and `channels` has what differs between the colours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from favcrm._bridge import run_sync
+from favcrm._core.transport import AsyncHTTPClient, HTTPClient, Response
+from favcrm.models import Progress
+from favcrm.secret import Secret
+from favcrm.transports.http.auth import BearerAuth
+from favcrm.transports.http.channels import AsyncLock, BlockingChannel, BlockingLock
+from favcrm.transports.http.clients import Lanes, blocking_client, parse_endpoint
+from favcrm.transports.http.conversation import Conversation, Query
+from favcrm.typing import JSON, Era
+
+__all__ = ["AsyncHTTPTransport", "BearerAuth", "HTTPTransport"]
+
+
+class HTTPTransport:
+    """Reaches the tools over HTTP, whichever version of MCP the server speaks, blocking.
+
+    Args:
+        endpoint: The address of the tools: https, or plain http on this machine.
+        http_client: An httpx or httpx2 client to use, which stays open at `close`. By default one is made.
+        era: How the server is spoken to, or what is tried first. By default ``bare`` for FavCRM's own hosts, and found
+            out elsewhere, once for each endpoint.
+        on_input: Given what a server of MCP 2026-07-28 asks for before it completes a call, by name; returns the
+            answers by the same names. Without it such a call raises `InputRequiredError`.
+
+    Raises:
+        InvalidInputError: The endpoint or the client cannot be used.
+
+    Example:
+        >>> from contextlib import closing
+        >>> from favcrm import FavCRMProvisioner
+        >>> with closing(HTTPTransport("http://127.0.0.1:9/mcp")) as transport:
+        ...     FavCRMProvisioner(transport=transport, retry=RetryPolicy.never()).diagnose().endpoint_reachable
+        False
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        http_client: HTTPClient | None = None,
+        era: Era | None = None,
+        on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
+    ) -> None:
+        self._endpoint = parse_endpoint(endpoint)
+        self._owned = blocking_client(self._endpoint) if http_client is None else None
+        self._channel = BlockingChannel(http_client or self._owned)
+        self._conversation = Conversation(self._endpoint, era, BlockingLock(), on_input)
+
+    def request(
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Response:
+        """Send one request and return what came back; see `favcrm.transports.Transport`."""
+        query = Query(
+            channel=self._channel,
+            method=method,
+            params=params,
+            api_key=api_key,
+            ends_at=time.monotonic() + timeout,
+            on_progress=on_progress,
+        )
+        return run_sync(self._conversation.request(query))
+
+    def close(self) -> None:
+        """End the session, if there is one, and close the connections, if the client was made here."""
+        run_sync(self._conversation.end(self._channel))
+        if self._owned:
+            self._owned.close()
+
+
+class AsyncHTTPTransport:
+    """Reaches the tools over HTTP, asynchronous: `HTTPTransport` with ``aclose``.
+
+    Args:
+        endpoint: The address of the tools: https, or plain http on this machine.
+        http_client: An asynchronous httpx or httpx2 client to use, which stays open at `aclose`.
+        era: As for `HTTPTransport`.
+        on_input: As for `HTTPTransport`; what it returns may be awaitable.
+
+    Raises:
+        InvalidInputError: The endpoint or the client cannot be used.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        http_client: AsyncHTTPClient | None = None,
+        era: Era | None = None,
+        on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
+        | None = None,
+    ) -> None:
+        self._endpoint = parse_endpoint(endpoint)
+        self._lanes = Lanes(self._endpoint, http_client)
+        self._conversation = Conversation(self._endpoint, era, AsyncLock(), on_input)
+
+    async def request(
+        self,
+        method: str,
+        params: Mapping[str, JSON],
+        *,
+        api_key: Secret | None,
+        timeout: float,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Response:
+        """Send one request and return what came back; see `favcrm.transports.Transport`."""
+        ends_at = time.monotonic() + timeout
+        async with self._lanes.turn(timeout) as channel:
+            query = Query(
+                channel=channel,
+                method=method,
+                params=params,
+                api_key=api_key,
+                ends_at=ends_at,
+                on_progress=on_progress,
+            )
+            return await self._conversation.request(query)
+
+    async def aclose(self) -> None:
+        """End the session, if there is one, and close the connections, if the client was made here."""
+        await self._conversation.end(self._lanes.first)
+        await self._lanes.aclose()
