@@ -77,7 +77,9 @@ class AnswerReader:
     @property
     def last_event_id(self) -> str:
         """The id of the last event, with which the stream can be resumed; empty where none can be sent back."""
-        last = self._events.last_event_id if self._events else ""
+        if self._events is None:
+            return ""
+        last = self._events.last_event_id
         return last if PLAIN.fullmatch(last) else ""
 
     @property

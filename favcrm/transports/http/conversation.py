@@ -31,7 +31,6 @@ from favcrm._core.transport import Response
 from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
 from favcrm.transports.http import verdicts
 from favcrm.transports.http.exchange import GRACE, exchange
-from favcrm.transports.http.streams import Streams
 from favcrm.typing import JSON
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from favcrm.models import Progress
     from favcrm.secret import Secret
     from favcrm.transports.http.exchange import Channel, OnMessage, Reply
+    from favcrm.transports.http.streams import Streams
     from favcrm.typing import Era
 
 DEFAULT_RETRY = 1.0
@@ -99,7 +99,7 @@ class Conversation:
         self._capabilities: Mapping[str, JSON] = {"elicitation": {}} if on_input else {}
         self._request_ids = itertools.count(1)
         self._tool_headers = ToolHeaders()
-        self._streams = Streams(endpoint, self._request_ids)
+        self._opened: dict[str, Streams] = {}
         self._key_of_session: Secret | None = None
         began = era or ("bare" if endpoint.favcrms_own else verdicts.recall(endpoint.url))
         self._agreement: Agreement | None = {"bare": BARE, "modern": MODERN, "sse": SSE}.get(began)
@@ -118,7 +118,8 @@ class Conversation:
                 continue
             if not query.remaining:
                 raise NotSentError("No time was left when the server was understood. The call was not sent.")
-            response = await self._call(query, agreement)
+            ask = self._ask_in_rounds if agreement.era == "modern" else self._ask
+            response = await ask(query, agreement)
             remedy = find_remedy(agreement, response, confirmed=self._confirmed)
             if remedy is None or remedy in tried:
                 self._confirmed = self._confirmed or response.result is not None
@@ -130,13 +131,22 @@ class Conversation:
 
     async def end(self, channel: Channel) -> None:
         """Close the streams, and tell the server that the session is over."""
-        await self._streams.close()
+        for streams in self._opened.values():
+            await streams.close()
         agreement = self._agreement
         if agreement and agreement.session_id and not channel.client.is_closed:
             self._agreement = None
             with suppress(TransportError), channel.shielded(GRACE):
                 goodbye = write_goodbye(agreement)
                 await exchange(channel, self._endpoint, goodbye, self._key_of_session, GRACE)
+
+    @property
+    def _streams(self) -> Streams:
+        """The streams of the oldest transport, loaded where a server speaks it."""
+        from favcrm.transports.http.streams import Streams
+
+        # Two threads may come here at once, and go on with the same streams.
+        return self._opened.setdefault(self._endpoint.url, Streams(self._endpoint, self._request_ids))
 
     async def _mend(
         self, query: Query, agreement: Agreement, remedy: Remedy, refused: Response
@@ -193,10 +203,8 @@ class Conversation:
         params = with_meta(step.under, step.params, capabilities=self._capabilities)
         return write_request(step.under, next(self._request_ids), step.method, params)
 
-    async def _call(self, query: Query, agreement: Agreement) -> Response:
-        """Make a call once, in all the rounds that it takes."""
-        if agreement.era != "modern":
-            return await self._ask(query, agreement)
+    async def _ask_in_rounds(self, query: Query, agreement: Agreement) -> Response:
+        """Make a call of the modern era, in all the rounds that it takes."""
 
         async def ask(params: Mapping[str, JSON]) -> Response:
             return await self._ask(evolve(query, params=params), agreement)
@@ -212,7 +220,7 @@ class Conversation:
         before = self._tool_headers.of(query.params)
         page: Mapping[str, JSON] = {}
         for _ in range(MAX_PAGES):
-            response = await self._call(evolve(query, method="tools/list", params=page), agreement)
+            response = await self._ask_in_rounds(evolve(query, method="tools/list", params=page), agreement)
             cursor = response.result.get("nextCursor") if isinstance(response.result, dict) else None
             if cursor is None:
                 break

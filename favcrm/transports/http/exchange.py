@@ -193,8 +193,11 @@ async def _exchange_once(
     if outgoing.request_id is None:
         return await _pass_over(channel, answer)
     # A mapping of httpx looks through all its headers for each one, but not for its items.
-    reader = AnswerReader(outgoing.request_id, answer.status_code, dict(answer.headers.items()))
-    cut = await _read(channel, answer, reader, ends_at, on_message)
+    received = dict(answer.headers.items())
+    reader = AnswerReader(outgoing.request_id, answer.status_code, received)
+    # What a hook of the client's owner has read is inflated already.
+    encoding = "" if answer.is_stream_consumed else received.get("content-encoding", "")
+    cut = await _read(channel, answer, reader, inflater(encoding), ends_at, on_message)
     return Reply(reader.finish(cut=cut), reader.last_event_id, reader.retry)
 
 
@@ -260,13 +263,15 @@ async def _pass_over(channel: Channel, answer: Any) -> Reply:
     return Reply(Response(status=answer.status_code, headers=dict(answer.headers.items())))
 
 
-async def _read(
-    channel: Channel, answer: Any, reader: AnswerReader, ends_at: float, on_message: OnMessage | None
+async def _read(  # noqa: PLR0917  # all of them, always
+    channel: Channel,
+    answer: Any,
+    reader: AnswerReader,
+    inflate: Callable[[bytes], Iterable[bytes]],
+    ends_at: float,
+    on_message: OnMessage | None,
 ) -> bool:
     """Read an answer to its end or to the message that matters; return whether it broke off before."""
-    # What a hook of the client's owner has read is inflated already.
-    encoding = "" if answer.is_stream_consumed else answer.headers.get("content-encoding", "")
-    inflate = inflater(encoding)
     chunks = channel.chunks(answer)
     # Closed unread where such a hook raised; then the status is what there is.
     ended = answer.is_closed and not answer.is_stream_consumed
