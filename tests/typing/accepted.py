@@ -38,6 +38,18 @@ from favcrm import (
     UnexpectedAnswerError,
     Workspace,
 )
+from favcrm.transports import (
+    AsyncCLITransport,
+    AsyncFallbackTransport,
+    AsyncHTTPTransport,
+    AsyncStdioTransport,
+    CLITransport,
+    FallbackTransport,
+    HTTPTransport,
+    Session,
+    SessionTransport,
+    StdioTransport,
+)
 
 
 def a_sign_up() -> None:
@@ -90,6 +102,25 @@ def what_a_constructor_takes(key: Secret, retry: RetryPolicy) -> None:
     FavCRMClient(api_key="a key", http_client=httpx2.Client())
     AsyncFavCRMClient(api_key=key, http_client=httpx.AsyncClient())
     AsyncFavCRMClient(api_key=key, http_client=httpx2.AsyncClient())
+    FavCRMProvisioner(era="bare")
+    AsyncFavCRMClient(era="modern")
+
+
+async def each_way_to_reach_the_tools(session: Session) -> None:
+    fallback = FallbackTransport(
+        HTTPTransport("https://crm.example/mcp", on_input=lambda requests: requests),
+        StdioTransport("favcrm-server", ["--quiet"], env={"LANG": "C"}, era="session"),
+        CLITransport("favcrm"),
+    )
+    FavCRMProvisioner(transport=fallback)
+    several = AsyncFallbackTransport(
+        AsyncHTTPTransport("https://crm.example/mcp"),
+        AsyncStdioTransport("favcrm-server"),
+        AsyncCLITransport(),
+        SessionTransport(session),
+    )
+    crm = AsyncFavCRMClient(transport=several)
+    await crm.call_tool("export", on_progress=lambda progress: print(progress.total or progress.message))
 
 
 def the_hand_over(workspace: Workspace) -> None:

@@ -23,6 +23,13 @@ from favcrm import (
     ToolResult,
     Workspace,
 )
+from favcrm.transports import (
+    AsyncCLITransport,
+    FallbackTransport,
+    HTTPTransport,
+    Session,
+    SessionTransport,
+)
 
 
 def a_registration_needs_its_fields(provisioner: FavCRMProvisioner) -> None:
@@ -45,6 +52,7 @@ def settings_are_named(key: Secret) -> None:
     FavCRMProvisioner(retry=3)  # type: ignore[arg-type]
     FavCRMProvisioner(api_token=key)  # type: ignore[call-arg]
     RetryPolicy(3)  # type: ignore[call-arg]
+    FavCRMProvisioner(era="2026-07-28")  # type: ignore[arg-type]
 
 
 def each_colour_takes_its_own_client() -> None:
@@ -54,7 +62,9 @@ def each_colour_takes_its_own_client() -> None:
     AsyncFavCRMClient(http_client=httpx.Client())  # type: ignore[arg-type]
 
 
-def colours_do_not_mix() -> None:
+def colours_do_not_mix(session: Session) -> None:
+    FavCRMProvisioner(transport=SessionTransport(session))  # type: ignore[arg-type]
+    FallbackTransport(HTTPTransport("https://crm.example/mcp"), AsyncCLITransport())  # type: ignore[arg-type]
     with AsyncFavCRMProvisioner():  # type: ignore[attr-defined]
         pass
 
