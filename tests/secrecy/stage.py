@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,16 @@ PATIENT, IMPATIENT = 10.0, 0.3
 class Stage:
     """One sandbox, one colour, and one search."""
 
-    def __init__(self, sandbox: Sandbox, colour: Colour, directory: Path, url: str | None = None) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        colour: Colour,
+        directory: Path,
+        url: str | None = None,
+        transport: Any = None,
+    ) -> None:
         self.sandbox, self.directory, self.url = sandbox, directory, url
+        self.transport = transport
         self.colour: Colour = colour
         self.timeout = PATIENT
         self.search = Search()
@@ -49,6 +57,8 @@ class Stage:
             self.search.add("the ledger on the way", self.ledger.read_bytes())
 
     def _reach(self) -> dict[str, Any]:
+        if self.transport is not None:
+            return {"transport": self.transport, "timeout": self.timeout}
         if self.url is None:
             return {"transport": transport_to(self.sandbox, self.colour)}
         return {"endpoint": self.url, "timeout": self.timeout}
@@ -129,6 +139,15 @@ class Stage:
         self.search.files(self.directory)
         self.search.process()
         self._know()
+
+
+async def searched(stage: Stage, flow: Callable[[Stage], Awaitable[object]]) -> None:
+    """Play a flow in front of everybody who listens, and look for secrets in all that came out."""
+    with stage.search.listening():
+        await flow(stage)
+        await stage.end()
+    assert stage.search.searched > 1000
+    stage.search.check()
 
 
 async def next_of(reports: Iterator[object] | AsyncIterator[object]) -> object:

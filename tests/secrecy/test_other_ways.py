@@ -1,0 +1,101 @@
+"""The same search on every other way to reach the tools: what goes well, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from colours import Facade
+from secrecy.stage import REGISTRATION, Stage, searched
+from transports.cli.commands import own, vendors
+from transports.stdio.test_official import SERVER
+
+from favcrm import MemoryStore, Secret
+from favcrm.sandbox import Fault, Sandbox
+from favcrm.transports import (
+    AsyncFallbackTransport,
+    AsyncHTTPTransport,
+    AsyncStdioTransport,
+    FallbackTransport,
+    HTTPTransport,
+    StdioTransport,
+)
+
+if TYPE_CHECKING:
+    from colours import Colour
+
+    from favcrm.typing import Era
+
+pytestmark = pytest.mark.anyio
+
+NOWHERE = "http://127.0.0.1:9/mcp"
+Way = Callable[["Colour", str, Path], Any]
+
+
+def over_http(era: Era) -> Way:
+    kinds = {"blocking": HTTPTransport, "asynchronous": AsyncHTTPTransport}
+    return lambda colour, url, _: kinds[colour](url, era=era)
+
+
+def over_stdio(colour: Colour, url: str, _: Path) -> Any:
+    kind = StdioTransport if colour == "blocking" else AsyncStdioTransport
+    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return kind(sys.executable, [str(SERVER), url], env=env)
+
+
+def in_order(colour: Colour, url: str, _: Path) -> Any:
+    if colour == "blocking":
+        return FallbackTransport(HTTPTransport(NOWHERE, era="bare"), HTTPTransport(url))
+    return AsyncFallbackTransport(AsyncHTTPTransport(NOWHERE, era="bare"), AsyncHTTPTransport(url))
+
+
+WAYS: dict[str, Way] = {
+    "bare": over_http("bare"),
+    "session": over_http("session"),
+    "stdio": over_stdio,
+    "the vendor's command": lambda colour, url, folder: vendors(folder).transport(colour, url),
+    "our command": lambda colour, url, folder: own(folder).transport(colour, url),
+    "a fallback": in_order,
+}
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS)
+async def elsewhere(
+    request: pytest.FixtureRequest,
+    colour: Colour,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncGenerator[Stage, None]:
+    """A sandbox on loopback, reached in another way, and everybody listening."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    sandbox = Sandbox()
+    with sandbox.serve() as server:
+        transport = request.param(colour, server.url, tmp_path_factory.mktemp("bin"))
+        yield Stage(sandbox, colour, tmp_path, transport=transport)
+        await Facade(transport).end()
+
+
+async def good_and_bad(stage: Stage) -> None:
+    favcrm = stage.provisioner()
+    done = await stage.play(
+        favcrm.provision(REGISTRATION, read_code=stage.read_code(wrong=1), store=MemoryStore())
+    )
+    key = done.workspace.api_key
+    assert isinstance(key, Secret)
+    crm = stage.client(api_key=key)
+    await stage.play(crm.call_tool("no_such_tool"))
+    for fault in (Fault.RESET_BEFORE, Fault.HTML, Fault.server_error(502), Fault.TRUNCATED_SSE):
+        stage.sandbox.fail_next("create_member", fault)
+        await stage.play(crm.call_tool("create_member", {"name": "Ada"}))
+    other = f"{key.reveal()}x"
+    stage.search.hide("key", other)
+    await stage.play(stage.client(api_key=other).call_tool("list_services"))
+
+
+async def test_nothing_is_told_on_the_way(elsewhere: Stage) -> None:
+    await searched(elsewhere, good_and_bad)
