@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from tempfile import TemporaryDirectory
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import IO, TYPE_CHECKING
 
 from favcrm.errors import FavCRMError, InvalidInputError, NotSentError, Problem
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from favcrm.transports.waiting import Signal, Waiting
 
 PIECE = 64 * 1024
+START_SECONDS = 2.0
 
 # Where there are no process groups, the command alone is ended.
 END: Callable[[int, int], None] = getattr(os, "killpg", os.kill)
@@ -68,9 +69,12 @@ class _Child:
         self._status: int | None = None
         self._over = self._given_up = False
         self._lock = Lock()
+        self._asked = False
+        self._started = Event()
 
     async def end(self, seconds: float) -> None:
         """Start it, and wait until it has ended and all is read, until it writes too much, or for so long."""
+        self._asked = True
         _in_thread(self._run)
         ends_at = time.monotonic() + seconds
         while not self._over and (left := ends_at - time.monotonic()) > 0:
@@ -82,6 +86,9 @@ class _Child:
             self._given_up = True
             if self._process is not None and self._status is None:
                 _kill(self._process.pid)
+        if self._asked:
+            # A program that ends now would end the thread too, between the start and the kill.
+            self._started.wait(START_SECONDS)
 
     def ran(self, timeout: float) -> Ran:
         """Return how it went, or raise why it was not started."""
@@ -95,6 +102,7 @@ class _Child:
         started = self._start()
         if isinstance(started, FavCRMError):
             self._failure = started
+            self._started.set()
         else:
             self._follow(started)
         self._ring()
@@ -104,6 +112,7 @@ class _Child:
             self._process = process
             if self._given_up:
                 _kill(process.pid)
+        self._started.set()
         assert process.stdout is not None
         assert process.stderr is not None
         # Both at once, so that the command never waits for a reader.

@@ -29,6 +29,7 @@ from favcrm import (
 )
 from favcrm._bridge import run_sync
 from favcrm.transports import JSONRPCError
+from favcrm.transports.cli import process as cli_process
 from favcrm.transports.cli.process import _Child
 from favcrm.transports.waiting import BlockingSignal
 
@@ -336,7 +337,9 @@ async def test_a_cancelled_request_kills_it(directory: Path, tmp_path: Path) -> 
         pipe.wait_for_end()
 
 
-def test_one_that_is_given_up_before_it_starts_is_killed(directory: Path) -> None:
+def test_one_that_is_given_up_before_it_starts_is_killed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate, signalled, started = threading.Event(), BlockingSignal(), list[subprocess.Popen[bytes]]()
     command = write_command(directory, SHELL + "exec sleep 1000")
 
@@ -351,6 +354,7 @@ def test_one_that_is_given_up_before_it_starts_is_killed(directory: Path) -> Non
 
     child = _Child(start, signalled)
     run_sync(child.end(0.001))
+    monkeypatch.setattr(cli_process, "START_SECONDS", 0.0)
     child.give_up()
     gate.set()
     assert run_sync(signalled.wait(PATIENCE))
