@@ -190,8 +190,8 @@ def peers(session: nox.Session) -> None:
         session.run("uv", "venv", "--quiet", "--clear", f"--python={sys.executable}", str(work / name))
         session.run("uv", "pip", "install", "--quiet", f"--python={work / name}", *requirements)
     for name in OLDER_SESSIONS:
-        packages = (".", "pytest>=9", "anyio[trio]>=4.9")
-        session.run("uv", "pip", "install", "--quiet", f"--python={work / name}", *packages)
+        needed = (".", "pytest>=9", "anyio[trio]>=4.9")
+        session.run("uv", "pip", "install", "--quiet", f"--python={work / name}", *needed)
         python = next(str(path) for path in (work / name).glob("[bS]*/python*") if path.is_file())
         # The fixtures of the other tests need mcp 2.
         tests = f"{PEER_TESTS}/test_session_transport.py"

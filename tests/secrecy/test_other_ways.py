@@ -63,7 +63,7 @@ WAYS: dict[str, Way] = {
 }
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
+@pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 async def elsewhere(
     request: pytest.FixtureRequest,
     colour: Colour,
