@@ -74,5 +74,5 @@ def sandbox(given: Given, *, port: int, doctor: bool) -> None:
     serve(given.output, port=port, doctor=doctor)
 
 
-for command in COMMANDS:
-    favcrm.add_command(command)
+for _command in COMMANDS:
+    favcrm.add_command(_command)

@@ -156,7 +156,7 @@ class Program:
     def __init__(
         self, binary: str | os.PathLike[str], endpoint: str | None, variables: Mapping[str, str] | None
     ) -> None:
-        self.name = os.fspath(binary)
+        self.name: str = os.fspath(binary)
         self._endpoint = Settings.load(endpoint=endpoint).endpoint
         self._variables = dict(variables or {})
 

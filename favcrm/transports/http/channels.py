@@ -27,7 +27,7 @@ class BlockingChannel:
 
     def __init__(self, client: object) -> None:
         self.client: Any = client
-        self.library = library_of(client, "Client")
+        self.library: ModuleType = library_of(client, "Client")
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
@@ -70,7 +70,7 @@ class AsyncChannel:
 
     def __init__(self, client: object) -> None:
         self.client: Any = client
-        self.library = library_of(client, "AsyncClient")
+        self.library: ModuleType = library_of(client, "AsyncClient")
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""

@@ -117,7 +117,7 @@ class Line:
     """One line to write. Whoever claims it first decides: the writer writes it, anybody else takes it back."""
 
     def __init__(self, content: bytes) -> None:
-        self.content = content + b"\n"
+        self.content: bytes = content + b"\n"
         self._claimed = Lock()
 
     def claim(self) -> bool:
@@ -150,7 +150,7 @@ class Child:
     """
 
     def __init__(self, process: subprocess.Popen[bytes], listener: Listener) -> None:
-        self.tail = Tail()
+        self.tail: Tail = Tail()
         self._process = process
         self._listener = listener
         self._outbox: SimpleQueue[Line | None] = SimpleQueue()
@@ -310,8 +310,10 @@ def signal_process(process: subprocess.Popen[bytes], *, force: bool) -> None:
     (process.kill if force else process.terminate)()
 
 
-await_exit = await_unreaped if hasattr(os, "waitid") else await_plainly
-end_group = signal_group if POSIX else signal_process
+await_exit: Callable[[subprocess.Popen[bytes]], None] = (
+    await_unreaped if hasattr(os, "waitid") else await_plainly
+)
+end_group: Callable[..., None] = signal_group if POSIX else signal_process
 
 RUNNING: weakref.WeakSet[Child] = weakref.WeakSet()
 

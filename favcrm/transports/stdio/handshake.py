@@ -36,7 +36,7 @@ class Handshake:
         self._steps = negotiate({}, probe=probe)
         self._step = next(self._steps)
         self._inbox: Inbox | None = None
-        self.over = False
+        self.over: bool = False
         self._probe_ends_at = time.monotonic() + PROBE_SECONDS
 
     @property

@@ -40,7 +40,7 @@ class Inbox:
         self.line = line
         self.signal = signal
         self.answer: Response | None = None
-        self.over = False
+        self.over: bool = False
         self._on_progress = on_progress
         # A server that reports faster than it is listened to loses its oldest reports.
         self._reports: deque[Mapping[str, JSON]] = deque(maxlen=KEPT_REPORTS)
