@@ -51,8 +51,15 @@ from transports.speakers import (
     speaks,
 )
 
-from favcrm import AuthenticationError, NotSentError, OutcomeUnknownError, RetryPolicy, ServerBusyError
-from favcrm.transports import http
+from favcrm import (
+    AuthenticationError,
+    InvalidInputError,
+    NotSentError,
+    OutcomeUnknownError,
+    RetryPolicy,
+    ServerBusyError,
+)
+from favcrm.transports import AsyncHTTPTransport, HTTPTransport, http
 from favcrm.transports.http import conversation, verdicts
 
 if TYPE_CHECKING:
@@ -752,3 +759,11 @@ async def test_a_call_that_is_cancelled_while_it_asks_leaves_the_question_to_the
                 group.cancel_scope.cancel()
             assert (await call(wire)).result == RESULT
     assert all_said(server) == [DISCOVER, DISCOVER, CALLED]
+
+
+def test_an_era_that_there_is_not_is_refused(colour: Colour) -> None:
+    mistyped: Any = "modren"
+    with pytest.raises(InvalidInputError, match="era: must be one of auto, bare, modern, session, sse"):
+        (HTTPTransport if colour == "blocking" else AsyncHTTPTransport)(
+            "http://127.0.0.1:9/mcp", era=mistyped
+        )

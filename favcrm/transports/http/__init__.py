@@ -35,7 +35,7 @@ class HTTPTransport:
             answers by the same names. Without it such a call raises `InputRequiredError`.
 
     Raises:
-        InvalidInputError: The endpoint or the client cannot be used.
+        InvalidInputError: The endpoint or the client cannot be used, or there is no such era.
 
     Example:
         >>> from contextlib import closing
@@ -95,7 +95,7 @@ class AsyncHTTPTransport:
         on_input: As for `HTTPTransport`; what it returns may be awaitable.
 
     Raises:
-        InvalidInputError: The endpoint or the client cannot be used.
+        InvalidInputError: The endpoint or the client cannot be used, or there is no such era.
     """
 
     def __init__(

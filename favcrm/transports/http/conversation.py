@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from attrs import evolve, field, frozen
 
@@ -28,10 +28,10 @@ from favcrm._core.outgoing import (
 from favcrm._core.progress import tell_progress
 from favcrm._core.tools import ToolHeaders
 from favcrm._core.transport import Response
-from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
+from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
 from favcrm.transports.http import verdicts
 from favcrm.transports.http.exchange import GRACE, exchange
-from favcrm.typing import JSON
+from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from favcrm.secret import Secret
     from favcrm.transports.http.exchange import Channel, OnMessage, Reply
     from favcrm.transports.http.streams import Streams
-    from favcrm.typing import Era
 
+ERAS = set(get_args(Era))
 DEFAULT_RETRY = 1.0
 """Seconds before a stream is resumed whose server does not say how many."""
 MAX_FAILURES = 2
@@ -90,9 +90,14 @@ class Conversation:
         era: Where to begin; None for ``bare`` with FavCRM's own hosts, and for what is known or found out elsewhere.
         lock: Lets one at a time negotiate.
         on_input: Answers what a server asks before a call is complete.
+
+    Raises:
+        InvalidInputError: There is no such era.
     """
 
     def __init__(self, endpoint: Endpoint, era: Era | None, lock: Lock, on_input: OnInput | None) -> None:
+        if era is not None and era not in ERAS:
+            raise InvalidInputError([Problem("era", f"must be one of {', '.join(sorted(ERAS))}")])
         self._endpoint = endpoint
         self._lock = lock
         self._on_input = on_input
