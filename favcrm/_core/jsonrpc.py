@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, cast
 
 from favcrm._core.parameters import PLAIN
+from favcrm._core.payloads import as_json
 from favcrm._core.sse import BYTE_ORDER_MARK, EventDecoder
 from favcrm._core.transport import JSONRPCError, Response
 from favcrm.errors import InvalidInputError, Problem
@@ -131,7 +132,7 @@ class AnswerReader:
             )
         return Response(
             result=answer.get("result"),
-            error=_read_error(answer.get("error")),
+            error=read_error(answer.get("error")),
             status=self._status,
             headers=self._headers,
         )
@@ -140,14 +141,14 @@ class AnswerReader:
         return bytes(self._body) if self._events is None else bytes(self._body) + self._events.unfinished
 
     def _take_body(self) -> None:
-        found = _parse(self._body.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace"))
+        found = as_json(self._body.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace"))
         self._answer = _pick(found, self._request_id, alone=True)
         if self._answer is None:
             self._defect = "is no JSON-RPC answer" if self._body.strip() else "is empty"
 
     def take_event(self, data: str) -> None:
         """Take the data of one event."""
-        found = _parse(data)
+        found = as_json(data)
         if found is None:
             self._defect = "has an event that is not JSON"
         else:
@@ -157,14 +158,6 @@ class AnswerReader:
         if self._answer is None and not messages:
             # Kept: a key in a message that cannot be read, or that has another id, is a key all the same.
             self._body += f"{data}\n".encode()
-
-
-def _parse(text: str) -> JSON:
-    """Return the JSON value, or None where the text is none."""
-    try:
-        return cast("JSON", json.loads(text))
-    except (ValueError, RecursionError):
-        return None
 
 
 def _pick(message: JSON, request_id: int, *, alone: bool) -> Mapping[str, JSON] | None:
@@ -195,7 +188,8 @@ def _is_error(error: JSON) -> bool:
     return isinstance(error, dict) and isinstance(error.get("code"), int)
 
 
-def _read_error(error: JSON) -> JSONRPCError | None:
+def read_error(error: JSON) -> JSONRPCError | None:
+    """Return the error of a message, or None where it is none."""
     if not (isinstance(error, dict) and _is_error(error)):
         return None
     message = error.get("message")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from favcrm._core.jsonrpc import encode, encode_request
+from favcrm._core.jsonrpc import encode, encode_request, read_error
 from favcrm._core.outgoing import answer_to, with_meta
+from favcrm._core.payloads import as_json
 from favcrm._core.progress import NOTIFICATION
-from favcrm._core.transport import JSONRPCError, Response
+from favcrm._core.transport import Response
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError
 from favcrm.events import logger
 from favcrm.transports.stdio.child import Child, Line
@@ -188,7 +188,7 @@ class Dialogue:
             for inbox in waiting:
                 inbox.finish(LARGE)
             return
-        found = _parse(line)
+        found = as_json(line.decode("utf-8-sig", "replace"))
         for message in found if isinstance(found, list) else [found]:
             if isinstance(message, dict):
                 self._take_message(message)
@@ -272,23 +272,11 @@ def _secrets(value: JSON) -> Iterator[str]:
             rest += value
 
 
-def _parse(line: bytes) -> JSON:
-    """Return the JSON value, or None where the line is none."""
-    try:
-        return cast("JSON", json.loads(line.decode("utf-8-sig", "replace")))
-    except (ValueError, RecursionError):
-        return None
-
-
 def _read_answer(message: Mapping[str, JSON]) -> Response:
-    error = message.get("error")
     if "result" in message:
         return Response(result=message["result"])
-    code = error.get("code") if isinstance(error, dict) else None
-    if not (isinstance(error, dict) and isinstance(code, int)):
-        return Response(defect="is no JSON-RPC answer")
-    words = error.get("message")
-    return Response(error=JSONRPCError(code, words if isinstance(words, str) else "", error.get("data")))
+    error = read_error(message.get("error"))
+    return Response(error=error, defect="" if error else "is no JSON-RPC answer")
 
 
 def _as_id(value: JSON) -> int | None:
