@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -40,16 +41,20 @@ class Starter:
     """Starts processes, one at a time, from one that has imported everything already."""
 
     def __init__(self) -> None:
-        self._starter = subprocess.Popen(
-            [sys.executable, flow.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._starter = self._again()
+        self._process = 0
 
     def start(self, settings: flow.Settings) -> int:
         """Start a process and return its id."""
+        if self._starter.poll() is not None:
+            # It was killed with a process that did not end; the next test begins anew.
+            self._starter = self._again()
+        self._process = 0
         assert self._starter.stdin is not None
         self._starter.stdin.write(json.dumps(asdict(settings)).encode() + b"\n")
         self._starter.stdin.flush()
-        return self._line(PATIENCE)
+        self._process = self._line(PATIENCE)
+        return self._process
 
     def end(self) -> int:
         """Wait for the process and return how it ended."""
@@ -64,9 +69,20 @@ class Starter:
         """End it."""
         self._starter.communicate(timeout=PATIENCE)
 
+    @staticmethod
+    def _again() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, flow.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
     def _line(self, seconds: float) -> int:
         if not self.ended_within(seconds):
+            if self._process:
+                # It writes where each of its threads is.
+                os.kill(self._process, signal.SIGABRT)
+                self.ended_within(PATIENCE)
             self._starter.kill()
+            self._starter.wait()
             raise TimeoutError("the process did not end")
         # Lines come one at a time, since each is asked for; so nothing stays in the buffer.
         assert self._starter.stdout is not None
@@ -101,7 +117,11 @@ class Arena:
 
     def end(self, number: int) -> str:
         """Wait for the process, which the signal must have ended; return what it wrote to stderr."""
-        status = self.starter.end()
+        try:
+            status = self.starter.end()
+        except TimeoutError as error:
+            error.add_note((self.directory / "stderr").read_text(encoding="utf-8"))
+            raise
         written = (self.directory / "stderr").read_text(encoding="utf-8")
         assert status == -number, written
         assert (self.directory / "stdout").read_text(encoding="utf-8") == ""

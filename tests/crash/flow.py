@@ -7,6 +7,7 @@ one for each line of settings that it reads. It answers with two lines: the proc
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import os
 import signal
@@ -229,6 +230,8 @@ if __name__ == "__main__":
         import_module(module)
     chosen = _wait_for_settings()
     _redirect(chosen.place)
+    # One that does not end tells where it is.
+    faulthandler.enable()
     # As in a terminal, whatever the starting process made of it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     provision(chosen)

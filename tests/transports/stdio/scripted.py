@@ -149,9 +149,11 @@ def ask_and_go(request: Any, arguments: Any) -> None:
     os._exit(0)
 
 
-def close_input(request: Any, arguments: Any) -> object:
+def close_input(request: Any, arguments: Any) -> None:
     os.close(0)
-    return "closed"
+    result(request, {"structuredContent": {"data": "closed", "summary": "", "renderType": "x"}})
+    # Until it is told to end: one that has ended would be started anew.
+    signal.pause()
 
 
 def close_output(request: Any, arguments: Any) -> None:
