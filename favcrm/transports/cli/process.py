@@ -69,12 +69,10 @@ class _Child:
         self._status: int | None = None
         self._over = self._given_up = False
         self._lock = Lock()
-        self._asked = False
         self._started = Event()
 
     async def end(self, seconds: float) -> None:
         """Start it, and wait until it has ended and all is read, until it writes too much, or for so long."""
-        self._asked = True
         _in_thread(self._run)
         ends_at = time.monotonic() + seconds
         while not self._over and (left := ends_at - time.monotonic()) > 0:
@@ -86,9 +84,8 @@ class _Child:
             self._given_up = True
             if self._process is not None and self._status is None:
                 _kill(self._process.pid)
-        if self._asked:
-            # A program that ends now would end the thread too, between the start and the kill.
-            self._started.wait(START_SECONDS)
+        # A program that ends now would end the thread too, between the start and the kill.
+        self._started.wait(START_SECONDS)
 
     def ran(self, timeout: float) -> Ran:
         """Return how it went, or raise why it was not started."""
