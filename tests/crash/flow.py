@@ -75,8 +75,7 @@ class Settings:
     def reach(self, step: str) -> None:
         """Come to a step; the signal is taken before this returns, or soon after in another thread."""
         if step == self.hit_at:
-            # To the main thread, which Ctrl-C mostly finds. In another one, Python 3.11 under a tracer such as coverage
-            # goes round and round until the main thread wakes, which may wait for that one.
+            # To the main thread, which Ctrl-C mostly finds.
             main = threading.main_thread().ident
             assert main is not None
             signal.pthread_kill(main, self.signal)

@@ -237,7 +237,7 @@ async def test_a_stream_that_is_not_known_any_more_is_opened_again(colour: Colou
 
 
 async def test_a_server_that_knows_no_stream_at_all_is_believed(colour: Colour) -> None:
-    streaming = Streaming(posted={CALLED: [TAKEN, page(410)]})
+    streaming = Streaming({CALLED: [tells(RESULT), says_nothing]}, posted={CALLED: [TAKEN, page(410)]})
     with serve(streaming) as server:
         async with reach(colour, server.url, era="sse") as wire:
             await call(wire)
@@ -249,7 +249,7 @@ async def test_a_server_that_knows_no_stream_at_all_is_believed(colour: Colour) 
 async def test_where_no_stream_can_be_opened_again_the_call_was_not_sent(
     colour: Colour, headers: dict[str, str]
 ) -> None:
-    streaming = Streaming(posted={CALLED: [TAKEN, page(404)]})
+    streaming = Streaming({CALLED: [tells(RESULT), says_nothing]}, posted={CALLED: [TAKEN, page(404)]})
     opened = False
 
     def once(peer: Peer, request: Request) -> None:
