@@ -27,7 +27,7 @@ class BlockingChannel:
 
     def __init__(self, client: object) -> None:
         self.client: Any = client
-        self.library: ModuleType = library_of(client, "Client")
+        self.httpx: ModuleType = httpx_of(client, "Client")
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
@@ -70,7 +70,7 @@ class AsyncChannel:
 
     def __init__(self, client: object) -> None:
         self.client: Any = client
-        self.library: ModuleType = library_of(client, "AsyncClient")
+        self.httpx: ModuleType = httpx_of(client, "AsyncClient")
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
@@ -110,7 +110,7 @@ class AsyncChannel:
     async def leave(self, chunks: AsyncIterator[bytes], /) -> None:
         """Leave the rest of a closed body."""
         # The generators behind the chunks end when they find the connection closed; trio warns of those left alone.
-        with suppress(self.library.HTTPError, self.library.StreamError):
+        with suppress(self.httpx.HTTPError, self.httpx.StreamError):
             await drain(self, chunks)
 
 
@@ -154,10 +154,10 @@ class AsyncLock:
             self._lock.release()
 
 
-def library_of(client: object, kind: str) -> ModuleType:
+def httpx_of(client: object, kind: str) -> ModuleType:
     """Return the library that a client belongs to, whose exceptions it raises."""
     for name in ("httpx", "httpx2"):
-        library = sys.modules.get(name)
-        if library is not None and isinstance(client, getattr(library, kind)):
-            return library
+        httpx = sys.modules.get(name)
+        if httpx is not None and isinstance(client, getattr(httpx, kind)):
+            return httpx
     raise InvalidInputError([Problem("http_client", f"must be an httpx.{kind} or its httpx2 twin")])

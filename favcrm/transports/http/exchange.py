@@ -48,7 +48,7 @@ class Channel(Protocol):
     """One colour of client. The two libraries' classes share no base, so requests and responses are Any here."""
 
     client: Any
-    library: ModuleType
+    httpx: ModuleType
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
@@ -158,9 +158,9 @@ def sign(channel: Channel, outgoing: Outgoing, api_key: Secret | None) -> Mappin
 
 
 @lru_cache(maxsize=16)
-def _url(library: ModuleType, url: str) -> Any:
+def _url(httpx: ModuleType, url: str) -> Any:
     """Parse an address once; httpx would do it for every request."""
-    return library.URL(url)
+    return httpx.URL(url)
 
 
 def _redirect_target(endpoint: Endpoint, response: Response) -> Endpoint | None:
@@ -225,25 +225,25 @@ async def begin(
         OutcomeUnknownError: No answer began.
     """
     timeout = max(0.0, ends_at - time.monotonic())
-    client, library = channel.client, channel.library
+    client, httpx = channel.client, channel.httpx
     failure: TransportError | None = None
     answer = None
     try:
         request = client.build_request(
             outgoing.http_method,
-            _url(library, url),
+            _url(httpx, url),
             headers=headers,
             content=outgoing.content,
-            timeout=library.Timeout(timeout, read=None) if lasting else timeout,
+            timeout=httpx.Timeout(timeout, read=None) if lasting else timeout,
         )
         # Longer than httpx's own timeouts, which know how far it came.
         with channel.limit(timeout + GRACE):
             answer = await channel.send(request)
-    except library.HTTPStatusError as error:
+    except httpx.HTTPStatusError as error:
         # A hook of the client's owner raises for a status.
         answer = error.response
-    except (library.HTTPError, library.InvalidURL) as error:
-        failure = translate(error, library, timeout)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        failure = translate(error, httpx, timeout)
     if answer is not None:
         return answer
     # Outside the except block: httpx's error holds the request with the key, and would stay as the context.
@@ -253,7 +253,7 @@ async def begin(
 async def _pass_over(channel: Channel, answer: Any) -> Reply:
     """Return the status of an answer that nobody waits for."""
     chunks = channel.chunks(answer)
-    with suppress(channel.library.HTTPError, channel.library.StreamError):
+    with suppress(channel.httpx.HTTPError, channel.httpx.StreamError):
         try:
             # Read to its end, the connection can serve again.
             await drain(channel, chunks)
@@ -275,7 +275,7 @@ async def _read(  # noqa: PLR0917  # all of them, always
     chunks = channel.chunks(answer)
     # Closed unread where such a hook raised; then the status is what there is.
     ended = answer.is_closed and not answer.is_stream_consumed
-    with suppress(channel.library.HTTPError, channel.library.StreamError, zlib.error):
+    with suppress(channel.httpx.HTTPError, channel.httpx.StreamError, zlib.error):
         try:
             with channel.limit(max(0.0, ends_at - time.monotonic()) + GRACE):
                 while not (ended or reader.done):

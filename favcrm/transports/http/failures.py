@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from favcrm.errors import TransportError
 
 
-def translate(error: Exception, library: ModuleType, timeout: float) -> TransportError:
+def translate(error: Exception, httpx: ModuleType, timeout: float) -> TransportError:
     """Return our error for httpx's: what matters is whether the request can have reached the server."""
     never_sent = (
-        library.ConnectError,
-        library.ConnectTimeout,
-        library.PoolTimeout,
-        library.ProxyError,
-        library.UnsupportedProtocol,
-        library.LocalProtocolError,
-        library.InvalidURL,
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.PoolTimeout,
+        httpx.ProxyError,
+        httpx.UnsupportedProtocol,
+        httpx.LocalProtocolError,
+        httpx.InvalidURL,
     )
-    if isinstance(error, library.TimeoutException):
+    if isinstance(error, httpx.TimeoutException):
         if isinstance(error, never_sent):
             return NotSentError(f"No connection was made {within(timeout)}. Nothing was sent.")
         return OutcomeUnknownError(no_answer(timeout))

@@ -219,12 +219,12 @@ class _Stream:
 
     async def _next_event(self, ends_at: float, room: int) -> Event | None:
         """Return the next event, or None where the stream has ended or breaks off, or time or room have."""
-        library = self._channel.library
+        httpx = self._channel.httpx
         while not self._events:
             left = ends_at - time.monotonic()
             chunk: bytes | None = None
             if left > 0:
-                with suppress(library.HTTPError, library.StreamError), self._channel.limit(left):
+                with suppress(httpx.HTTPError, httpx.StreamError), self._channel.limit(left):
                     chunk = await self._channel.next_chunk(self._chunks)
             if chunk is None:
                 return None

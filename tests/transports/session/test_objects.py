@@ -11,7 +11,7 @@ from typing import Any
 import anyio.lowlevel
 import attrs
 import pytest
-from transports.session.library import call, listed
+from transports.session.openers import call, listed
 
 from favcrm import AsyncFavCRMClient, InvalidInputError, NotSentError, OutcomeUnknownError, RefusedError
 from favcrm.transports import JSON, Response

@@ -11,7 +11,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.server.lowlevel import Server
 from servers import unused_address
-from transports.session.library import KINDS, Opener, call, listed, server_of
+from transports.session.openers import KINDS, Opener, call, listed, server_of
 
 from favcrm import (
     AsyncFavCRMClient,
