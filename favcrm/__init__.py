@@ -9,8 +9,9 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # loading typing for it would cost ten times as much as all the rest
 if TYPE_CHECKING:
+    from favcrm.async_client import AsyncFavCRMClient
     from favcrm.async_provisioner import AsyncFavCRMProvisioner
-    from favcrm.client import AsyncFavCRMClient, FavCRMClient
+    from favcrm.client import FavCRMClient
     from favcrm.codes import AsyncMailboxCode, MailboxCode, prompt, prompt_async
     from favcrm.errors import (
         AlreadyRegisteredError,
@@ -76,7 +77,7 @@ _MODULES = {
     "AWSSecretsManagerStore": "stores.aws",
     "Allowance": "models",
     "AlreadyRegisteredError": "errors",
-    "AsyncFavCRMClient": "client",
+    "AsyncFavCRMClient": "async_client",
     "AsyncFavCRMProvisioner": "async_provisioner",
     "AsyncMailboxCode": "codes",
     "AuthenticationError": "errors",

@@ -12,7 +12,7 @@ from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
 from favcrm._core.watch import DEFAULT_INTERVAL, Watch
-from favcrm.client import AsyncFavCRMClient
+from favcrm.async_client import AsyncFavCRMClient
 from favcrm.events import Event
 from favcrm.inputs import Industry, Registration, check_interval, registration_of
 from favcrm.ledger import Ledger, MemoryLedger

@@ -1,0 +1,198 @@
+"""Working with a workspace, asynchronous: any tool, after the hand-over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from favcrm._assembly import Options, async_engine
+from favcrm._core.membership import can, invite
+from favcrm._core.ports import Store
+from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
+from favcrm.events import Event
+from favcrm.models import Allowance, Invitation, Progress, Tool, ToolResult
+from favcrm.retry import RetryPolicy
+from favcrm.secret import Secret, SecretRef
+from favcrm.typing import JSON, Era
+
+__all__ = ["AsyncFavCRMClient"]
+
+
+class AsyncFavCRMClient:
+    """Calls the tools of a workspace, asynchronous, on asyncio and on trio.
+
+    The blocking twin is `FavCRMClient`.
+
+    Args:
+        endpoint: The address of the tools. By default from the environment, then from the vendor's config file,
+            then FavCRM's own.
+        api_key: The key, or its reference in ``store``. By default from the environment or the config file.
+        transport: Another way to reach the tools than HTTP. It stays open at `aclose`.
+        store: Where the key is read, for each request, if ``api_key`` is a reference.
+        retry: How often and how long a call is tried.
+        timeout: Seconds that one attempt may take. By default from the environment, then 30.
+        on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
+        http_client: An ``httpx.AsyncClient`` or its httpx2 twin to use. It stays open at `aclose`.
+        era: How the server is spoken to, a `favcrm.transports.Era`. By default ``bare`` for FavCRM's own hosts, and
+            found out elsewhere.
+
+    Raises:
+        InvalidInputError: An argument, a variable of the environment or the config file is wrong.
+
+    Example:
+        >>> import asyncio
+        >>> from favcrm.sandbox import Sandbox
+        >>> sandbox = Sandbox()
+        >>> async def count_tools() -> bool:
+        ...     async with AsyncFavCRMClient(transport=sandbox.async_transport()) as crm:
+        ...         return len(await crm.list_tools()) > 0
+        >>> asyncio.run(count_tools())
+        True
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        api_key: str | Secret | SecretRef | None = None,
+        transport: AsyncTransport | None = None,
+        store: Store | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        http_client: AsyncHTTPClient | None = None,
+        era: Era | None = None,
+    ) -> None:
+        options = Options(
+            endpoint=endpoint,
+            api_key=api_key,
+            store=store,
+            ledger=None,
+            retry=retry,
+            timeout=timeout,
+            on_event=on_event,
+        )
+        # No frame of this package that an error passes through holds the key.
+        del api_key
+        self._engine, self._close = async_engine(
+            options, options.settings(transport), transport, http_client, era
+        )
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, JSON] | None = None,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> ToolResult:
+        """Call a tool.
+
+        A call that never reached the server is made again; one that may have been carried out is not.
+
+        Args:
+            name: The tool's name, as `list_tools` gives it.
+            arguments: The tool's arguments.
+            on_progress: Called with each report of progress, where the tool gives any.
+
+        Returns:
+            What the tool answered. Empty data is an answer like any other.
+
+        Raises:
+            InvalidInputError: The name is empty, or the arguments are not JSON; nothing was sent.
+            AuthenticationError: The key is missing, wrong, revoked or not allowed to do this.
+            PlanLimitError: The plan does not allow it.
+            RefusedError: The tool said no for another reason.
+            RateLimitError: Too many requests.
+            ServerBusyError: The server asks to wait.
+            NotSentError: Nothing reached the server.
+            OutcomeUnknownError: The call may have been carried out.
+            UnexpectedAnswerError: The answer is no MCP result.
+            StoreError: The key cannot be read from its store.
+        """
+        return await self._engine.call_tool(
+            name, {} if arguments is None else arguments, on_progress=on_progress
+        )
+
+    async def list_tools(self) -> tuple[Tool, ...]:
+        """List the tools, every page of them. It works without a key.
+
+        Returns:
+            The tools, their schemas as the server sent them.
+
+        Raises:
+            AuthenticationError: The key is wrong or revoked.
+            RefusedError: The server said no for another reason.
+            RateLimitError: Too many requests.
+            ServerBusyError: The server asks to wait.
+            NotSentError: Nothing reached the server.
+            OutcomeUnknownError: No answer came.
+            UnexpectedAnswerError: The answer is no list of tools, or the list does not end.
+            StoreError: The key cannot be read from its store.
+        """
+        return await self._engine.list_tools()
+
+    async def invite(
+        self,
+        email: str,
+        *,
+        name: str | None = None,
+        role: str | None = None,
+        expires_in_hours: int | None = None,
+    ) -> Invitation:
+        """Invite somebody to this workspace, who joins with `accept_invite` of a provisioner.
+
+        Args:
+            email: Whom to invite.
+            name: Their name, 1 to 120 characters.
+            role: ``manager`` or ``staff``; the server's default is ``staff``.
+            expires_in_hours: How long the invitation lives, 1 to 336 hours; the server's default is 72.
+
+        Returns:
+            The invitation, with its token.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was sent.
+            FavCRMError: As `call_tool`.
+        """
+        # No frame of this package that an error passes through shows the email.
+        address = Secret(email)
+        del email
+        return await invite(self._engine, address, name=name, role=role, expires_in_hours=expires_in_hours)
+
+    async def can(
+        self,
+        *,
+        tool: str | None = None,
+        quota: str | None = None,
+        module: str | None = None,
+        delta: int | None = None,
+    ) -> Allowance:
+        """Ask whether the plan allows something, before it is tried.
+
+        Args:
+            tool: The name of a tool.
+            quota: The code of a quota, such as ``customers``.
+            module: The code of a module.
+            delta: How many more of it there would be; the server's default is 1.
+
+        Returns:
+            Whether it is allowed, and the way to upgrade where the server names one.
+
+        Raises:
+            InvalidInputError: Nothing is asked; nothing was sent.
+            FavCRMError: As `call_tool`, except `PlanLimitError`, which is an answer here.
+        """
+        return await can(self._engine, tool=tool, quota=quota, module=module, delta=delta)
+
+    async def aclose(self) -> None:
+        """Close the connections that were opened here."""
+        await self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
