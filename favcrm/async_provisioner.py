@@ -98,6 +98,7 @@ class AsyncFavCRMProvisioner:
             timeout=timeout,
             on_event=on_event,
             http_client=http_client,
+            era=era,
         )
 
     @property

@@ -96,6 +96,7 @@ class FavCRMProvisioner:
             timeout=timeout,
             on_event=on_event,
             http_client=http_client,
+            era=era,
         )
 
     @property

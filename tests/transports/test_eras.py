@@ -180,6 +180,17 @@ async def test_elsewhere_the_era_is_found_out_by_itself(colour: Colour) -> None:
     assert DISCOVER not in all_said(server)[2:]
 
 
+async def test_the_client_of_a_hand_over_speaks_the_pinned_era(colour: Colour, key: Secret) -> None:
+    with serve(speaks(BARE)) as server:
+        provisioner = colours.provisioner(colour, server.url, era="bare", retry=ONCE)
+        provisioned = await provisioner.adopt(key)
+        crm = colours.Facade(provisioned.client())
+        assert (await crm.call_tool("count")).raw == RESULT
+        await crm.end()
+        await provisioner.end()
+    assert set(all_said(server)) == {"tools/call", "tools/list"}
+
+
 @pytest.mark.parametrize("host", ["api.favcrm.io", "favcrm.io", "API.FavCRM.io"])
 async def test_favcrms_own_hosts_are_not_asked(colour: Colour, host: str) -> None:
     sent: list[Any] = []
