@@ -33,7 +33,7 @@ CODE_LIFE = 600.0
 USUAL_KEY_PREFIX = "fav_mcp_"
 # A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
 KEY_FIELD = re.compile(r'\\*"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
-# A key in a sentence. Placeholders such as fav_mcp_XXXX and fav_mcp_... are none.
+# A key in a sentence. A placeholder (three dots, or nothing but x after the prefix) is none.
 KEY_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{16,}")
 
 

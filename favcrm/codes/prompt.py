@@ -83,7 +83,7 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
 
 def _type(question: str) -> str | None:
     """Return the six digits that a person types, nothing where it is something else, or None where nobody can."""
-    # A notebook that has no front end to ask raises a NotImplementedError of its own.
+    # A notebook that has no front end to ask raises an error of its own, a subclass of the second.
     with suppress(EOFError, NotImplementedError, OSError):
         # Looked up now: a notebook puts its own in while a cell runs.
         digits = re.sub(r"[\s-]", "", getpass.getpass(question))
