@@ -1,4 +1,7 @@
-"""One way to use both colours in a test: what the blocking side returns at once is awaited all the same."""
+"""One way to use both colours in a test: what the blocking side returns at once is awaited all the same.
+
+A folder whose tests run in each colour imports the fixtures `way`, `colour` and `anyio_backend` into its conftest.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,36 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal
 
+import pytest
+
 import favcrm
 from favcrm.sandbox import Sandbox
 
 Colour = Literal["blocking", "asynchronous"]
+
+WAYS: dict[str, tuple[Colour, str]] = {
+    "blocking": ("blocking", "asyncio"),
+    "asyncio": ("asynchronous", "asyncio"),
+    "trio": ("asynchronous", "trio"),
+}
+
+
+@pytest.fixture(params=list(WAYS))
+def way(request: pytest.FixtureRequest) -> tuple[Colour, str]:
+    """Every colour on every event loop it knows; the blocking one needs none, and works inside one."""
+    return WAYS[request.param]
+
+
+@pytest.fixture
+def colour(way: tuple[Colour, str]) -> Colour:
+    """The colour under test."""
+    return way[0]
+
+
+@pytest.fixture
+def anyio_backend(way: tuple[Colour, str]) -> str:
+    """The event loop of the test."""
+    return way[1]
 
 
 class Facade:

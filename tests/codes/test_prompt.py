@@ -4,6 +4,7 @@ import getpass
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -21,7 +22,7 @@ from favcrm.codes import NoCodeError, prompt, prompt_async
 
 PATIENCE = 60.0
 PENDING = """
-import fcntl, sys, termios
+import fcntl, signal, sys, termios
 from datetime import UTC, datetime, timedelta
 from functools import partial
 import anyio
@@ -118,17 +119,19 @@ def test_ctrl_c_passes_through() -> None:
 def test_cancelling_gives_the_terminal_back_and_lets_the_process_end(backend: str) -> None:
     script = f"""
 async def main():
-    async with anyio.create_task_group() as group:
-        group.start_soon(prompt_async, pending)
-        while termios.tcgetattr(0)[3] & termios.ECHO:
-            await anyio.sleep(0.01)
-        group.cancel_scope.cancel()
-    print("echo is back:", bool(termios.tcgetattr(0)[3] & termios.ECHO))
+    with anyio.open_signal_receiver(signal.SIGUSR1) as signals:
+        async with anyio.create_task_group() as group:
+            group.start_soon(prompt_async, pending)
+            await anext(signals)
+            group.cancel_scope.cancel()
+    assert termios.tcgetattr(0)[3] & termios.ECHO
 
 anyio.run(main, backend={backend!r})
 """
     with terminal(CONTROLLING + script) as person:
-        person.read_until("echo is back: True")
+        person.read_until("left): ")
+        assert not person.echoes
+        person.child.send_signal(signal.SIGUSR1)
         assert person.child.wait(PATIENCE) == 0
 
 

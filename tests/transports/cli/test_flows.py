@@ -10,9 +10,8 @@ from typing import Any
 
 import colours
 import pytest
-from colours import Colour
+from colours import WAYS, Colour
 from transports.cli.commands import Command, own, vendors
-from transports.conftest import WAYS
 
 from favcrm import (
     AlreadyRegisteredError,

@@ -295,32 +295,21 @@ async def test_our_error_lines_may_lack_everything(directory: Path) -> None:
 
 # How it ends
 
+STARTED = 'exec 9>"$ALIVE"; echo started >&9; '
+"""The beginning of a command that holds the other end of `Alive`."""
 
-async def test_the_time_is_over(colour: Colour, directory: Path, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(HANGS, id="it runs"),
+        pytest.param(STARTED + "sleep 1000 & exit 0", id="something else holds its pipes"),
+        pytest.param(STARTED + "exec sleep 1000 >&- 2>&-", id="it closed its pipes"),
+    ],
+)
+async def test_the_time_is_over(colour: Colour, directory: Path, tmp_path: Path, script: str) -> None:
     with alive(tmp_path) as pipe:
         with pytest.raises(OutcomeUnknownError, match="did not answer within 1 seconds"):
-            await ask(colour, directory, HANGS, timeout=1.0, ALIVE=pipe.path)
-        pipe.wait_for_start()
-        pipe.wait_for_end()
-
-
-async def test_the_time_is_over_while_something_else_holds_its_pipes(
-    colour: Colour, directory: Path, tmp_path: Path
-) -> None:
-    script = 'exec 9>"$ALIVE"; echo started >&9; sleep 1000 & exit 0'
-    with alive(tmp_path) as pipe:
-        with pytest.raises(OutcomeUnknownError):
-            await ask(colour, directory, script, timeout=1.0, ALIVE=pipe.path)
-        pipe.wait_for_start()
-        pipe.wait_for_end()
-
-
-async def test_the_time_is_over_after_its_pipes_were_closed(
-    colour: Colour, directory: Path, tmp_path: Path
-) -> None:
-    script = 'exec 9>"$ALIVE"; echo started >&9; exec sleep 1000 >&- 2>&-'
-    with alive(tmp_path) as pipe:
-        with pytest.raises(OutcomeUnknownError):
             await ask(colour, directory, script, timeout=1.0, ALIVE=pipe.path)
         pipe.wait_for_start()
         pipe.wait_for_end()
