@@ -104,12 +104,11 @@ Negotiation: TypeAlias = "Generator[Step, Response, Agreement | Response]"
 """Yields steps and is sent their answers; returns what was agreed, or the answer that stands for the call's own."""
 
 
-def negotiate(capabilities: Mapping[str, JSON], *, probe: bool = True) -> Negotiation:
+def negotiate(*, probe: bool = True) -> Negotiation:
     """Find out what a server speaks: ask it, then try ``initialize``, then the oldest transport.
 
     Args:
-        capabilities: What this client declares.
-        probe: Whether to ask with ``server/discover`` first.
+        probe: Whether to ask with ``server/discover`` first, and not only where nothing else is found.
 
     Raises:
         NotSentError: It speaks nothing that this client knows, or it failed. No call was sent.
@@ -123,13 +122,19 @@ def negotiate(capabilities: Mapping[str, JSON], *, probe: bool = True) -> Negoti
         verdict = _judge_discovery(discovered)
         if verdict is not None:
             return verdict
-    initialized = yield Step(BARE, "initialize", initialize_params(capabilities, LEGACY_VERSIONS[0]))
+    initialized = yield Step(BARE, "initialize", initialize_params(LEGACY_VERSIONS[0]))
     agreement = _judge_initialize(initialized)
     if agreement is None and initialized.status in NO_SUCH_ENDPOINT:
         opened = yield Step(SSE)
-        if opened.result is None:
-            raise _no_era(server_discover=discovered, initialize=initialized, GET=opened)
-        return SSE
+        if opened.result is not None:
+            return SSE
+        if discovered is None:
+            # What was known of it is not so any more; it may be a modern one by now.
+            discovered = yield Step(MODERN, "server/discover")
+            verdict = _judge_discovery(discovered)
+            if verdict is not None:
+                return verdict
+        raise _no_era(server_discover=discovered, initialize=initialized, GET=opened)
     if agreement is None:
         # The first failure says more than what a broken server made of the second request.
         failed = discovered is not None and discovered.status in SERVER_ERRORS
@@ -139,9 +144,9 @@ def negotiate(capabilities: Mapping[str, JSON], *, probe: bool = True) -> Negoti
     return agreement
 
 
-def initialize_params(capabilities: Mapping[str, JSON], version: str) -> Mapping[str, JSON]:
-    """Return with what a session begins."""
-    return {"protocolVersion": version, "capabilities": capabilities, "clientInfo": CLIENT_INFO}
+def initialize_params(version: str) -> Mapping[str, JSON]:
+    """Return with what a session begins: no capabilities, which a server would use in requests of its own."""
+    return {"protocolVersion": version, "capabilities": {}, "clientInfo": CLIENT_INFO}
 
 
 def _judge_discovery(response: Response) -> Agreement | Response | None:

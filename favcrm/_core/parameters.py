@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ANNOTATION = "x-mcp-header"
 PREFIX = "Mcp-Param-"
+SAFE_INTEGER = 2**53 - 1
 TYPES = {"string", "integer", "boolean"}
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 PLAIN = re.compile(r"(?! )[ -~]*(?<! )")
@@ -80,11 +81,16 @@ def write_headers(parameters: Parameters, arguments: JSON) -> dict[str, str]:
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, bool):
             headers[name] = str(value).lower()
-        elif isinstance(value, int):
-            headers[name] = str(value)
+        elif isinstance(value, int) or (isinstance(value, float) and _is_integer(value)):
+            headers[name] = str(int(value))
         elif isinstance(value, str):
             headers[name] = as_header_value(value)
     return headers
+
+
+def _is_integer(value: float) -> bool:
+    """Tell whether a number such as 3.0 is an integer, as it is for JSON Schema; further out it stands for many."""
+    return value.is_integer() and abs(value) <= SAFE_INTEGER
 
 
 def as_header_value(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from attrs import frozen
@@ -69,9 +69,9 @@ class Played:
         return [step.method or "GET" for step in self.steps]
 
 
-def play(*answers: Response, capabilities: dict[str, Any] | None = None, probe: bool = True) -> Played:
+def play(*answers: Response, probe: bool = True) -> Played:
     """Answer the steps of a negotiation in turn; every answer is needed."""
-    negotiation = negotiate(capabilities or {}, probe=probe)
+    negotiation = negotiate(probe=probe)
     steps = [next(negotiation)]
     found: Agreement | Response | NotSentError | None = None
     waiting = list(answers)
@@ -215,13 +215,13 @@ def test_every_older_version_may_be_countered_with(version: str) -> None:
 
 
 def test_what_is_said_depends_on_the_step() -> None:
-    played = play(NO_SESSION, session(mcp_session_id="a-session"), TAKEN, capabilities={"elicitation": {}})
+    played = play(NO_SESSION, session(mcp_session_id="a-session"), TAKEN)
     discover, initialize, initialized = played.steps
     assert (discover.under, discover.params, discover.notification) == (MODERN, {}, False)
     assert (initialize.under, initialize.notification) == (BARE, False)
     assert initialize.params == {
         "protocolVersion": "2025-11-25",
-        "capabilities": {"elicitation": {}},
+        "capabilities": {},
         "clientInfo": CLIENT_INFO,
     }
     assert (initialized.under, initialized.params, initialized.notification) == (OPEN, {}, True)
@@ -346,9 +346,18 @@ def test_a_server_that_speaks_nothing_is_told_with_its_answers(status: int) -> N
 
 
 def test_what_was_not_asked_is_not_told() -> None:
-    error = failed(play(plain(404), plain(200, "<html>"), probe=False))
-    assert "initialize it answered HTTP 404; to GET it answered HTTP 200 without a known result" in str(error)
-    assert "discover" not in str(error)
+    error = failed(play(refusal(200, -32601), plain(404), plain(405)))
+    assert "to initialize it answered HTTP 404; to GET it answered HTTP 405." in str(error)
+    error = failed(play(plain(404), plain(200, "<html>"), plain(404), probe=False))
+    assert "to server/discover it answered HTTP 404; to initialize" in str(error)
+    assert "HTTP 404; to GET it answered HTTP 200 without a known result" in str(error)
+
+
+@pytest.mark.parametrize("refused", [plain(404), refusal(400, -32020), refusal(400, -32602)])
+def test_what_was_known_may_not_be_so_any_more(refused: Response) -> None:
+    played = play(refused, plain(405), DISCOVERED, probe=False)
+    assert played.said == ["initialize", "GET", "server/discover"]
+    assert played.found == MODERN
 
 
 def test_without_http_there_is_no_status_to_tell() -> None:

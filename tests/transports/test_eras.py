@@ -21,6 +21,7 @@ from servers import (
     answers,
     chunked,
     hangs_up,
+    head,
     message,
     redirects,
     resets,
@@ -60,7 +61,7 @@ from favcrm import (
     ServerBusyError,
 )
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport, http
-from favcrm.transports.http import conversation, verdicts
+from favcrm.transports.http import conversation, streams, verdicts
 
 if TYPE_CHECKING:
     from colours import Colour
@@ -655,6 +656,8 @@ async def test_a_server_may_change_while_it_is_used(colour: Colour) -> None:
         ("modern", session("session-1"), [CALLED, DISCOVER, INITIALIZE, READY, CALLED]),
         ("session", MODERN, [INITIALIZE, CALLED]),
         ("bare", session("session-1"), [CALLED, DISCOVER, INITIALIZE, READY, CALLED]),
+        ("session", {**MODERN, INITIALIZE: page(404)}, [INITIALIZE, "GET", DISCOVER, CALLED]),
+        ("session", {**MODERN, INITIALIZE: refuses(-32020)}, [INITIALIZE, "GET", DISCOVER, CALLED]),
         ("sse", MODERN, ["GET", DISCOVER, CALLED]),
     ],
 )
@@ -667,6 +670,41 @@ async def test_a_verdict_may_be_stale(colour: Colour, era: Era, table: Any, expe
             assert (await call(wire)).result == RESULT
             assert all_said(server) == expected
             assert verdicts.recall(server.url) != era
+
+
+async def test_a_session_may_be_lost_to_another_era(colour: Colour) -> None:
+    lost = session("one", tools_call=[answers(RESULT), page(404), answers(RESULT)], GET=page(405))
+    changed = {INITIALIZE: [initialized("one"), page(404)], DISCOVER: [NO_SESSION, DISCOVERED]}
+    with serve(speaks({**lost, **changed})) as server:
+        async with reach(colour, server.url, era="auto") as wire:
+            assert (await call(wire)).result == RESULT
+            assert (await call(wire)).result == RESULT
+    assert all_said(server)[4:] == [CALLED, INITIALIZE, "GET", DISCOVER, CALLED]
+
+
+async def test_a_silent_stream_is_no_stream_of_the_older_transport(
+    colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers of sessions keep a GET open and say nothing on it."""
+    monkeypatch.setattr(streams, "GREETING_SECONDS", SHORT)
+
+    def keeps_silent(peer: Peer, _: Request) -> None:
+        peer.send(head(headers={"content-type": "text/event-stream"}))
+        peer.stall()
+
+    with serve(speaks(session("one", GET=keeps_silent))) as server:
+        verdicts.remember(server.url, "sse")
+        async with reach(colour, server.url, era=None) as wire:
+            assert (await call(wire)).result == RESULT
+    assert all_said(server)[:5] == ["GET", DISCOVER, INITIALIZE, READY, CALLED]
+
+
+async def test_no_capabilities_are_declared_to_who_would_use_them_in_requests(colour: Colour) -> None:
+    with serve(speaks(session("one"))) as server:
+        async with reach(colour, server.url, era="auto", on_input=lambda asked: asked) as wire:
+            await call(wire)
+    (initialize,) = requests_of(server, INITIALIZE)
+    assert initialize.json["params"]["capabilities"] == {}
 
 
 async def test_calls_that_are_refused_at_once_ask_once(colour: Colour) -> None:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     from colours import Colour
 
+    from favcrm.typing import Era
+
 pytestmark = pytest.mark.anyio
 
 ENDPOINT = "https://favcrm.example/mcp"
@@ -93,6 +95,22 @@ async def test_the_headers_of_a_client_do_not_replace_ours(colour: Colour, libra
     assert request.headers["content-type"] == "application/json"
     assert request.headers["accept-encoding"] == "gzip"
     assert request.headers["user-agent"] == exchange.USER_AGENT
+    assert request.headers["x-team"] == "blue"
+
+
+@pytest.mark.parametrize("era", ["bare", "modern"])
+async def test_the_headers_of_mcp_are_ours_alone(colour: Colour, library: ModuleType, era: Era) -> None:
+    headers = {"MCP-Protocol-Version": "1999-01-01", "Mcp-Session-Id": "theirs", "X-Team": "blue"}
+    with serve(answers()) as server:
+        async with (
+            client_of(library, colour, headers=headers) as client,
+            reach(colour, server.url, client, era=era) as wire,
+        ):
+            await wire.request()
+    (request,) = server.requests
+    told = {name for name in request.headers if name.startswith("mcp-")}
+    assert told == (set() if era == "bare" else {"mcp-protocol-version", "mcp-method"})
+    assert request.headers.get("mcp-protocol-version") != "1999-01-01"
     assert request.headers["x-team"] == "blue"
 
 

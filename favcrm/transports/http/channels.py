@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import anyio
 
+LEAVING = 5.0
+"""Seconds in which a body that was closed is left: what had arrived before is read to its end."""
 BUSY_NEGOTIATING = "Another call did not end its negotiation with the server in time. Nothing was sent."
 
 
@@ -28,6 +30,7 @@ class BlockingChannel:
     def __init__(self, client: object) -> None:
         self.client: Any = client
         self.httpx: ModuleType = httpx_of(client, "Client")
+        self.strays: frozenset[str] = headers_of_mcp(self.client)
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
@@ -71,6 +74,7 @@ class AsyncChannel:
     def __init__(self, client: object) -> None:
         self.client: Any = client
         self.httpx: ModuleType = httpx_of(client, "AsyncClient")
+        self.strays: frozenset[str] = headers_of_mcp(self.client)
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
@@ -111,7 +115,7 @@ class AsyncChannel:
         """Leave the rest of a closed body."""
         # The generators behind the chunks end when they find the connection closed; trio warns of those left alone.
         with suppress(self.httpx.HTTPError, self.httpx.StreamError):
-            await drain(self, chunks)
+            await drain(self, chunks, LEAVING)
 
 
 class BlockingLock:
@@ -161,3 +165,8 @@ def httpx_of(client: object, kind: str) -> ModuleType:
         if httpx is not None and isinstance(client, getattr(httpx, kind)):
             return httpx
     raise InvalidInputError([Problem("http_client", f"must be an httpx.{kind} or its httpx2 twin")])
+
+
+def headers_of_mcp(client: Any) -> frozenset[str]:
+    """Return the names of the headers of MCP that a client sends with every request."""
+    return frozenset(name for name in client.headers if name.startswith("mcp-"))

@@ -173,7 +173,7 @@ class Conversation:
         async with self._lock.held(query.remaining):
             if self._agreement is not seen:
                 return None
-            found = await self._drive(negotiate(self._capabilities, probe=probe), query)
+            found = await self._drive(negotiate(probe=probe), query)
             if isinstance(found, Response):
                 return found
             self._agreement, self._confirmed, self._key_of_session = found, False, query.api_key

@@ -49,6 +49,8 @@ class Channel(Protocol):
 
     client: Any
     httpx: ModuleType
+    strays: frozenset[str]
+    """The headers of MCP that the client's owner set for every request."""
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
@@ -236,6 +238,9 @@ async def begin(
             content=outgoing.content,
             timeout=httpx.Timeout(timeout, read=None) if lasting else timeout,
         )
+        # A header of MCP that the client's owner set for all requests would speak of another era.
+        for name in channel.strays.difference(map(str.lower, headers)):
+            del request.headers[name]
         # Longer than httpx's own timeouts, which know how far it came.
         with channel.limit(timeout + GRACE):
             answer = await channel.send(request)
@@ -256,7 +261,7 @@ async def _pass_over(channel: Channel, answer: Any) -> Reply:
     with suppress(channel.httpx.HTTPError, channel.httpx.StreamError):
         try:
             # Read to its end, the connection can serve again.
-            await drain(channel, chunks)
+            await drain(channel, chunks, GRACE)
         finally:
             await channel.close(answer)
     await channel.leave(chunks)
@@ -292,7 +297,7 @@ async def _read(  # noqa: PLR0917  # all of them, always
                         break
             if reader.answered:
                 # A stream that has answered is about to end; read to its end, the connection can serve again.
-                await drain(channel, chunks)
+                await drain(channel, chunks, GRACE)
         finally:
             await channel.close(answer)
     if not ended:
@@ -300,10 +305,10 @@ async def _read(  # noqa: PLR0917  # all of them, always
     return not (ended or reader.done)
 
 
-async def drain(channel: Channel, chunks: Any) -> None:
-    """Read what is left of a body, for a moment."""
-    ends_at = time.monotonic() + GRACE
-    with channel.limit(GRACE):
+async def drain(channel: Channel, chunks: Any, seconds: float) -> None:
+    """Read what is left of a body, for some seconds at most."""
+    ends_at = time.monotonic() + seconds
+    with channel.limit(seconds):
         while time.monotonic() < ends_at and await channel.next_chunk(chunks) is not None:
             pass
 

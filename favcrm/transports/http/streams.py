@@ -11,6 +11,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from favcrm._core.eras import BAD_REQUEST, NOT_FOUND, SSE, initialize_params, stand_in
 from favcrm._core.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, is_stream
 from favcrm._core.outgoing import (
@@ -83,7 +85,8 @@ class Streams:
         if opened is None:
             raise NotSentError("No answer came to the request for a stream. The call was not sent.")
         if isinstance(opened, Response):
-            return stand_in(opened)
+            # Whatever it opened, it is no stream of this transport: the call was not sent.
+            return stand_in(evolve(opened, status=NOT_FOUND) if opened.status == OK else opened)
         return await self._ask(opened, outgoing, api_key, ends_at, hear)
 
     async def close(self) -> None:
@@ -109,7 +112,7 @@ class Streams:
         return failure or stream
 
     async def _initialize(self, stream: _Stream, api_key: Secret | None, ends_at: float) -> Response | None:
-        params = initialize_params({}, SSE.version)
+        params = initialize_params(SSE.version)
         response = await stream.ask(
             write_request(SSE, next(self._request_ids), "initialize", params), api_key, ends_at, None
         )

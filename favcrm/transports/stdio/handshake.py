@@ -32,8 +32,7 @@ class Handshake:
 
     def __init__(self, dialogue: Dialogue, *, probe: bool) -> None:
         self._dialogue = dialogue
-        # No capabilities: in the older eras a server would ask for them in requests of its own.
-        self._steps = negotiate({}, probe=probe)
+        self._steps = negotiate(probe=probe)
         self._step = next(self._steps)
         self._inbox: Inbox | None = None
         self.over: bool = False
