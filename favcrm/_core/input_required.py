@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from attrs import evolve
 
 from favcrm._core.transport import Response
-from favcrm.errors import InputRequiredError, NotSentError, OutcomeUnknownError
+from favcrm.errors import InputRequiredError, InvalidInputError, NotSentError, OutcomeUnknownError
 from favcrm.typing import JSON
 
 OnInput: TypeAlias = Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
@@ -37,20 +38,21 @@ async def in_rounds(
 
     Raises:
         InputRequiredError: The server asks for input, and nobody gives it.
-        OutcomeUnknownError: A later round did not reach the server, which has begun.
+        OutcomeUnknownError: What was to be given did not reach the server, which has begun.
     """
     given, wait = params, FIRST_WAIT
     for _ in range(MAX_ROUNDS):
-        response = None
+        response, lost = None, ""
         try:
             response = await ask(given)
-        except NotSentError:
+        except (InvalidInputError, NotSentError) as error:
             if given is params:
                 raise
+            # "Nothing was called" is true of this round alone.
+            invalid = isinstance(error, InvalidInputError)
+            lost = "on_input gave what JSON cannot carry" if invalid else "what was given did not reach it"
         if response is None:
-            raise OutcomeUnknownError(
-                "The server asked for input, and what was given did not reach it. The call was not completed."
-            )
+            raise _unfinished(lost)
         requests = input_requests(response)
         if requests is None:
             return check_result_type(response)
@@ -68,7 +70,18 @@ async def _answer(requests: Mapping[str, JSON], on_input: OnInput | None) -> Map
             input_requests=requests,
         )
     answers = on_input(requests)
-    return await answers if inspect.isawaitable(answers) else answers
+    return _checked(await answers if inspect.isawaitable(answers) else answers)
+
+
+def _checked(answers: object) -> Mapping[str, JSON]:
+    """Refuse what is no answers: the server would only ask again."""
+    if not isinstance(answers, Mapping):
+        raise _unfinished("on_input gave no answers to it")
+    return cast("Mapping[str, JSON]", answers)
+
+
+def _unfinished(what: str) -> OutcomeUnknownError:
+    return OutcomeUnknownError(f"The server asked for input, and {what}. The call was not completed.")
 
 
 def input_requests(response: Response) -> Mapping[str, JSON] | None:
@@ -97,4 +110,6 @@ def check_result_type(response: Response) -> Response:
     kind = result.get("resultType", "complete") if isinstance(result, dict) else "complete"
     if kind == "complete":
         return response
-    return evolve(response, result=None, body=str(result), defect="has a resultType that is not known")
+    # Kept as it came, for a key that may be in it; in a list, where no refusal is looked for.
+    body = json.dumps([result])
+    return evolve(response, result=None, body=body, defect="has a resultType that is not known")

@@ -205,6 +205,16 @@ async def test_a_kind_of_result_that_nobody_knows_is_no_answer(colour: Colour, k
     assert len(server.requests) == 1
 
 
+async def test_a_key_in_such_a_result_is_not_lost(colour: Colour, key: Secret) -> None:
+    told = {"data": {"organisationId": "org_1", "apiKey": key.reveal()}, "summary": ""}
+    answer = answers({"resultType": "later", "content": [], "structuredContent": told})
+    with serve(speaks({**MODERN, CALLED: answer})) as server:
+        provisioner = colours.provisioner(colour, server.url, era="modern")
+        workspace = await provisioner.confirm("signup_req_1", code="123456")
+        await provisioner.end()
+    assert workspace.api_key == key
+
+
 @pytest.mark.parametrize("more", [{}, {"resultType": "complete"}])
 async def test_a_result_is_complete_unless_it_says_otherwise(colour: Colour, more: dict[str, Any]) -> None:
     with serve(speaks({**MODERN, CALLED: answers({**RESULT, **more})})) as server:
