@@ -334,6 +334,7 @@ class AsyncFavCRMProvisioner:
             The workspace with only its key and reference, its diagnosis, and a client.
 
         Raises:
+            InvalidInputError: The key is empty, or holds characters that no key has; nothing was stored.
             StoreError: The store cannot be written, or has another key of that name. The key is in the error's
                 ``workspace`` if it was to be saved.
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ __all__ = ["Settings"]
 DEFAULT_ENDPOINT = "https://api.favcrm.io/mcp"
 DEFAULT_TIMEOUT = 30.0
 MILLISECONDS = 1000
+VISIBLE = re.compile("[!-~]+")
 
 ENDPOINT_VARIABLES = {"FAVCRM_MCP_URL": "", "FAVCRM_MCP_ENDPOINT": "", "FAVCRM_API_BASE": "/mcp"}
 """Each variable that may hold the endpoint, and what is appended to it; the first that is set counts."""
@@ -97,6 +99,17 @@ class Settings:
 def as_secret(key: str | Secret) -> Secret:
     """Return a key as a secret."""
     return key if isinstance(key, Secret) else Secret(key.strip())
+
+
+def check_key(key: Secret) -> None:
+    """Refuse what is no key and can be sent in no header.
+
+    Raises:
+        InvalidInputError: It is empty, or holds characters that no key has.
+    """
+    # In no local variable, which would be seen in the traceback.
+    if not VISIBLE.fullmatch(key.reveal()):
+        raise InvalidInputError([Problem("api_key", "is empty, or holds characters that no key has")])
 
 
 def _endpoint(

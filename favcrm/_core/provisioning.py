@@ -24,6 +24,7 @@ from favcrm.errors import (
 from favcrm.events import EventKind
 from favcrm.models import Workspace
 from favcrm.secret import SecretRef
+from favcrm.settings import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -186,6 +187,7 @@ class Provisioning:
 
     async def adopt(self, api_key: Secret) -> tuple[Workspace, DiagnosticReport]:
         """Take a key that was made in the portal through the same check, store and diagnosis."""
+        check_key(api_key)
         await self._check_store()
         workspace = Workspace(api_key=api_key)
         saving = Saving(name=self._plan.name, replace=not self._plan.use_existing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +11,10 @@ from favcrm import __version__
 from favcrm.cli import stop
 from favcrm.cli.options import Given, action, json_option
 from favcrm.cli.tools import COMMANDS
-from favcrm.secret import Secret
+from favcrm.settings import as_secret
+
+if TYPE_CHECKING:
+    from favcrm.secret import Secret
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
@@ -30,7 +33,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings=SETTINGS)
 @click.option("--url", help="The address of the tools; else FAVCRM_MCP_URL.")
-@click.option("--api-key", type=Secret, metavar="KEY", help="The key; better in FAVCRM_API_KEY.")
+@click.option("--api-key", type=as_secret, metavar="KEY", help="The key; better in FAVCRM_API_KEY.")
 @json_option
 @click.version_option(__version__, prog_name="favcrm", message="%(prog)s %(version)s")
 @click.pass_context

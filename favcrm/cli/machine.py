@@ -19,7 +19,15 @@ __all__ = ["JSONOutput"]
 
 TOLD_OF_A_CHECK = ("name", "status", "detail", "advice", "duration")
 TOLD_OF_A_PHASE = ("name", "status", "duration")
-TOLD_OF_SOME_ERRORS = ("code", "summary", "retry_after", "permanent", "login_url", "upgrade_action")
+TOLD_OF_SOME_ERRORS = (
+    "code",
+    "summary",
+    "retry_after",
+    "permanent",
+    "login_url",
+    "upgrade_action",
+    "input_requests",
+)
 DIGITS = 6
 
 

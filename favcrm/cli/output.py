@@ -125,7 +125,7 @@ def took(seconds: float) -> str:
 
 def row(check: Check) -> tuple[str, str, str, str]:
     """Return what stands under `HEADINGS` for a check."""
-    found = f"{check.detail}. {check.advice}" if check.advice else check.detail
+    found = f"{check.detail.rstrip('.')}. {check.advice}" if check.advice else check.detail
     return check.name, check.status.value, took(check.duration), found
 
 

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from favcrm.cli.options import Given, action
+from favcrm.settings import as_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from favcrm.secret import Secret
 
 __all__ = ["COMMANDS"]
 
@@ -199,16 +202,19 @@ def tool_call(given: Given, *, name: str, arguments: str) -> None:
 
 
 @click.command()
-@click.argument("key", required=False)
+@click.argument("key", type=as_secret, required=False)
 @action
-def login(given: Given, *, key: str | None) -> None:
+def login(given: Given, *, key: Secret | None) -> None:
     """Save a key that was made in the portal in the config file.
 
     Without KEY it is asked for, so that it stands in no history.
     """
     from favcrm.cli import work
 
-    work.perform(given, lambda: work.save_key(key or click.prompt("Key", hide_input=True, err=True)))
+    def ask() -> Secret:
+        return as_secret(click.prompt("Key", hide_input=True, err=True))
+
+    work.perform(given, lambda: work.save_key(given, key or ask()))
 
 
 def _call(given: Given, name: str, arguments: str = "{}") -> None:

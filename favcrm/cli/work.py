@@ -24,7 +24,7 @@ from favcrm.errors import Problem, StoreError
 from favcrm.inputs import raise_problems, read_invite, registration_of
 from favcrm.ledger import MemoryLedger
 from favcrm.models import CheckStatus, PendingRegistration
-from favcrm.settings import KEY_VARIABLES, Settings, config_path
+from favcrm.settings import KEY_VARIABLES, Settings, check_key, config_path
 from favcrm.stores.config_file import ConfigFileStore
 
 if TYPE_CHECKING:
@@ -205,13 +205,16 @@ def elsewhere(given: Given) -> list[str]:
     )
 
 
-def save_key(key: str) -> Found:
+def save_key(given: Given, key: Secret) -> Found:
     """Save a key in place of the one that is there."""
+    # Looked at before anything is replaced: a key that can be sent, and settings that can be read.
+    check_key(key)
+    Settings.load(endpoint=given.url)
     store, path = key_file(save=True)
     assert store is not None
     store.check()
-    store.put("workspace", Secret(key.strip()), {}, if_absent=False)
-    return Found({"apiKeySavedTo": str(path)}, (f"Saved in: {path}",))
+    store.put("workspace", key, {}, if_absent=False)
+    return Found({"apiKeySavedTo": str(path)}, (f"Saved in: {path}", *elsewhere(given)))
 
 
 # Tools

@@ -8,7 +8,15 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOOKS = {"COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "PYTHONIOENCODING", "TTY_COMPATIBLE"}
+LOOKS = {
+    "COLUMNS",
+    "FORCE_COLOR",
+    "LINES",
+    "NO_COLOR",
+    "PYTHONIOENCODING",
+    "PYTHONUNBUFFERED",
+    "TTY_COMPATIBLE",
+}
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 GLANCE = 0.05
+CLOSED = ">&-"
+# Every write fails, on any system.
+READ_ONLY = "1</dev/null"
 COMMAND = (sys.executable, "-m", "favcrm")
 
 # A terminal sends Ctrl-C to those that it controls.
@@ -30,6 +33,21 @@ def run(*arguments: str, environment: Mapping[str, str], stdin: str = "") -> sub
         [*COMMAND, *arguments],
         env=environment,
         input=stdin,
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        timeout=PATIENCE,
+    )
+
+
+def run_into(
+    redirection: str, *arguments: str, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with what a shell makes of its output."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
         encoding="utf-8",

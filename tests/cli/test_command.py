@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.processes import PATIENCE, run
+from cli.processes import CLOSED, PATIENCE, READ_ONLY, run, run_into
 
 import favcrm
 
@@ -83,6 +83,20 @@ def test_a_missing_module_of_our_own_is_no_missing_extra(environment: dict[str, 
     assert ran.returncode == 1
     assert "favcrm.cli.commands" in ran.stderr
     assert INSTALL not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "told"),
+    [
+        (CLOSED, "The standard output is closed. Nothing was done."),
+        (READ_ONLY, "The command stopped before its end: Bad file descriptor."),
+    ],
+)
+def test_an_output_that_takes_nothing_is_told_in_one_line(
+    redirection: str, told: str, environment: dict[str, str]
+) -> None:
+    ran = run_into(redirection, "--version", environment=environment)
+    assert (ran.returncode, ran.stderr) == (1, f"Error: {told}\n")
 
 
 def test_ctrl_c_while_things_load(environment: dict[str, str]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.processes import Terminal, run
+from cli.processes import CLOSED, READ_ONLY, Terminal, run, run_into
 
 from favcrm.sandbox import RefusalForm, Sandbox
 from favcrm.sandbox.server import Server
@@ -139,6 +140,15 @@ def test_a_code_is_not_used_where_no_key_can_be_saved(
     assert sandbox.count("register_organisation_verify") == 0
 
 
+def test_no_code_is_used_where_nothing_can_be_shown(
+    environment: dict[str, str], server: Server, sandbox: Sandbox
+) -> None:
+    environment["FAVCRM_MCP_URL"] = server.url
+    verify = ("signup", "verify", "--request-id", "a", "--code", "123456", "--no-save", "--show-key")
+    assert run_into(CLOSED, *verify, environment=environment).returncode == 1
+    assert len(sandbox.calls) == 0
+
+
 def test_invitations(environment: dict[str, str], server: Server, sandbox: Sandbox) -> None:
     environment["FAVCRM_MCP_URL"] = server.url
     invite = ("team", "invite")
@@ -188,6 +198,8 @@ def test_the_doctor_where_nobody_answers(
     assert told.keys() >= {"currentUserError", "planError", "whatsappError"}
     assert json.loads(ran.stderr)["error"]["type"] == "NotReadyError"
     assert "endpoint      failed" in shown.stdout
+    assert "Nothing was sent. Check the endpoint" in shown.stdout
+    assert ".." not in shown.stdout
     assert shown.stderr.startswith("Error: The workspace is not ready")
 
 
@@ -214,6 +226,16 @@ def test_looking_around(environment: dict[str, str], server: Server, sandbox: Sa
         environment, "tool", "call", "create_member", '{"name": "Ada", "phone": "+852 5555 0100"}'
     )
     assert shown.startswith("Ada is a member now.\n{")
+
+
+@pytest.mark.parametrize("mode", [(), ("--json",)], ids=["for people", "for machines"])
+def test_a_list_that_cannot_be_written(
+    mode: tuple[str, ...], environment: dict[str, str], server: Server, sandbox: Sandbox
+) -> None:
+    environment |= {"FAVCRM_MCP_URL": server.url, "FAVCRM_API_KEY": sandbox.add_organisation().reveal()}
+    ran = run_into(READ_ONLY, *mode, "tool", "list", environment=environment)
+    assert ran.returncode == 1
+    assert ran.stderr == "Error: The command stopped before its end: Bad file descriptor.\n"
 
 
 def test_what_is_refused(environment: dict[str, str], server: Server, sandbox: Sandbox) -> None:
@@ -254,3 +276,37 @@ def test_a_key_from_the_portal(
             terminal.close()
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert "Acme" in succeed(environment, "whoami")
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "\N{KEY}"], ids=["empty", "blank", "two words", "no letter"])
+def test_a_key_that_cannot_be_sent_replaces_none(
+    key: str, environment: dict[str, str], config: Path, sandbox: Sandbox
+) -> None:
+    succeed(environment, "login", sandbox.add_organisation().reveal())
+    saved = config.read_text()
+    told = fail(environment, "login", key, status=2)
+    assert "holds characters that no key has" in told
+    assert config.read_text() == saved
+
+
+def test_blanks_around_a_key_are_no_part_of_it(
+    environment: dict[str, str], config: Path, sandbox: Sandbox
+) -> None:
+    key = sandbox.add_organisation("Acme").reveal()
+    assert "Acme" in succeed(environment, "--api-key", f" {key}\n", "whoami")
+    assert "url =" not in succeed(environment, "login", f" {key}\n")
+    assert f'"{key}"' in config.read_text()
+
+
+def test_where_a_key_from_the_portal_is_used_is_told(
+    environment: dict[str, str], server: Server, tmp_path: Path
+) -> None:
+    environment |= {"FAVCRM_MCP_URL": server.url, "XDG_CONFIG_HOME": str(tmp_path)}
+    told = succeed(environment, "login", secrets.token_urlsafe())
+    assert f'add this to that file: url = "{server.url}"' in told
+
+
+def test_no_key_is_saved_where_the_settings_are_wrong(environment: dict[str, str], config: Path) -> None:
+    environment["FAVCRM_TIMEOUT_MS"] = "soon"
+    assert "FAVCRM_TIMEOUT_MS" in fail(environment, "login", secrets.token_urlsafe(), status=2)
+    assert "api_key" not in config.read_text()

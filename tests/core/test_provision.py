@@ -211,6 +211,18 @@ async def test_rule_6_an_existing_account_is_a_route(sandbox: Sandbox, colour: C
     assert run.states[2:] == ["store checked", "stored", "diagnosed"]
 
 
+@pytest.mark.parametrize("key", ["", " ", "two words", "schlüssel"])
+async def test_what_is_no_key_takes_the_place_of_none(sandbox: Sandbox, colour: Colour, key: str) -> None:
+    store = MemoryStore()
+    run = Run(sandbox, colour, store=store)
+    await run.facade.adopt(good := sandbox.add_organisation("One"), name="acme")
+    with pytest.raises(
+        errors.InvalidInputError, match="api_key: is empty, or holds characters that no key has"
+    ):
+        await run.facade.adopt(key, name="acme", replace=True)
+    assert store.get(SecretRef.of("memory", "acme")) == good
+
+
 async def test_adopting_replaces_nothing_unless_told(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour, store=MemoryStore())
     await run.facade.adopt(sandbox.add_organisation("One"), name="acme")

@@ -5,7 +5,6 @@ It imports neither: the channel brings its client, and the library whose errors 
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 import zlib
@@ -19,7 +18,8 @@ import favcrm
 from favcrm._core.jsonrpc import AnswerReader
 from favcrm._core.transport import Response
 from favcrm.endpoint import Endpoint, without_details
-from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem
+from favcrm.errors import NotSentError, OutcomeUnknownError
+from favcrm.settings import check_key
 from favcrm.transports.http.failures import no_answer, translate
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ INFLATED_PIECE = 64 * 1024
 GRACE = 1.0
 REOPEN = "Use the object inside its with block, or make a new one."
 EITHER_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-VISIBLE = re.compile("[!-~]+")
 
 
 class Channel(Protocol):
@@ -333,7 +332,5 @@ def bearer(api_key: Secret) -> str:
     Raises:
         InvalidInputError: It holds what no header can carry.
     """
-    # In no local variable, which would be seen in the traceback.
-    if not VISIBLE.fullmatch(api_key.reveal()):
-        raise InvalidInputError([Problem("api_key", "holds characters that no key has")])
+    check_key(api_key)
     return f"Bearer {api_key.reveal()}"
