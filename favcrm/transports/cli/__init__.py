@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from favcrm._bridge import run_sync
 from favcrm._core.text import clean
 from favcrm._core.transport import Response
-from favcrm.errors import NotSentError, TransportError
+from favcrm.errors import FavCRMError, NotSentError
 from favcrm.models import Progress
 from favcrm.secret import Secret
 from favcrm.transports.cli.answer import Ran, read_answer
@@ -86,6 +86,7 @@ class CLITransport:
             InvalidInputError: The arguments hold something that a command line cannot carry.
             NotSentError: The command was not found, cannot run, or sent nothing.
             OutcomeUnknownError: The request may have been carried out.
+            InputRequiredError: The server asks for input, which cannot be given through a command.
         """
         line = command_line(method, params)
         return _answer(
@@ -156,9 +157,9 @@ class AsyncCLITransport:
         """Do nothing: nothing is held open."""
 
 
-def _answer(answer: Response | TransportError) -> Response:
+def _answer(answer: Response | FavCRMError) -> Response:
     """Return an answer, or raise what stands in its place, from a frame that knows nothing of the run."""
-    if isinstance(answer, TransportError):
+    if isinstance(answer, FavCRMError):
         raise answer
     return answer
 

@@ -19,7 +19,7 @@ from favcrm._core.jsonrpc import MAX_ANSWER_BYTES
 from favcrm._core.refusals import REASON_FIELDS
 from favcrm._core.text import clean, without_emails
 from favcrm._core.transport import JSONRPCError, Response
-from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
+from favcrm.errors import FavCRMError, InputRequiredError, NotSentError, OutcomeUnknownError, TransportError
 from favcrm.transports.cli.command import COMMANDS, INSTALL, arguments_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def too_much(written: bytes | bytearray) -> bool:
 
 def read_answer(
     ran: Ran, method: str, params: Mapping[str, JSON], api_key: Secret | None
-) -> Response | TransportError:
+) -> Response | FavCRMError:
     """Return what came back, or the error that says why nothing did. It raises nothing: secrets are in its frames."""
     if too_much(ran.output) or too_much(ran.errors):
         return Response(body=_text(ran.output), defect="is larger than this client reads")
@@ -160,7 +160,7 @@ def _words(words: str, params: Mapping[str, JSON]) -> JSON:
     return {"content": [{"type": "text", "text": words}], "isError": refused}
 
 
-def _read_error_line(told: str) -> Response | TransportError | None:
+def _read_error_line(told: str) -> Response | FavCRMError | None:
     """Read the error of this project's command, which is the last line."""
     line = payloads.as_json(told.strip().rpartition("\n")[2])
     error = line.get("error") if isinstance(line, dict) else None
@@ -200,6 +200,16 @@ def _read_rate_limit(error: Mapping[str, JSON]) -> Response:
     return _page(TOO_MANY_REQUESTS, error)
 
 
+def _read_input_required(error: Mapping[str, JSON]) -> FavCRMError:
+    requests = error.get("input_requests")
+    return InputRequiredError(
+        _of(error, "message"),
+        input_requests=requests if isinstance(requests, dict) else {},
+        next_step=_of(error, "next_step"),
+        request_id=_of(error, "request_id") or None,
+    )
+
+
 def _read_refusal(error: Mapping[str, JSON]) -> Response:
     """Say a refusal as the server said it: by its HTTP status, or by its own code."""
     code = error.get("code")
@@ -219,13 +229,14 @@ def _read_refusal(error: Mapping[str, JSON]) -> Response:
     )
 
 
-KINDS: Mapping[str, Callable[[Mapping[str, JSON]], Response | TransportError]] = {
+KINDS: Mapping[str, Callable[[Mapping[str, JSON]], Response | FavCRMError]] = {
     "NotSentError": _read_not_sent,
     "InvalidInputError": _read_unusable,
     "OutcomeUnknownError": _read_unknown,
     "UnexpectedAnswerError": _read_unexpected,
     "ServerBusyError": _read_busy,
     "RateLimitError": _read_rate_limit,
+    "InputRequiredError": _read_input_required,
 }
 """How each error of this project's command is read; any other is a refusal."""
 

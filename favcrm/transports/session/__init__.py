@@ -82,11 +82,18 @@ class SessionTransport:
         """Send one request and return what came back; see `favcrm.transports.Transport.request`.
 
         Raises:
-            NotSentError: The session is closed, or has ended at the server, or cannot list its tools.
+            NotSentError: The session is closed, or has ended at the server, or cannot list its tools, or has nothing
+                for the method.
             OutcomeUnknownError: There was no answer in time, or the session failed midway.
         """
         import anyio
 
+        if method not in {CALL, LIST}:
+            raise NotSentError(
+                f"A session has nothing for {method}. Nothing was sent.",
+                permanent=True,
+                next_step="Use another transport for it.",
+            )
         ends_at = anyio.current_time() + timeout
         if method == CALL and not self._listed:
             refused = await self._list_first(ends_at)
@@ -101,12 +108,12 @@ class SessionTransport:
         """List every page, and return the answer that refused it, if one did."""
         import anyio
 
-        cursor: JSON = None
-        seen: set[JSON] = set()
+        cursor: str | None = None
+        seen: set[str | None] = set()
         failed = False
         while cursor not in seen:
             seen.add(cursor)
-            params = {} if cursor is None else {"cursor": cursor}
+            params: Mapping[str, JSON] = {} if cursor is None else {"cursor": cursor}
             try:
                 page = await self._exchange(LIST, params, ends_at - anyio.current_time())
             except OutcomeUnknownError:
@@ -114,7 +121,8 @@ class SessionTransport:
                 break
             if page.error is not None:
                 return page
-            cursor = page.result.get("nextCursor") if isinstance(page.result, dict) else None
+            following = page.result.get("nextCursor") if isinstance(page.result, dict) else None
+            cursor = following if isinstance(following, str) else None
         if failed:
             raise NotSentError("The session could not list its tools, so the tool was not called.")
         self._listed = True
@@ -188,7 +196,7 @@ class _Methods:
         keywords: dict[str, object] = {**self._always}
         if on_progress is not None and self._progress is not None:
             keywords[self._progress] = _progress_listener(on_progress)
-        return self._call(params["name"], params["arguments"], **keywords)
+        return self._call(params["name"], params.get("arguments") or {}, **keywords)
 
     def _list_tools(self, params: Mapping[str, JSON]) -> object:
         cursor = params.get("cursor")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+from contextlib import closing
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from typing import Any
 import colours
 import pytest
 from colours import WAYS, Colour
-from transports.cli.commands import Command, own, vendors
+from servers import answers, serve
+from transports.cli.commands import SHELL, Command, own, vendors, write_command
+from transports.speakers import MODERN, speaks
 
 from favcrm import (
     AlreadyRegisteredError,
@@ -19,6 +23,7 @@ from favcrm import (
     FavCRMClient,
     FavCRMError,
     FavCRMProvisioner,
+    InputRequiredError,
     InvalidCodeError,
     MemoryStore,
     NotSentError,
@@ -249,6 +254,35 @@ def test_a_refusal_through_our_command_is_the_same(scene: Any, form: RefusalForm
     for name in ("message", "next_step", "code", "summary", "login_url", "upgrade_action"):
         assert getattr(ours, name, None) == getattr(theirs, name, None)
     assert ours.request_id
+
+
+def question(transport: Any) -> InputRequiredError:
+    """Return what is raised where the server asks for input."""
+    crm = FavCRMClient(transport=transport, api_key=secrets.token_urlsafe(), retry=ONCE)
+    with crm, pytest.raises(InputRequiredError) as raised:
+        crm.call_tool("count")
+    return raised.value
+
+
+def test_a_server_that_asks_for_input_is_the_same_through_our_command(directory: Path) -> None:
+    asked = {"who": {"method": "elicitation/create", "params": {"message": "Who are you?"}}}
+    asks = answers({"resultType": "input_required", "inputRequests": asked, "requestState": "kept"})
+    with serve(speaks({**MODERN, "tools/call": asks})) as server:
+        ours = question(own(directory).transport("blocking", server.url))
+        with closing(HTTPTransport(server.url)) as http:
+            theirs = question(http)
+    assert vars(ours) == vars(theirs)
+    assert ours.input_requests == asked
+    assert "The call was not completed" in ours.message
+
+
+@pytest.mark.parametrize("more", ["", ', "input_requests": ["who"]'], ids=["untold", "of another shape"])
+def test_a_command_that_does_not_say_what_is_asked_for(more: str, directory: Path) -> None:
+    error = f'{{"type": "InputRequiredError", "message": "Asked."{more}}}'
+    command = write_command(directory, f"{SHELL}echo '{{\"error\": {error}}}' >&2\nexit 1\n")
+    raised = question(command.transport("blocking"))
+    assert (raised.message, raised.input_requests) == ("Asked.", {})
+    assert raised.next_step == InputRequiredError.default_next_step
 
 
 def test_what_our_command_takes_for_wrong_input_was_not_sent(directory: Path) -> None:

@@ -78,6 +78,23 @@ def tell(told: object) -> object:
     return told
 
 
+class Noting(OwnAsync):
+    """Notes what it is asked."""
+
+    def __init__(self, cursor: object = None) -> None:
+        super().__init__(RESULT)
+        self.cursor = cursor
+        self.asked: list[object] = []
+
+    async def call_tool(self, name: str, arguments: dict[str, object]) -> object:
+        self.asked.append((name, arguments))
+        return self.called
+
+    async def list_tools(self, cursor: str | None = None) -> object:
+        self.asked.append(cursor)
+        return {**PAGE, "nextCursor": self.cursor}
+
+
 @pytest.mark.parametrize("kind", [Own, OwnAsync])
 @pytest.mark.parametrize(
     "told",
@@ -110,6 +127,31 @@ async def test_who_takes_no_cursor_has_one_page() -> None:
         transport=SessionTransport(Own({}, {**PAGE, "nextCursor": "2"})), api_key=secrets.token_urlsafe()
     )
     assert [tool.name for tool in await crm.list_tools()] == ["count"]
+
+
+@pytest.mark.parametrize("cursor", [{"page": 2}, [2], 2, None])
+async def test_a_cursor_that_is_no_text_ends_the_list(cursor: object) -> None:
+    session = Noting(cursor)
+    assert (await call(SessionTransport(session), "count")).result == RESULT
+    assert session.asked == [None, ("count", {})]
+
+
+@pytest.mark.parametrize("given", [{}, {"arguments": None}], ids=["left out", "null"])
+async def test_a_call_may_have_no_arguments(given: dict[str, JSON]) -> None:
+    session = Noting()
+    params: dict[str, JSON] = {"name": "count", **given}
+    response = await SessionTransport(session).request("tools/call", params, api_key=None, timeout=10)
+    assert response.result == RESULT
+    assert session.asked[-1] == ("count", {})
+
+
+@pytest.mark.parametrize("method", ["resources/list", "ping"])
+async def test_nothing_is_sent_for_another_method(method: str) -> None:
+    session = Noting()
+    with pytest.raises(NotSentError, match=f"nothing for {method}") as caught:
+        await SessionTransport(session).request(method, {}, api_key=None, timeout=10)
+    assert caught.value.permanent
+    assert session.asked == []
 
 
 class ByParams:
