@@ -28,3 +28,7 @@ STDIO = (
     Peer("typescript", "typescript_2.mjs", "stdio-dual"),
     Peer("typescript", "typescript_2.mjs", "stdio-modern"),
 )
+# Their sessions are lost when one of their clients says that it is over.
+WITH_SESSIONS = tuple(peer for peer in HTTP if peer.how in {"stateful", "json", "http"})
+# They speak the newest version too, in which nobody begins a session unless it is asked for.
+IN_BOTH_ERAS = tuple(peer for peer in HTTP if peer.home in {"mcp-2.3", "fastmcp-4"})

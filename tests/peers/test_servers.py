@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx
 import pytest
 from colours import Colour, Facade, client, provisioner
-from peers.catalogue import HTTP, STDIO
+from peers.catalogue import HTTP, IN_BOTH_ERAS, STDIO, WITH_SESSIONS
 from peers.processes import Peer, serving
 
-from favcrm import InvalidCodeError
+from favcrm import FavCRMClient, InvalidCodeError
 from favcrm.sandbox import Sandbox
 from favcrm.sandbox.server import Server
 from favcrm.transports import AsyncStdioTransport, StdioTransport
@@ -20,13 +21,15 @@ from favcrm.transports import AsyncStdioTransport, StdioTransport
 pytestmark = pytest.mark.anyio
 
 STDIO_TRANSPORTS = {"blocking": StdioTransport, "asynchronous": AsyncStdioTransport}
+SESSION_ID = "mcp-session-id"
 
 
-# The tests of a server run in one process of xdist's, where it is started once.
-GROUPED = [pytest.param(peer, id=peer.name, marks=pytest.mark.xdist_group(peer.name)) for peer in HTTP]
+def grouped(peers: Iterable[Peer]) -> list[Any]:
+    """Let the tests of a server run in one process of xdist's, where it is started once."""
+    return [pytest.param(peer, id=peer.name, marks=pytest.mark.xdist_group(peer.name)) for peer in peers]
 
 
-@pytest.fixture(scope="module", params=GROUPED)
+@pytest.fixture(scope="module", params=grouped(HTTP))
 def url(
     request: pytest.FixtureRequest, upstream: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[str]:
@@ -36,8 +39,51 @@ def url(
         yield address
 
 
+@pytest.fixture
+def answers() -> list[httpx.Response]:
+    """What a server answered."""
+    return []
+
+
+@pytest.fixture
+def http(answers: list[httpx.Response]) -> Generator[httpx.Client]:
+    """A client that keeps what is answered. It is blocking: what a server does is the same for both colours."""
+    with httpx.Client(event_hooks={"response": [answers.append]}) as opened:
+        yield opened
+
+
 async def test_over_http(url: str, colour: Colour, sandbox: Sandbox) -> None:
     await sign_up_and_work(sandbox, colour, url)
+
+
+@pytest.mark.parametrize("url", grouped(IN_BOTH_ERAS), indirect=True)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_in_a_session(
+    url: str, http: httpx.Client, answers: list[httpx.Response], sandbox: Sandbox
+) -> None:
+    await sign_up_and_work(sandbox, "blocking", url, era="session", http_client=http)
+    asked = [answer.request for answer in answers]
+    assert b'"initialize"' in asked[0].content
+    assert {request.headers.get("mcp-protocol-version") for request in asked} == {None, "2025-11-25"}
+
+
+@pytest.mark.parametrize("url", grouped(WITH_SESSIONS), indirect=True)
+def test_a_session_that_is_lost_is_begun_anew(
+    url: str, http: httpx.Client, answers: list[httpx.Response], sandbox: Sandbox
+) -> None:
+    with FavCRMClient(url, era="session", http_client=http, api_key=sandbox.add_organisation()) as crm:
+        crm.call_tool("list_services")
+        (lost,) = ids_of(answers)
+        assert httpx.delete(url, headers={SESSION_ID: lost}).is_success
+        created: Any = crm.call_tool("create_member", {"name": "Ada Å"}).data
+        found: Any = crm.call_tool("search_members", {"query": "Ada"}).data
+    assert found["members"] == [created["member"]]
+    assert len(ids_of(answers)) == 2
+
+
+def ids_of(answers: Iterable[httpx.Response]) -> set[str]:
+    """Return the ids of the sessions that were begun."""
+    return {answer.headers[SESSION_ID] for answer in answers if SESSION_ID in answer.headers}
 
 
 @pytest.mark.parametrize("peer", STDIO, ids=lambda peer: peer.name)
