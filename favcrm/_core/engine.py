@@ -14,12 +14,14 @@ from favcrm._core import calls
 from favcrm._core.bare import bare
 from favcrm._core.caller import Caller
 from favcrm._core.custody import Custody, Saving
+from favcrm._core.eras import INVALID_PARAMS
 from favcrm._core.outcomes import Failed
 from favcrm.errors import (
     PORTAL,
     CodeExpiredError,
     FavCRMError,
     OutcomeUnknownError,
+    RefusedError,
     StoreError,
     TooManyAttemptsError,
     UnexpectedAnswerError,
@@ -266,15 +268,27 @@ class Engine:
         return await self._caller.perform(call)
 
     async def list_tools(self, *, authenticated: bool = True) -> tuple[Tool, ...]:
-        """List every tool, page by page."""
-        tools: list[Tool] = []
+        """List every tool, page by page; where the server does not know its cursor, once more from the first."""
+        tools: dict[str, Tool] = {}
         cursor: str | None = None
         cursors: set[str] = set()
+        restarted = False
         while len(cursors) < MAX_PAGES:
-            page, cursor = await self._caller.perform(calls.list_tools(cursor, authenticated=authenticated))
-            tools += page
+            try:
+                page, cursor = await self._caller.perform(
+                    calls.list_tools(cursor, authenticated=authenticated)
+                )
+            except RefusedError as error:
+                if restarted or cursor is None or error.code != INVALID_PARAMS:
+                    raise
+                restarted, cursor = True, None
+                tools.clear()
+                cursors.clear()
+                continue
+            for tool in page:
+                tools.setdefault(tool.name, tool)  # pages may overlap
             if cursor is None:
-                return tuple(tools)
+                return tuple(tools.values())
             if cursor in cursors:
                 break
             cursors.add(cursor)

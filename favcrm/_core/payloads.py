@@ -7,10 +7,11 @@ the first text, but bare payloads were seen too, so the places are looked at in 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from favcrm.typing import JSON
 
@@ -23,7 +24,7 @@ def candidates(result: JSON) -> Iterator[JSON]:
         structured = result.get("structuredContent")
         if isinstance(structured, dict) and "data" in structured:
             yield structured["data"]
-        if structured is not None:
+        if "structuredContent" in result:  # by its key: null is a value too
             yield structured
         text = first_text(result)
         if text is not None:
@@ -66,3 +67,21 @@ def as_json(text: str) -> JSON:
         return cast("JSON", json.loads(text))
     except (ValueError, RecursionError):
         return None
+
+
+def masked(value: JSON, mask: Callable[[str], str]) -> JSON:
+    """Return a value with every text in it masked, the names of its fields too; None where it is too deep for that."""
+    try:
+        return _masked(value, mask)
+    except RecursionError:
+        return None
+
+
+def _masked(value: JSON, mask: Callable[[str], str]) -> JSON:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {mask(name): _masked(inner, mask) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(inner, mask) for inner in value]
+    return value

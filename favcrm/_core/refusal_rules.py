@@ -102,3 +102,5 @@ RULES = (
         "The plan does not allow this. Nothing was done.",
     ),
 )
+LACKS_SCOPE = "The key has no scope for this. Nothing was done."
+"""Told of an `AuthenticationError` whose challenge says so."""

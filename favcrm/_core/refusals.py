@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from favcrm._core import payloads
-from favcrm._core.refusal_rules import RULES
-from favcrm._core.text import clean, without_emails
-from favcrm.errors import AlreadyRegisteredError, PlanLimitError, RefusedError, ServerBusyError
+from favcrm._core.challenges import INSUFFICIENT_SCOPE, read_challenge
+from favcrm._core.refusal_rules import LACKS_SCOPE, RULES
+from favcrm._core.text import clean, mask, without_emails
+from favcrm.errors import (
+    AlreadyRegisteredError,
+    AuthenticationError,
+    PlanLimitError,
+    RefusedError,
+    ServerBusyError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,23 +99,48 @@ def to_error(
     """
     # Where something is hidden, as in a sign-up, there is one email to name, and nobody is to see it in an error.
     private = sign_up or bool(hide)
-    summary = clean(without_emails(failure.text) if private else failure.text, hide=hide)
+    shown = partial(_shown, hide=hide, private=private)
+    summary = shown(failure.text)
+    told = read_challenge(response.headers.get("www-authenticate", ""))
+    challenge = {name: shown(value) for name, value in told.items()}
     request_id = response.x_request_id
     code = failure.status if failure.code is None else failure.code
     rule = _match(failure, sign_up=sign_up)
     if rule is None:
-        message = _told(_plain_message(failure, response), summary)
-        step = _next_step(failure)
-        return RefusedError(message, code=code, summary=summary, next_step=step, request_id=request_id)
-    message = _told(rule.message, summary)
-    if issubclass(rule.error, ServerBusyError):
+        message, step = _told(_plain_message(failure, response), summary), _next_step(failure)
+        error = RefusedError(message, code=code, summary=summary, next_step=step, request_id=request_id)
+    elif issubclass(rule.error, ServerBusyError):
+        message = _told(rule.message, summary)
         return rule.error(message, retry_after=failure.retry_after, request_id=request_id)
-    error = rule.error(message, code=code, summary=summary, request_id=request_id)
+    else:
+        lacks_scope = rule.error is AuthenticationError and challenge.get("error") == INSUFFICIENT_SCOPE
+        message = _told(LACKS_SCOPE if lacks_scope else rule.message, summary)
+        step = _ask_for_scope(challenge) if lacks_scope else None
+        error = rule.error(message, code=code, summary=summary, next_step=step, request_id=request_id)
+    _add_details(error, failure, challenge)
+    if response.error is not None and not private:
+        error.data = payloads.masked(response.error.data, mask)
+    return error
+
+
+def _shown(words: str, *, hide: tuple[str, ...], private: bool) -> str:
+    return clean(without_emails(words) if private else words, hide=hide)
+
+
+def _ask_for_scope(challenge: Mapping[str, str]) -> str:
+    """Say what to do about a key that is good, and not for this."""
+    scope = challenge.get("scope", "").replace('"', "'")
+    lacking = f'lacks the scope "{scope}"' if scope else "lacks a scope that this needs"
+    return f"The key itself is good, but it {lacking}: ask the user for one that may do this, or do without this call."
+
+
+def _add_details(error: RefusedError, failure: Failure, challenge: Mapping[str, str]) -> None:
+    if isinstance(error, AuthenticationError):
+        error.challenge = challenge
     if isinstance(error, AlreadyRegisteredError):
         error.login_url = _text(failure.details, "loginUrl", "login_url") or error.login_url
     if isinstance(error, PlanLimitError):
         error.upgrade_action = _text(failure.details, "upgradeAction", "upgrade_action")
-    return error
 
 
 def server_time(response: Response) -> float | None:
@@ -146,7 +179,7 @@ def _from_body(response: Response, wait: float | None) -> Failure:
 def _from_result(response: Response, promised: str | None, wait: float | None) -> Failure | None:
     """Read a tool's own refusal: ``isError``, or a result without what it promises."""
     result = response.result
-    details = payloads.payload(result)
+    details = payloads.payload(_without_null(result))
     refused = isinstance(result, dict) and result.get("isError") is True
     reason = _failure(response, details, wait=wait)
     if promised is None and not refused:
@@ -165,6 +198,13 @@ def _from_result(response: Response, promised: str | None, wait: float | None) -
         return reason
     # A good-looking sentence beside a payload that only lacks a field is a defect, not a refusal.
     return spoken if told and (_is_bare(details) or _match(spoken, sign_up=True)) else None
+
+
+def _without_null(result: JSON) -> JSON:
+    """Take away a structured content of null: it gives no reason, and what stands beside it may."""
+    if isinstance(result, dict) and result.get("structuredContent") is None:
+        return {name: value for name, value in result.items() if name != "structuredContent"}
+    return result
 
 
 def _is_bare(details: JSON) -> bool:

@@ -96,12 +96,14 @@ def test_the_payload_is_found(result: dict[str, Any]) -> None:
         ({"structuredContent": {"data": [1], "summary": "s", "renderType": "json"}}, [1]),
         ({"structuredContent": {"data": None, "summary": "s", "renderType": "json"}}, None),
         ({"structuredContent": [1, 2]}, [1, 2]),
+        ({"structuredContent": None, "content": []}, None),
+        ({"structuredContent": None, "content": [{"type": "text", "text": "null"}]}, None),
         ({"content": [{"type": "text", "text": '{"a": 1}'}]}, {"a": 1}),
         ({"content": [{"type": "text", "text": "hello"}]}, "hello"),
         ({"content": "odd"}, {"content": "odd"}),
         ({}, {}),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_the_data_of_any_tool(result: dict[str, Any], data: object) -> None:
     answer = value_of(ANY, Response(result=result))
@@ -439,6 +441,14 @@ def test_a_diagnosis_takes_empty_data_with_a_refusing_sentence_as_a_refusal() ->
     assert value_of(PLAN, enveloped({"status": "ok"}, "Unauthorized.")).data == {"status": "ok"}
 
 
+def test_a_reason_beside_a_null_is_found() -> None:
+    text = json.dumps({"code": "PLAN_LIMIT", "message": "No."})
+    result: dict[str, Any] = {"structuredContent": None, "content": [{"type": "text", "text": text}]}
+    for told in ({**result, "isError": True}, result):
+        error = error_of(ANY, Response(result=told))
+        assert (type(error), error.code, error.summary) == (errors.PlanLimitError, "PLAN_LIMIT", "No.")
+
+
 def test_where_to_sign_in_and_how_to_upgrade() -> None:
     known = enveloped({"code": "ACCOUNT_EXISTS", "loginUrl": "https://login.example"})
     assert error_of(VERIFY, known).login_url == "https://login.example"
@@ -464,6 +474,111 @@ def test_an_email_that_the_server_repeats_is_hidden() -> None:
     assert EMAIL not in str(error).lower()
     assert clean("a\nb\tc", longest=4) == "a..."
     assert clean("a", hide=("",)) == "a"
+
+
+# What a refusal of the key tells, and what an error of JSON-RPC tells
+
+CHALLENGES: dict[str, tuple[str, dict[str, str]]] = {
+    "quoted": (
+        'Bearer realm="x", error="invalid_token", error_description="It is over, since \\"May\\".", scope="a b"',
+        {"error": "invalid_token", "error_description": 'It is over, since "May".', "scope": "a b"},
+    ),
+    "tokens": ("Bearer error=invalid_token,scope = a", {"error": "invalid_token", "scope": "a"}),
+    "any scheme, any case": ('DPoP ERROR="invalid_token"', {"error": "invalid_token"}),
+    "an address": (
+        "Bearer resource_metadata=https://crm.example/.well-known/x?a=b",
+        {"resource_metadata": "https://crm.example/.well-known/x?a=b"},
+    ),
+    "several": (
+        'Negotiate YWJj==, Basic realm="error=no", Bearer scope="a", Bearer error="invalid_token", DPoP error="b"',
+        {"error": "invalid_token"},
+    ),
+    "several without an error": ('Basic realm="x", Bearer scope="a", DPoP scope="b"', {"scope": "a"}),
+    "twice": ('Bearer error="one", error="two"', {"error": "one"}),
+    "text of no name": ('Bearer "error=no", error="yes"', {"error": "yes"}),
+    "nothing of use": ('Bearer realm="x", charset=UTF-8', {}),
+    "never closed": ('Bearer scope="a", error="inval', {"scope": "a"}),
+    "rubbish": ('=,"\\",,= ="\x00', {}),
+    "empty": ("", {}),
+}
+
+
+@pytest.mark.parametrize(("header", "told"), CHALLENGES.values(), ids=CHALLENGES.keys())
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_challenge_is_kept(status: int, header: str, told: dict[str, str]) -> None:
+    error = error_of(ANY, Response(status=status, headers={"www-authenticate": header}))
+    assert type(error) is errors.AuthenticationError
+    assert error.challenge == told
+    assert error.next_step == errors.AuthenticationError.default_next_step
+
+
+def test_without_a_challenge_there_is_an_empty_one() -> None:
+    assert error_of(ANY, Response(status=401)).challenge == {}
+    assert errors.AuthenticationError("It failed.").challenge == {}
+
+
+@pytest.mark.parametrize(
+    ("scope", "lacking"),
+    [
+        (', scope="crm:write crm:send"', 'lacks the scope "crm:write crm:send"'),
+        (r', scope="a\"b"', """lacks the scope "a'b":"""),
+        ("", "lacks a scope"),
+    ],
+)
+def test_a_key_without_the_scope_is_good(scope: str, lacking: str) -> None:
+    headers = {"www-authenticate": f'Bearer error="insufficient_scope"{scope}'}
+    error = error_of(ANY, Response(status=403, headers=headers))
+    assert type(error) is errors.AuthenticationError
+    assert error.message == "The key has no scope for this. Nothing was done."
+    assert "The key itself is good" in error.next_step
+    assert lacking in error.next_step
+
+
+@given(st.text() | st.text('=", \\abBearerscope'), st.sampled_from(EVERY_CALL))
+def test_no_challenge_breaks_it(header: str, call: calls.Call[Any]) -> None:
+    error = error_of(call, Response(status=401, headers={"www-authenticate": header}))
+    assert isinstance(error, errors.AuthenticationError)
+
+
+def test_a_challenge_is_bounded_and_harmless(key: str) -> None:
+    header = f'Bearer error="{CODE}", error_description="{EMAIL} \x1b[31m {key}", scope="{"x" * 5000}"'
+    error = error_of(VERIFY, Response(status=401, headers={"www-authenticate": header}))
+    assert error.challenge["error"] == "[hidden]"
+    assert error.challenge["error_description"] == "[hidden] [31m [hidden]"
+    assert len(error.challenge["scope"]) == 500
+
+
+def test_the_data_of_an_error_is_kept(key: str) -> None:
+    data: Any = {"errors": [{"path": "name", "n": 1}, ("a", None, True)], "sent": f"Bearer {key}", key: "x"}
+    error = error_of(ANY, Response(error=JSONRPCError(-32602, "Wrong arguments", data)))
+    assert error.code == -32602
+    assert error.data == {
+        "errors": [{"path": "name", "n": 1}, ["a", None, True]],
+        "sent": "Bearer [hidden]",
+        "[hidden]": "x",
+    }
+    assert "path" not in str(error) + repr(error)
+
+
+def test_there_is_no_data_without_an_error_of_json_rpc() -> None:
+    assert error_of(ANY, Response(status=404, body='{"error": "no"}')).data is None
+    assert error_of(ANY, Response(error=JSONRPCError(-32602, "Wrong"))).data is None
+
+
+@pytest.mark.parametrize(
+    "call", [REQUEST, VERIFY, calls.any_tool("invite", {}, hide=(EMAIL,))], ids=lambda call: call.tool
+)
+def test_the_data_of_an_error_is_not_kept_where_something_is_hidden(call: calls.Call[Any]) -> None:
+    response = Response(error=JSONRPCError(-32602, "Wrong arguments", {"email": EMAIL, "code": "ODD"}))
+    error = error_of(call, response)
+    assert (error.code, error.data) == ("ODD", None)
+
+
+def test_data_that_is_too_deep_is_left_out() -> None:
+    data: Any = []
+    for _ in range(100_000):
+        data = [data]
+    assert error_of(ANY, Response(error=JSONRPCError(-32602, "Wrong", data))).data is None
 
 
 # Busy, unknown, waits
@@ -608,7 +723,8 @@ JSON_VALUES = st.recursive(
     max_leaves=20,
 )
 HEADERS = st.dictionaries(
-    st.sampled_from(["date", "retry-after", "x-request-id", "content-type", "location"]), st.text(max_size=40)
+    st.sampled_from(["date", "retry-after", "x-request-id", "content-type", "location", "www-authenticate"]),
+    st.text(max_size=40),
 )
 RESPONSES = st.builds(
     Response,
@@ -663,3 +779,19 @@ def test_deep_nesting_breaks_nothing() -> None:
             reader.feed(body)
             outcome = judge(call, reader.finish(), CLOCK)
             assert isinstance(outcome, Answered) or isinstance(outcome.error, errors.FavCRMError)
+
+
+def test_rule_1_a_bearer_in_an_unknown_field_loses_no_key(key: str) -> None:
+    told = {**SIBLINGS, "apiKey": key, "usage": f"Authorization: Bearer {key}"}
+    workspace = value_of(VERIFY, enveloped(told))
+    assert workspace.api_key.reveal() == key
+    assert workspace.extra == {"usage": "Authorization: Bearer [hidden]"}
+
+
+def test_rule_1_unknown_fields_without_a_bottom_lose_no_key(key: str) -> None:
+    deep: Any = "down here"
+    for _ in range(100_000):
+        deep = [deep]
+    told = {**SIBLINGS, "apiKey": key, "deep": deep}
+    workspace = value_of(VERIFY, Response(result={"structuredContent": {"data": told}}))
+    assert (workspace.api_key.reveal(), workspace.extra) == (key, {})

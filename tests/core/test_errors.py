@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import pickle
 import secrets
+import typing
+from collections.abc import Mapping
 
 import pytest
 
@@ -71,6 +73,19 @@ def test_an_error_survives_pickling(error: errors.FavCRMError) -> None:
     assert type(copied) is type(error)
     assert str(copied) == str(error)
     assert vars(copied) == vars(error)
+
+
+def test_what_a_server_told_survives_pickling() -> None:
+    error = errors.AuthenticationError("It failed.", code=403)
+    error.challenge, error.data = {"error": "insufficient_scope"}, {"errors": [1, None]}
+    copied = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    assert (copied.challenge, copied.data) == (error.challenge, error.data)
+    assert "insufficient_scope" not in str(copied) + repr(copied)
+
+
+def test_what_a_server_told_has_types_at_run_time() -> None:
+    assert typing.get_type_hints(errors.AuthenticationError)["challenge"] == Mapping[str, str]
+    assert "data" in typing.get_type_hints(errors.RefusedError)
 
 
 def test_the_request_id_comes_first() -> None:

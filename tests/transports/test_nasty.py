@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from colours import Colour, Facade
+    from servers import Server
 
     from favcrm.secret import Secret
 
@@ -147,13 +148,105 @@ async def test_session_expired(colour: Colour, expired: Script) -> None:
 
 
 async def test_401_with_a_challenge(colour: Colour, key: Secret) -> None:
-    challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
-    with serve(sends(whole(b'{"error":"invalid_token"}', 401, challenge))) as server:
+    # In two headers of one name, as servers with several schemes send it.
+    schemes = 'Basic realm="a"\r\nwww-authenticate: Bearer error="invalid_token", resource_metadata="https://a.example/m"'
+    with serve(sends(whole(b'{"error":"invalid_token"}', 401, {"www-authenticate": schemes}))) as server:
         async with open_client(colour, server.url, api_key=key) as crm:
             with pytest.raises(AuthenticationError) as raised:
                 await crm.call_tool("count")
     assert raised.value.code == 401
+    assert raised.value.challenge == {
+        "error": "invalid_token",
+        "resource_metadata": "https://a.example/m",
+    }
     assert all_said(server) == ["server/discover"], "no other era was tried"
+
+
+async def test_403_for_want_of_a_scope(colour: Colour, key: Secret, era: Callable[[Script], Script]) -> None:
+    challenge = {"www-authenticate": 'Bearer error="insufficient_scope", scope="crm:write"'}
+    with serve(era(sends(whole(b"", 403, challenge)))) as server:
+        async with open_client(colour, server.url, api_key=key) as crm:
+            with pytest.raises(AuthenticationError, match="The key has no scope for this") as raised:
+                await crm.call_tool("count")
+    assert raised.value.code == 403
+    assert raised.value.challenge == {"error": "insufficient_scope", "scope": "crm:write"}
+    assert 'lacks the scope "crm:write"' in raised.value.next_step
+    assert len(requests_of(server, "tools/call")) == 1
+
+
+async def test_data_of_an_error(colour: Colour, era: Callable[[Script], Script]) -> None:
+    data = {"errors": [{"path": "name", "message": "too long"}]}
+    with serve(era(refuses(-32602, "Wrong arguments", 200, data=data))) as server:
+        async with open_client(colour, server.url) as crm:
+            with pytest.raises(RefusedError) as raised:
+                await crm.call_tool("count")
+    assert raised.value.data == data
+
+
+async def test_structured_content_of_null(colour: Colour, era: Callable[[Script], Script]) -> None:
+    told = {"structuredContent": None, "content": [{"type": "text", "text": "null"}]}
+    with serve(era(answers(told))) as server:
+        async with open_client(colour, server.url) as crm:
+            assert (await crm.call_tool("count")).data is None
+
+
+def listing(names: str, cursor: str | None = None) -> Script:
+    """Return a script that answers with a page of tools, one for each letter."""
+    tools = [{"name": name, "description": f"of {names}", "inputSchema": {}} for name in names]
+    return answers({"tools": tools} | ({} if cursor is None else {"nextCursor": cursor}))
+
+
+CURSOR_IS_OVER = refuses(-32602, "Invalid cursor", 200)
+AB, BC = listing("ab", "2"), listing("bc")
+
+
+def cursors(server: Server) -> list[str | None]:
+    """Return what each request for a page asked for."""
+    return [request.json["params"].get("cursor") for request in requests_of(server, "tools/list")]
+
+
+async def test_pages_that_overlap(colour: Colour) -> None:
+    with serve(speaks({**speakers.BARE, "tools/list": [AB, BC]})) as server:
+        async with open_client(colour, server.url) as crm:
+            tools = await crm.list_tools()
+    # The first of each is kept.
+    assert [(tool.name, tool.description) for tool in tools] == [
+        ("a", "of ab"),
+        ("b", "of ab"),
+        ("c", "of bc"),
+    ]
+
+
+async def test_a_cursor_that_is_over(colour: Colour) -> None:
+    old = listing("ax", "2")
+    with serve(speaks({**speakers.BARE, "tools/list": [old, CURSOR_IS_OVER, AB, BC]})) as server:
+        async with open_client(colour, server.url) as crm:
+            assert [tool.name for tool in await crm.list_tools()] == ["a", "b", "c"]
+    assert cursors(server) == [None, "2", None, "2"]
+
+
+@pytest.mark.parametrize(
+    ("pages", "asked"),
+    [
+        pytest.param([AB, CURSOR_IS_OVER, AB, CURSOR_IS_OVER], [None, "2", None, "2"], id="once only"),
+        pytest.param([CURSOR_IS_OVER], [None], id="without a cursor"),
+        pytest.param([AB, refuses(-32001, "No", 200)], [None, "2"], id="another refusal"),
+    ],
+)
+async def test_a_list_that_is_refused(colour: Colour, pages: list[Script], asked: list[str | None]) -> None:
+    with serve(speaks({**speakers.BARE, "tools/list": pages})) as server:
+        async with open_client(colour, server.url) as crm:
+            with pytest.raises(RefusedError):
+                await crm.list_tools()
+    assert cursors(server) == asked
+
+
+async def test_a_circle_after_a_cursor_that_is_over(colour: Colour) -> None:
+    with serve(speaks({**speakers.BARE, "tools/list": [AB, CURSOR_IS_OVER, AB, AB]})) as server:
+        async with open_client(colour, server.url) as crm:
+            with pytest.raises(UnexpectedAnswerError, match="does not end"):
+                await crm.list_tools()
+    assert cursors(server) == [None, "2", None, "2"]
 
 
 async def test_502_with_a_page(colour: Colour, era: Callable[[Script], Script]) -> None:
