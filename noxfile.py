@@ -134,7 +134,7 @@ def package(session: nox.Session) -> None:
     if not all(line.startswith("favcrm @") for line in added):
         session.error(f"The core brings more than its dependencies: {added}")
     session.log(f"Installed with the core alone: {brought.split()}")
-    run("-c", "import favcrm; favcrm.FavCRMProvisioner")
+    session.run(python, "-W", "error", "tests/core_alone.py", external=True, env={"PYTHONPATH": "tests"})
 
 
 @nox.session(default=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -24,6 +25,18 @@ def run_sync(flow: Coroutine[None, None, R]) -> R:
     finally:
         flow.close()
     raise RuntimeError("a flow suspended on the blocking side; please report this")
+
+
+def on_trio() -> bool:
+    """Tell whether this runs in a task of trio's; httpx and anyio no longer bring sniffio, which would tell."""
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return False
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
 
 
 class Awaitable(Generic[A, R]):

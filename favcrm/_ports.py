@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from favcrm._bridge import run_sync
+from favcrm._bridge import on_trio, run_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -175,9 +175,7 @@ class AsyncPort:
 
     async def uncancelled(self, task: Callable[[], Coroutine[None, None, T]]) -> T:
         """Run the task to its end; a cancellation or Ctrl-C meanwhile is delivered after it."""
-        from sniffio import current_async_library
-
-        return await (_uncancelled_trio if current_async_library() == "trio" else _uncancelled_asyncio)(task)
+        return await (_uncancelled_trio if on_trio() else _uncancelled_asyncio)(task)
 
     async def blocking(self, function: Callable[[], T]) -> T:
         """Run the function in a worker thread."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from favcrm._bridge import on_trio
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
 T = TypeVar("T")
+
+GLANCE = 0.2
+"""Seconds that a thread waits at a time: a Ctrl-C that comes just before it begins is seen after it."""
 
 
 class Signal(Protocol):
@@ -48,9 +55,12 @@ class BlockingSignal:
 
     async def wait(self, seconds: float) -> bool:
         """Wait, and return whether it rang."""
-        rang = self._event.wait(min(max(0.0, seconds), threading.TIMEOUT_MAX))
+        ends_at = time.monotonic() + seconds
+        while not self._event.wait(max(0.0, min(ends_at - time.monotonic(), GLANCE))):
+            if time.monotonic() >= ends_at:
+                return False
         self._event.clear()
-        return rang
+        return True
 
 
 class Blocking:
@@ -61,8 +71,26 @@ class Blocking:
         return BlockingSignal()
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Run a function here."""
-        return function()
+        """Run a function in a thread, which Ctrl-C does not reach: after it, the function goes on to its end."""
+        from concurrent.futures import Future
+
+        future: Future[T] = Future()
+        try:
+            # No daemon: the program ends after it.
+            arguments = (future, function)
+            threading.Thread(target=_settle, args=arguments, name="favcrm-run", daemon=False).start()
+        except RuntimeError:
+            # At the end of the interpreter no thread can be started any more.
+            _settle(future, function)
+        return future.result()
+
+
+def _settle(future: Future[T], function: Callable[[], T]) -> None:
+    """Put what a function returns or raises into a future."""
+    try:
+        future.set_result(function())
+    except BaseException as error:  # noqa: BLE001  # raised where the future is waited for
+        future.set_exception(error)
 
 
 class AsyncSignal:
@@ -96,9 +124,7 @@ class AsyncSignal:
 
 def _call_soon() -> Callable[[Callable[[], None]], object]:
     """Return what runs a function in the event loop that is running now, from any thread."""
-    from sniffio import current_async_library
-
-    if current_async_library() == "trio":
+    if on_trio():
         import trio
 
         return trio.lowlevel.current_trio_token().run_sync_soon
