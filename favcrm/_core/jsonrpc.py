@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, cast
 
 from favcrm._core.parameters import PLAIN
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 FIRST_ERROR_STATUS = 400
+OWN_ID = re.compile("[1-9][0-9]{0,17}")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -42,6 +44,15 @@ def encode(message: Mapping[str, JSON]) -> bytes:
         problem = Problem("arguments", "hold something that JSON cannot carry")
     # Outside the except block: the encoder's error holds the message, and would stay as the context.
     raise InvalidInputError([problem])
+
+
+def as_id(value: JSON) -> int | None:
+    """Return one of our ids; some servers send it back as a text, or as a number with a fraction of zero."""
+    if (isinstance(value, str) and OWN_ID.fullmatch(value)) or (
+        isinstance(value, float) and value.is_integer()
+    ):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def is_stream(status: int, headers: Mapping[str, str]) -> bool:
@@ -168,7 +179,7 @@ def _pick(message: JSON, request_id: int, *, alone: bool) -> Mapping[str, JSON] 
     """
     for member in _members(message):
         identifier = member.get("id")
-        ours = identifier in {request_id, str(request_id)} if isinstance(identifier, int | str) else False
+        ours = as_id(identifier) == request_id
         if "result" in member and ours:
             return member
         if _is_error(member.get("error")) and (ours or alone or identifier is None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from favcrm._core.jsonrpc import as_id
 from favcrm._core.text import clean
 from favcrm.events import logger
 from favcrm.models import Progress
@@ -23,7 +24,7 @@ def tell_progress(message: Mapping[str, JSON], token: int, listener: Callable[[P
     if message.get("method") != NOTIFICATION or not isinstance(params, dict):
         return
     done, total, words = params.get("progress"), params.get("total"), params.get("message")
-    if params.get("progressToken") != token or not isinstance(done, int | float):
+    if as_id(params.get("progressToken")) != token or not isinstance(done, int | float):
         return
     progress = Progress(
         progress=done,

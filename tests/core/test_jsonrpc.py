@@ -148,8 +148,8 @@ def test_cuts_make_no_difference(result: Any, cut: int) -> None:
     assert read(framed[:cut], framed[cut:], headers=STREAM).result == result
 
 
-@pytest.mark.parametrize("identifier", [7, "7"], ids=["number", "text"])
-def test_our_id_may_be_text(identifier: object) -> None:
+@pytest.mark.parametrize("identifier", [7, "7", 7.0], ids=["number", "text", "fraction of zero"])
+def test_our_id_may_be_written_otherwise(identifier: object) -> None:
     body = json.dumps({"id": identifier, "result": 1}).encode()
     assert read(body).result == 1
     assert read(b"data: " + body + b"\n\n", headers=STREAM).result == 1
@@ -161,6 +161,12 @@ def test_a_result_of_another_id_is_not_ours(identifier: object) -> None:
     assert (read(body).result, read(body).defect) == (None, "is no JSON-RPC answer")
     response = read(b"data: " + body + b"\n\n", headers=STREAM)
     assert (response.result, response.complete) == (None, False)
+
+
+def test_true_is_not_one() -> None:
+    reader = AnswerReader(1, 200, JSON_TYPE)
+    reader.feed(b'{"id":true,"result":1}')
+    assert reader.finish().defect == "is no JSON-RPC answer"
 
 
 def test_an_error_needs_no_id_and_in_a_body_no_id_of_ours() -> None:

@@ -373,19 +373,20 @@ async def test_reports_that_are_not_ours_or_none_are_passed_over(colour: Colour)
     seen: list[Progress] = []
     others = [
         report('{"progressToken":99,"progress":1}'),
-        report('{"progressToken":"TOKEN","progress":1}'),
         report('{"progressToken":TOKEN,"progress":"half"}'),
         report('{"progressToken":TOKEN}'),
         report("[]"),
         '{"method":"notifications/message","params":{"progressToken":TOKEN,"progress":1}}',
         '{"method":"notifications/progress"}',
+        # Some servers give it back as a text.
+        report('{"progressToken":"TOKEN","progress":6}'),
         report('{"progressToken":TOKEN,"progress":7,"total":"all","message":7}'),
     ]
     with serve(speaks({**MODERN, CALLED: reports(*others)})) as server:
         crm = colours.client(colour, server.url, era="modern")
         await crm.call_tool("count", on_progress=seen.append)
         await crm.end()
-    assert [(each.progress, each.total, each.message) for each in seen] == [(7, None, "")]
+    assert [(each.progress, each.total, each.message) for each in seen] == [(6, None, ""), (7, None, "")]
     assert len(server.requests) == 1
 
 

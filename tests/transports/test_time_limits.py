@@ -80,6 +80,13 @@ DRIPPING = {
 AT_FIRST = answers(headers={"connection": "close"})
 
 
+@pytest.mark.parametrize("timeout", [1e10, math.inf])
+async def test_a_time_without_end_is_a_time(colour: Colour, timeout: float) -> None:
+    with serve(answers()) as server:
+        async with reach(colour, server.url) as wire:
+            assert (await wire.request(timeout=timeout)).result is not None
+
+
 @pytest.mark.parametrize("part", DRIPPING)
 async def test_a_header_section_that_drips_ends_at_the_deadline(
     colour: Colour, part: str, key: Secret

@@ -6,6 +6,7 @@ No event loop owns the process, so the colours share all but the way they wait.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -40,6 +41,8 @@ async def run(
     waiting: Waiting, program: Program, line: list[str], api_key: Secret | None, timeout: float
 ) -> Ran:
     """Run the command. It ends when this does, whatever ends this."""
+    if not math.isfinite(timeout):
+        raise InvalidInputError([Problem("timeout", "must be a number of seconds above 0")])
     path = program.find()
     with _config_home() as home:
         start = partial(_start, [path, *line], partial(program.environment, api_key, home, timeout))
@@ -153,7 +156,7 @@ def _start(
             bufsize=0,
             start_new_session=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         return _cannot_start(error)
 
 
@@ -177,8 +180,8 @@ def _kill(group: int) -> None:
         END(group, KILL)
 
 
-def _cannot_start(error: OSError | ValueError) -> FavCRMError:
-    if isinstance(error, ValueError):
+def _cannot_start(error: OSError | ValueError | TypeError) -> FavCRMError:
+    if not isinstance(error, OSError):
         return InvalidInputError([Problem("api_key or env", "holds what no environment can carry")])
     if error.errno == errno.E2BIG:
         return InvalidInputError([Problem("arguments", "are longer than a command line can be")])

@@ -22,6 +22,9 @@ from favcrm.typing import JSON, Era
 
 __all__ = ["AsyncHTTPTransport", "BearerAuth", "HTTPTransport"]
 
+LONGEST_TIMEOUT = 86400.0
+"""Seconds. A socket does not take just any number, and nobody waits for longer."""
+
 
 class HTTPTransport:
     """Reaches the tools over HTTP, whichever version of MCP the server speaks, blocking.
@@ -73,7 +76,7 @@ class HTTPTransport:
             method=method,
             params=params,
             api_key=api_key,
-            ends_at=time.monotonic() + timeout,
+            ends_at=time.monotonic() + min(timeout, LONGEST_TIMEOUT),
             on_progress=on_progress,
         )
         return run_sync(self._conversation.request(query))
@@ -121,6 +124,7 @@ class AsyncHTTPTransport:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
+        timeout = min(timeout, LONGEST_TIMEOUT)
         ends_at = time.monotonic() + timeout
         async with self._lanes.turn(timeout) as channel:
             query = Query(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import get_args
+from typing import cast, get_args
 
 from favcrm._bridge import run_sync
 from favcrm._core.input_required import OnInput
@@ -32,7 +33,7 @@ class StdioTransport:
     ended is started again by the next call.
 
     Args:
-        command: The program. It is looked up in ``PATH`` and never run by a shell.
+        command: The program, by name or path. It is looked up in ``PATH`` and never run by a shell.
         args: Its arguments.
         env: Variables for its environment.
         era: How the server is spoken to: ``bare``, ``session`` or ``modern``; by default that is found out.
@@ -53,8 +54,8 @@ class StdioTransport:
 
     def __init__(
         self,
-        command: str,
-        args: Sequence[str] = (),
+        command: str | os.PathLike[str],
+        args: Sequence[str | os.PathLike[str]] = (),
         *,
         env: Mapping[str, str] | None = None,
         era: Era | None = None,
@@ -87,7 +88,10 @@ class StdioTransport:
         return run_sync(flow)
 
     def close(self) -> None:
-        """End the child: its input is closed; after 2 seconds it is asked to end, after 2 more it is made to."""
+        """End the child: its input is closed; after 2 seconds it is asked to end, after 2 more it is made to.
+
+        On Linux what it leaves running in its process group is then ended too.
+        """
         run_sync(self._supervisor.close())
 
 
@@ -108,8 +112,8 @@ class AsyncStdioTransport:
 
     def __init__(
         self,
-        command: str,
-        args: Sequence[str] = (),
+        command: str | os.PathLike[str],
+        args: Sequence[str | os.PathLike[str]] = (),
         *,
         env: Mapping[str, str] | None = None,
         era: Era | None = None,
@@ -142,16 +146,42 @@ class AsyncStdioTransport:
 
 
 def _launch(
-    command: str, args: Sequence[str], env: Mapping[str, str] | None, key_variable: str | None
+    command: str | os.PathLike[str],
+    args: Sequence[str | os.PathLike[str]],
+    env: Mapping[str, str] | None,
+    key_variable: str | None,
 ) -> Launch:
-    problems: list[Problem] = []
-    if not command:
-        problems.append(Problem("command", "is empty"))
-    if isinstance(args, str):
-        problems.append(Problem("args", "must be a list of arguments, not one text"))
+    checks = (
+        ("command", _is_word(command) and command != "", "must be a name or a path"),
+        ("args", _are_words(args), "must be a list, with a text or a path for each argument"),
+        ("env", env is None or _are_variables(env), "must have a text for each name"),
+        ("key_variable", key_variable is None or _is_text(key_variable), "must be a name"),
+    )
+    problems = [Problem(name, message) for name, fine, message in checks if not fine]
     if problems:
         raise InvalidInputError(problems)
-    return Launch(command, tuple(args), dict(env or {}), key_variable)
+    words = [os.fspath(word) for word in (command, *args)]
+    return Launch(words[0], tuple(words[1:]), dict(env or {}), key_variable)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _are_words(values: object) -> bool:
+    listed = isinstance(values, Sequence) and not isinstance(values, str)
+    return listed and all(map(_is_word, cast("Sequence[object]", values)))
+
+
+def _are_variables(values: object) -> bool:
+    if not isinstance(values, Mapping):
+        return False
+    variables = cast("Mapping[object, object]", values)
+    return all(map(_is_text, [*variables.keys(), *variables.values()]))
 
 
 def _supervise(launch: Launch, era: Era | None, on_input: OnInput | None, waiting: Waiting) -> Supervisor:

@@ -151,6 +151,7 @@ class Child:
 
     def __init__(self, process: subprocess.Popen[bytes], listener: Listener) -> None:
         self.tail: Tail = Tail()
+        self._owner = os.getpid()
         self._process = process
         self._listener = listener
         self._outbox: SimpleQueue[Line | None] = SimpleQueue()
@@ -170,13 +171,20 @@ class Child:
         """Start to listen."""
         RUNNING.add(self)
         watcher = Thread(target=self._watch, name="favcrm-child", daemon=True)
-        for thread in (*self._pipes, watcher):
+        # From the beginning: at the end of the interpreter no thread can be started any more.
+        ender = Thread(target=self._escalate, name="favcrm-leave", daemon=True)
+        for thread in (*self._pipes, watcher, ender):
             thread.start()
 
     @property
     def usable(self) -> bool:
         """Whether it can be written to."""
-        return not (self._leaving.is_set() or self._exited.is_set())
+        return self.ours and not (self._leaving.is_set() or self._exited.is_set())
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process started it; a fork has no threads that serve it, and must not end it."""
+        return self._owner == os.getpid()
 
     @property
     def ended(self) -> bool:
@@ -194,22 +202,14 @@ class Child:
 
     def leave(self) -> None:
         """Close its input, and see to it that it ends; returns at once."""
-        if not self._leaving.is_set():
+        if self.ours and not self._leaving.is_set():
             self._leaving.set()
             self._outbox.put(None)
-            # At the end of the interpreter no thread can be started any more; `_stop_all` does its work there.
-            with suppress(RuntimeError):
-                Thread(target=self._escalate, name="favcrm-leave", daemon=True).start()
 
     def join(self) -> None:
         """Wait for the end of a child that was left."""
-        self._ended.wait()
-
-    def stop(self) -> None:
-        """Leave it, and wait until it has ended."""
-        self.leave()
-        self._escalate()
-        self.join()
+        if self.ours:
+            self._ended.wait()
 
     def describe_end(self) -> str:
         """Say how it ended."""
@@ -220,7 +220,8 @@ class Child:
         return f"was ended by the signal {names.get(-status, str(-status))}"
 
     def _escalate(self) -> None:
-        """Wait for its end by itself, then ask its whole group to end, then make it."""
+        """Once it is left, wait for its end by itself, then ask its whole group to end, then make it."""
+        self._leaving.wait()
         for force in (False, True):
             if self._exited.wait(GRACE):
                 return
@@ -228,18 +229,22 @@ class Child:
 
     def _end(self, *, force: bool) -> None:
         with self._signalling:
-            # Not once it has been waited for: its number may then be that of another process.
+            # Not once it may have been waited for: its number may then be that of another process.
             if not self._exited.is_set():
                 end_group(self._process, force=force)
 
     def _watch(self) -> None:
         await_exit(self._process)
         with self._signalling:
-            self._process.wait()
             self._exited.set()
         self.leave()
         for pipe in self._pipes:
             pipe.join(LAST_WORDS)
+        # Asked anew, as somebody else may have waited for it meanwhile.
+        if await_exit(self._process):
+            # What it started and left behind.
+            end_group(self._process, force=True)
+        self._process.wait()
         self._listener.end()
         self._ended.set()
 
@@ -286,16 +291,20 @@ def write_whole(stdin: IO[bytes], line: Line) -> None:
             raise
 
 
-def await_unreaped(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process and leave its number taken, so that no signal can hit another one."""
-    # Somebody else may have waited for it.
-    with suppress(ChildProcessError):
+def await_unreaped(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end of a process; return whether its number is still its own, so that it can be signalled."""
+    try:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        # Somebody else has waited for it.
+        return False
+    return True
 
 
-def await_plainly(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process, where nothing better is to be had."""
+def await_plainly(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end of a process where nothing better is to be had: its number is free after it."""
     process.wait()
+    return False
 
 
 def signal_group(process: subprocess.Popen[bytes], *, force: bool) -> None:
@@ -310,7 +319,7 @@ def signal_process(process: subprocess.Popen[bytes], *, force: bool) -> None:
     (process.kill if force else process.terminate)()
 
 
-await_exit: Callable[[subprocess.Popen[bytes]], None] = (
+await_exit: Callable[[subprocess.Popen[bytes]], bool] = (
     await_unreaped if hasattr(os, "waitid") else await_plainly
 )
 end_group: Callable[..., None] = signal_group if POSIX else signal_process
@@ -325,4 +334,4 @@ def _stop_all() -> None:
     for child in children:
         child.leave()
     for child in children:
-        child.stop()
+        child.join()

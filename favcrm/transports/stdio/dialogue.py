@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from favcrm._core.jsonrpc import encode, encode_request, read_error
+from favcrm._core.jsonrpc import as_id, encode, encode_request, read_error
 from favcrm._core.outgoing import answer_to, with_meta
 from favcrm._core.payloads import as_json
 from favcrm._core.progress import NOTIFICATION
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 REMEMBERED = 1000
 LONGEST_BACKLOG = 100
 SECRET_LENGTHS = range(6, 1000)
-ID = re.compile("[0-9]{1,18}")
 LARGE = Response(defect="is larger than this client reads", complete=False)
 
 
@@ -226,7 +224,7 @@ class Dialogue:
 
     def _pick(self, message: Mapping[str, JSON]) -> Inbox | None:
         """Take out the request that a message answers."""
-        request_id = _as_id(message.get("id"))
+        request_id = as_id(message.get("id"))
         with self._lock:
             alone = len(self._pending) == 1 and not self._given_up
             # A server that could not read a request cannot name it. Where there is one alone, it is that one.
@@ -244,7 +242,7 @@ class Dialogue:
 
     def _report(self, message: Mapping[str, JSON]) -> None:
         params = message.get("params")
-        request_id = _as_id(params.get("progressToken")) if isinstance(params, dict) else None
+        request_id = as_id(params.get("progressToken")) if isinstance(params, dict) else None
         with self._lock:
             inbox = None if request_id is None else self._pending.get(request_id)
         if inbox is not None:
@@ -277,10 +275,3 @@ def _read_answer(message: Mapping[str, JSON]) -> Response:
         return Response(result=message["result"])
     error = read_error(message.get("error"))
     return Response(error=error, defect="" if error else "is no JSON-RPC answer")
-
-
-def _as_id(value: JSON) -> int | None:
-    """Return one of our ids; some servers send it back as a text."""
-    if isinstance(value, str) and ID.fullmatch(value):
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

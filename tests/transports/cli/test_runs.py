@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import colours
@@ -461,6 +462,22 @@ async def test_what_a_command_line_cannot_carry(colour: Colour, directory: Path,
 async def test_a_key_that_no_environment_can_carry(colour: Colour, directory: Path, key: Secret) -> None:
     with pytest.raises(InvalidInputError, match="api_key"):
         await ask(colour, directory, "exit 0", key=Secret(f"{key.reveal()}\x00"))
+
+
+async def test_a_variable_that_is_no_text(colour: Colour, directory: Path) -> None:
+    with pytest.raises(InvalidInputError, match="env"):
+        await ask(colour, directory, "exit 0", PORT=cast("str", 1))
+
+
+@pytest.mark.parametrize("timeout", [math.inf, math.nan])
+async def test_a_time_that_is_no_time(colour: Colour, directory: Path, timeout: float) -> None:
+    with pytest.raises(InvalidInputError, match="timeout"):
+        await ask(colour, directory, "exit 0", timeout=timeout)
+
+
+async def test_a_very_long_time(colour: Colour, directory: Path) -> None:
+    response = await ask(colour, directory, "echo 7.5", timeout=1e10)
+    assert response.result["structuredContent"]["data"] == 7.5
 
 
 async def test_another_method(directory: Path) -> None:

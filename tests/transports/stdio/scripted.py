@@ -110,7 +110,8 @@ def huge(request: Any, arguments: Any) -> None:
 def grandchild(request: Any, arguments: Any) -> object:
     """Start a process that holds the pipes of this one until a gate opens."""
     code = f"open({arguments['gate']!r}).read()"
-    return subprocess.Popen([sys.executable, "-c", code], start_new_session=True).pid
+    alone = not arguments.get("stays_in_group")
+    return subprocess.Popen([sys.executable, "-c", code], start_new_session=alone).pid
 
 
 def interrupt(request: Any, arguments: Any) -> None:

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 import pytest
-from transports.stdio.talk import SERVER, SHORT, Gate, Talk, lives, make, talking, until_held
+from transports.stdio.talk import SERVER, SHORT, TIMEOUT, Gate, Talk, lives, make, talking, until_held
 
 from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, Secret
 from favcrm.transports.stdio import AsyncStdioTransport, StdioTransport, child
@@ -34,6 +36,20 @@ pytestmark = pytest.mark.anyio
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give children less time to end by themselves."""
     monkeypatch.setattr(child, "GRACE", 0.2)
+
+
+def running(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+@contextmanager
+def open_process(pid: int) -> Generator[int]:
+    """Return a descriptor that can be read once the process has ended."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def command_line_of(pid: int) -> str:
@@ -148,7 +164,15 @@ async def test_a_command_that_cannot_be_started(
     ("arguments", "options", "field"),
     [
         (("",), {}, "command"),
+        ((None,), {}, "command"),
+        ((b"server",), {}, "command"),
         (("server", "--flag"), {}, "args"),
+        (("server", None), {}, "args"),
+        (("server", ["--port", 1]), {}, "args"),
+        (("server",), {"env": {"PORT": 1}}, "env"),
+        (("server",), {"env": {1: "PORT"}}, "env"),
+        (("server",), {"env": ["PORT"]}, "env"),
+        (("server",), {"key_variable": 1}, "key_variable"),
         (("server",), {"era": "sse"}, "era"),
         (("server",), {"era": "later"}, "era"),
     ],
@@ -158,6 +182,13 @@ def test_what_cannot_be_used_is_said_at_once(arguments: Any, options: Any, field
         with pytest.raises(InvalidInputError) as caught:
             kind(*arguments, **options)
         assert [problem.field for problem in caught.value.problems] == [field]
+
+
+async def test_a_program_and_its_arguments_may_be_paths(colour: Colour) -> None:
+    kind = StdioTransport if colour == "blocking" else AsyncStdioTransport
+    talk = Talk(kind(Path(sys.executable), [SERVER, json.dumps({"era": "modern"})]))
+    assert await talk.data("echo", {"a": 1}) == {"a": 1}
+    await talk.close()
 
 
 @pytest.mark.parametrize(
@@ -272,7 +303,26 @@ async def test_a_number_that_may_be_anothers_is_not_signalled(
     monkeypatch.setattr(child, "end_group", lambda process, **how: signalled.append(process))
     async with talking(colour) as talk:
         await talk.call("echo")
+    # Once, while its number was surely its own.
+    assert signalled == [talk.child._process]
     talk.child._end(force=True)
+    assert len(signalled) == 1
+
+
+async def test_nor_is_one_that_somebody_else_has_waited_for(
+    colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signalled: list[object] = []
+    monkeypatch.setattr(child, "end_group", lambda process, **how: signalled.append(process))
+    monkeypatch.setattr(child, "LAST_WORDS", TIMEOUT)
+    async with talking(colour) as talk:
+        found = await talk.data("process")
+        somebody = threading.Thread(target=os.waitpid, args=(found["pid"], 0))
+        somebody.start()
+        # Before its pipes are done with, so has that somebody.
+        talk.child._pipes.append(somebody)
+        os.kill(found["pid"], signal.SIGKILL)
+        talk.child.join()
     assert not signalled
 
 
@@ -314,6 +364,22 @@ async def test_a_grandchild_that_holds_the_pipes_holds_nobody_up(colour: Colour,
         assert lives(found)
         await talk.close()
     await gate.open()
+    for pipe in talk.child._pipes:
+        pipe.join()
+
+
+@pytest.mark.parametrize("ended_by", ["itself", "the client"])
+async def test_what_a_child_leaves_behind_is_ended(colour: Colour, tmp_path: Path, ended_by: str) -> None:
+    gate = Gate(tmp_path)
+    async with talking(colour) as talk:
+        left = await talk.data("grandchild", {"gate": gate.path, "stays_in_group": True})
+        with open_process(left) as descriptor:
+            if ended_by == "itself":
+                with pytest.raises(OutcomeUnknownError, match="exit status 3"):
+                    await talk.call("die")
+            await talk.close()
+            # It can be read once the process has ended, zombie or not.
+            await anyio.wait_readable(descriptor)
     for pipe in talk.child._pipes:
         pipe.join()
 
@@ -420,6 +486,32 @@ def test_an_interrupted_call_is_cancelled_at_the_server() -> None:
     transport.close()
 
 
+@pytest.mark.parametrize("then", ["called", "closed"])
+def test_an_interrupted_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch, then: str) -> None:
+    start = child.Launch.start
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def interrupted(launch: child.Launch, api_key: Secret | None) -> Any:
+        processes.append(start(launch, api_key))
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGINT)
+        return processes[0]
+
+    monkeypatch.setattr(child.Launch, "start", interrupted)
+    transport = make("blocking")
+    with pytest.raises(KeyboardInterrupt):
+        transport.request("tools/call", {"name": "process"}, api_key=None, timeout=TIMEOUT)
+    if then == "called":
+        for thread in running("favcrm-run"):
+            thread.join()
+        response = transport.request("tools/call", {"name": "process"}, api_key=None, timeout=TIMEOUT)
+        assert response.result["structuredContent"]["data"]["pid"] == processes[0].pid
+    transport.close()
+    for thread in running("favcrm-run"):
+        thread.join()
+    assert processes[0].returncode == 0
+
+
 def test_one_transport_serves_several_event_loops(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     talk = Talk(make("asynchronous", {"gate": gate.path}))
@@ -448,6 +540,24 @@ print(answer.result["structuredContent"]["data"]["pid"])
 """
 
 
+FORKED = """
+import os, sys
+from favcrm.transports.stdio import StdioTransport
+transport = StdioTransport(sys.executable, [sys.argv[1], '{"era": "modern"}'])
+
+def tell():
+    answer = transport.request("tools/call", {"name": "process"}, api_key=None, timeout=30)
+    print(answer.result["structuredContent"]["data"]["pid"], flush=True)
+
+tell()
+fork = os.fork()
+if fork:
+    _, status = os.waitpid(fork, 0)
+    assert status == 0
+tell()
+"""
+
+
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_program_that_ends_leaves_no_child(stays: bool) -> None:
     behaviour = json.dumps({"era": "modern", "stays": stays})
@@ -460,6 +570,21 @@ def test_a_program_that_ends_leaves_no_child(stays: bool) -> None:
     )
     assert ran.stderr == ""
     assert not lives(int(ran.stdout))
+
+
+def test_a_fork_leaves_the_child_to_its_parent() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORKED, str(SERVER)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ran.stderr == ""
+    mine, forks, still_mine = map(int, ran.stdout.split())
+    assert mine == still_mine != forks
+    assert not lives(mine)
+    assert not lives(forks)
 
 
 def test_where_there_are_no_groups_the_process_is_ended() -> None:

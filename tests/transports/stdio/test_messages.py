@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -129,11 +130,14 @@ LINES = {
     "blanks around it": f"  {OK}  ",
     "a batch": f"[{OK}]",
     "the id as a text": OK.replace("ID", '"ID"'),
+    "the id with a fraction of zero": OK.replace("ID", "ID.0"),
     "an empty line before it": f"\n{OK}",
     "lines that are no messages": f'Starting...\n{{"half": \n[1, null]\n{OK}',
     "another id": f'{{"jsonrpc":"2.0","id":999,"result":{{}}}}\n{OK}',
     "true for an id": f'{{"jsonrpc":"2.0","id":true,"result":{{}}}}\n{OK}',
     "a result without an id": f'{{"jsonrpc":"2.0","id":null,"result":{{}}}}\n{OK}',
+    "a text that only looks like the id": f'{{"jsonrpc":"2.0","id":"01","result":{{}}}}\n{OK}',
+    "a number between two ids": f'{{"jsonrpc":"2.0","id":1.5,"result":{{}}}}\n{OK}',
     "a word for an id": f'{{"jsonrpc":"2.0","id":"word","error":{{"code":1}}}}\n{OK}',
     "a notification": f'{{"jsonrpc":"2.0","method":"notifications/message","params":{{}}}}\n{OK}',
     "progress of nothing": f'{{"jsonrpc":"2.0","method":"notifications/progress","params":[]}}\n{OK}',
@@ -206,6 +210,12 @@ async def test_answers_go_to_those_who_asked(colour: Colour) -> None:
             await until_held(talk, 5)
             await talk.call("release")
     assert answers == {number: {"released": {"number": number}} for number in range(5)}
+
+
+@pytest.mark.parametrize("timeout", [1e10, math.inf])
+async def test_time_without_end(colour: Colour, timeout: float) -> None:
+    async with talking(colour, {"era": "session"}) as talk:
+        assert await talk.data("echo", {"a": 1}, timeout=timeout) == {"a": 1}
 
 
 async def test_a_late_answer_is_nobodys(colour: Colour) -> None:
@@ -283,8 +293,10 @@ async def test_progress_is_told_where_the_call_waits(colour: Colour) -> None:
             report % ("ID", '"progress":1,"total":4,"message":"one\\u0007"'),
             report % ("999", '"progress":2'),
             report % ("ID", '"progress":2.5'),
+            report % ('"ID"', '"progress":3'),
+            report % ("ID.0", '"progress":4'),
             OK,
-            report % ("ID", '"progress":3'),
+            report % ("ID", '"progress":5'),
             on_progress=listen,
         )
         await talk.raw(report % ("ID", '"progress":9'), OK)
@@ -293,6 +305,8 @@ async def test_progress_is_told_where_the_call_waits(colour: Colour) -> None:
     assert [(progress.progress, progress.total, progress.message) for progress in told] == [
         (1, 4, "one"),
         (2.5, None, ""),
+        (3, None, ""),
+        (4, None, ""),
     ]
 
 
