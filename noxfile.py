@@ -27,8 +27,8 @@ os.environ["PYTHONSAFEPATH"] = "1"
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, PYENV.glob("versions/*/bin"))])
 
-# Most of the tests' time is spent waiting for processes of their own.
-PYTEST = ("pytest", "--numprocesses=auto", "--dist=loadfile")
+# Much of the tests' time is spent waiting, for processes of their own among other things.
+PYTEST = ("pytest", f"--numprocesses={2 * (os.cpu_count() or 1)}", "--dist=loadfile")
 # These need a Secret Service, which has a session of its own.
 KEYRING_TESTS = "tests/stores/test_keyring_secret_service.py"
 # These need LangGraph, which has a session of its own.
