@@ -302,11 +302,11 @@ def test_where_a_key_from_the_portal_is_used_is_told(
     environment: dict[str, str], server: Server, tmp_path: Path
 ) -> None:
     environment |= {"FAVCRM_MCP_URL": server.url, "XDG_CONFIG_HOME": str(tmp_path)}
-    told = succeed(environment, "login", secrets.token_urlsafe())
+    told = succeed(environment, "login", f"fav_mcp_{secrets.token_urlsafe()}")
     assert f'add this to that file: url = "{server.url}"' in told
 
 
 def test_no_key_is_saved_where_the_settings_are_wrong(environment: dict[str, str], config: Path) -> None:
     environment["FAVCRM_TIMEOUT_MS"] = "soon"
-    assert "FAVCRM_TIMEOUT_MS" in fail(environment, "login", secrets.token_urlsafe(), status=2)
+    assert "FAVCRM_TIMEOUT_MS" in fail(environment, "login", f"fav_mcp_{secrets.token_urlsafe()}", status=2)
     assert "api_key" not in config.read_text()
