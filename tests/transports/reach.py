@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TIMEOUT = 10.0
 """Seconds for what is answered at once."""
 
-SHORT = 0.2
+SHORT = 0.5
 """Seconds for what is never answered: the timeout under test."""
 
 

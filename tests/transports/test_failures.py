@@ -33,7 +33,7 @@ from servers import (
     unused_address,
     whole,
 )
-from transports.reach import SHORT, client_of, one_request, reach, stand_in, through
+from transports.reach import SHORT, TIMEOUT, client_of, one_request, reach, stand_in, through
 
 from favcrm import (
     FavCRMError,
@@ -223,7 +223,7 @@ async def test_headers_that_take_for_ever_end_at_the_deadline(monkeypatch: pytes
 
     stand_in = {"transport": httpx.MockTransport(never)}
     async with through(httpx, "asynchronous", "https://favcrm.example/mcp", **stand_in) as wire:
-        with pytest.raises(OutcomeUnknownError, match=r"No answer came within 0\.2 seconds"):
+        with pytest.raises(OutcomeUnknownError, match=r"No answer came within 0\.5 seconds"):
             await wire.request(timeout=SHORT)
 
 
@@ -408,8 +408,9 @@ FAILURES: dict[str, tuple[Script, type[FavCRMError]]] = {
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_an_error_stands_by_itself(colour: Colour, key: Secret, failure: str) -> None:
     script, error = FAILURES[failure]
+    timeout = SHORT if failure == "stalled" else TIMEOUT
     with serve(script) as server:
-        crm = colours.client(colour, server.url, api_key=key, retry=ONCE, timeout=SHORT)
+        crm = colours.client(colour, server.url, api_key=key, retry=ONCE, timeout=timeout)
         with pytest.raises(error) as raised:
             await crm.call_tool("any")
         await crm.end()
@@ -524,7 +525,7 @@ async def test_waiting_too_long_for_a_turn_sends_nothing(monkeypatch: pytest.Mon
                 group.start_soon(one)
                 await asked.wait()
                 with pytest.raises(
-                    NotSentError, match=r"1 calls are under way, and none ended within 0\.2"
+                    NotSentError, match=r"1 calls are under way, and none ended within 0\.5"
                 ) as raised:
                     await wire.request(timeout=SHORT)
                 assert not raised.value.permanent
