@@ -405,7 +405,7 @@ def aws_error(code: str, status: int = 400) -> bytes:
 def quick() -> Any:
     """A client that tries once, and not for long."""
     config = import_module("botocore.config").Config(
-        connect_timeout=5, read_timeout=0.3, retries={"mode": "standard", "total_max_attempts": 1}
+        connect_timeout=5, read_timeout=1.0, retries={"mode": "standard", "total_max_attempts": 1}
     )
     return client_of("secretsmanager", config=config)
 

@@ -275,7 +275,7 @@ class TestNobodyAnswers:
         backend.gate.set()
 
     def test_the_error_comes_at_the_deadline(self, hanging: Hanging, key: Secret) -> None:
-        store, ref = KeyringStore(hanging, timeout=0.05), SecretRef.of("keyring", "acme")
+        store, ref = KeyringStore(hanging, timeout=0.2), SecretRef.of("keyring", "acme")
         if hanging.method == "delete":
             hanging.kept["favcrm", "acme"] = key.reveal()
         actions: dict[str, Callable[[], object]] = {
@@ -283,7 +283,7 @@ class TestNobodyAnswers:
             "set": lambda: store.put("acme", key, {}),
             "delete": lambda: store.delete(ref),
         }
-        with refused(key, match=r": the keyring did not answer within 0\.05 seconds\. Unlock the keyring"):
+        with refused(key, match=r": the keyring did not answer within 0\.2 seconds\. Unlock the keyring"):
             actions[hanging.method]()
         assert hanging.asked.is_set()
 
@@ -291,7 +291,7 @@ class TestNobodyAnswers:
         backend = Hanging("get")
         threads = set(threading.enumerate())
         with refused(key, match="^The key was not saved: the keyring did not answer"):
-            KeyringStore(backend, timeout=0.05).put("acme", key, {})
+            KeyringStore(backend, timeout=0.2).put("acme", key, {})
         (late,) = set(threading.enumerate()) - threads
         assert late.daemon
         backend.gate.set()
@@ -301,7 +301,7 @@ class TestNobodyAnswers:
 
     def test_a_write_that_has_begun_may_still_succeed(self, key: Secret) -> None:
         backend = Hanging("set")
-        store = KeyringStore(backend, timeout=0.05)
+        store = KeyringStore(backend, timeout=0.2)
         with refused(key, match="^It is not certain that the key was saved: the keyring did not answer"):
             store.put("acme", key, {})
         backend.gate.set()
@@ -311,8 +311,8 @@ class TestNobodyAnswers:
     def test_the_check_ends_too(self, default: None, monkeypatch: pytest.MonkeyPatch) -> None:
         gate = threading.Event()
         monkeypatch.setattr(keyring, "get_keyring", lambda: gate.wait(PATIENCE))
-        with refused(match="^The store cannot be used: the keyring did not answer within 0.05 seconds."):
-            KeyringStore(timeout=0.05).check()
+        with refused(match="^The store cannot be used: the keyring did not answer within 0.2 seconds."):
+            KeyringStore(timeout=0.2).check()
         gate.set()
 
 

@@ -223,7 +223,7 @@ async def test_headers_that_take_for_ever_end_at_the_deadline(monkeypatch: pytes
 
     stand_in = {"transport": httpx.MockTransport(never)}
     async with through(httpx, "asynchronous", "https://favcrm.example/mcp", **stand_in) as wire:
-        with pytest.raises(OutcomeUnknownError, match=r"No answer came within 0\.5 seconds"):
+        with pytest.raises(OutcomeUnknownError, match=r"No answer came within [\d.]+ seconds"):
             await wire.request(timeout=SHORT)
 
 
@@ -249,7 +249,7 @@ async def test_a_handshake_that_stalls_is_no_connection(colour: Colour) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         mute = listener.getsockname()[1]
         crm = colours.client(colour, f"https://127.0.0.1:{mute}/mcp", retry=ONCE, timeout=SHORT)
-        with pytest.raises(NotSentError, match=r"No connection was made within 0\.\d+ seconds") as raised:
+        with pytest.raises(NotSentError, match=r"No connection was made within [\d.]+ seconds") as raised:
             await crm.list_tools()
         await crm.end()
     assert not raised.value.permanent
@@ -525,7 +525,7 @@ async def test_waiting_too_long_for_a_turn_sends_nothing(monkeypatch: pytest.Mon
                 group.start_soon(one)
                 await asked.wait()
                 with pytest.raises(
-                    NotSentError, match=r"1 calls are under way, and none ended within 0\.5"
+                    NotSentError, match=r"1 calls are under way, and none ended within [\d.]+ seconds"
                 ) as raised:
                     await wire.request(timeout=SHORT)
                 assert not raised.value.permanent

@@ -9,6 +9,7 @@ import colours
 import pytest
 from colours import Colour, Facade
 from servers import answers, resets, serve, stalls, unused_address
+from transports.reach import SHORT
 
 from favcrm import (
     AuthenticationError,
@@ -156,7 +157,7 @@ async def test_silence_never_leads_to_the_next(colour: Colour) -> None:
     with serve(stalls) as server:
         first = http(colour, server.url)
         with pytest.raises(OutcomeUnknownError):
-            await ask(fallback(colour, first, second), timeout=0.2)
+            await ask(fallback(colour, first, second), timeout=SHORT)
         await Facade(first).end()
     assert second.timeouts == []
 

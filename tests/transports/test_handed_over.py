@@ -26,7 +26,7 @@ from servers import (
     unused_address,
     whole,
 )
-from transports.reach import client_of, endless, reach, stand_in, through
+from transports.reach import SHORT, client_of, endless, reach, stand_in, through
 
 from favcrm import (
     AuthenticationError,
@@ -166,7 +166,7 @@ async def test_failures_are_the_same(colour: Colour, library: ModuleType, failur
     script, error = FAILURES[failure]
     with serve(script) as server:
         async with client_of(library, colour) as client:
-            crm = colours.client(colour, server.url, http_client=client, retry=ONCE, timeout=0.2)
+            crm = colours.client(colour, server.url, http_client=client, retry=ONCE, timeout=SHORT)
             with pytest.raises(error) as raised:
                 await crm.call_tool("any")
     assert type(raised.value) is error

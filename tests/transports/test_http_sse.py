@@ -469,7 +469,7 @@ async def test_a_server_whose_answer_does_not_come_is_told(colour: Colour) -> No
     streaming = Streaming({CALLED: says_nothing})
     with serve(streaming) as server:
         crm = colours.client(colour, server.url, era="sse", retry=ONCE, timeout=SHORT * 2)
-        with pytest.raises(OutcomeUnknownError, match=r"No answer came within 0\.\d+ seconds"):
+        with pytest.raises(OutcomeUnknownError, match=r"No answer came within [\d.]+ seconds"):
             await crm.call_tool("count")
         assert streaming.closed.wait(30)
         await crm.end()

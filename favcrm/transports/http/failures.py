@@ -57,5 +57,5 @@ def no_answer(timeout: float) -> str:
 
 
 def within(seconds: float) -> str:
-    """Say how long was waited."""
-    return f"within {round(seconds, 2):g} seconds"
+    """Say how long was waited, in tenths: of the caller's 30 seconds, the call itself may have had 29.98."""
+    return f"within {round(seconds, 1):g} seconds"

@@ -11,6 +11,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.server.lowlevel import Server
 from servers import unused_address
+from transports.reach import SHORT
 from transports.session.openers import KINDS, Opener, call, listed, server_of
 
 from favcrm import (
@@ -233,16 +234,16 @@ async def silent(_: object, __: object) -> Any:
 async def test_an_answer_that_does_not_come_in_time(kind: str) -> None:
     async with Client(server_of(on_list_tools=no_tools, on_call_tool=silent)) as whole:
         session = whole if kind == "Client" else whole.session
-        with pytest.raises(OutcomeUnknownError, match=r"within 0\.\d seconds"):
-            await call(SessionTransport(session), "any", timeout=0.1)
-        with anyio.move_on_after(0.1) as scope:
+        with pytest.raises(OutcomeUnknownError, match=r"within [\d.]+ seconds"):
+            await call(SessionTransport(session), "any", timeout=SHORT)
+        with anyio.move_on_after(SHORT) as scope:
             await call(SessionTransport(session), "any")
         assert scope.cancelled_caught
 
 
 async def test_its_own_time_limit_is_no_answer() -> None:
     server = server_of(on_list_tools=no_tools, on_call_tool=silent)
-    async with Client(server, read_timeout_seconds=0.1) as session:
+    async with Client(server, read_timeout_seconds=SHORT) as session:
         with pytest.raises(OutcomeUnknownError, match="got no answer"):
             await call(SessionTransport(session), "any")
 
@@ -253,4 +254,4 @@ async def test_no_call_is_made_where_the_list_does_not_come_in_time() -> None:
 
     async with Client(server_of(on_list_tools=silent, on_call_tool=never)) as session:
         with pytest.raises(NotSentError, match="could not list its tools"):
-            await call(SessionTransport(session), "any", timeout=0.1)
+            await call(SessionTransport(session), "any", timeout=SHORT)
