@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, cast
 
 from attrs import evolve
 
+from favcrm._core.payloads import as_text
 from favcrm._core.transport import Response
 from favcrm.errors import InputRequiredError, InvalidInputError, NotSentError, OutcomeUnknownError
 from favcrm.typing import JSON
@@ -111,5 +111,5 @@ def check_result_type(response: Response) -> Response:
     if kind == "complete":
         return response
     # Kept as it came, for a key that may be in it; in a list, where no refusal is looked for.
-    body = json.dumps([result])
+    body = as_text([result])
     return evolve(response, result=None, body=body, defect="has a resultType that is not known")

@@ -9,6 +9,7 @@ from attrs import field, frozen
 from favcrm._core.eras import BARE, CLIENT_INFO, META
 from favcrm._core.jsonrpc import encode, encode_request
 from favcrm._core.parameters import as_header_value
+from favcrm.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,17 +88,26 @@ def write_notification(agreement: Agreement, method: str, params: Mapping[str, J
     return Outgoing(None, era_headers(agreement), encode(message | ({"params": params} if params else {})))
 
 
-def write_answer(agreement: Agreement, asked: Mapping[str, JSON]) -> Outgoing:
-    """Write the answer to a request of the server's: it may ask whether we are there, and nothing else."""
-    return Outgoing(None, era_headers(agreement), encode(answer_to(asked)))
+def write_answer(agreement: Agreement, asked: Mapping[str, JSON]) -> Outgoing | None:
+    """Write the answer to a request of the server's; see `answer_to`."""
+    answer = answer_to(asked)
+    return None if answer is None else Outgoing(None, era_headers(agreement), answer)
 
 
-def answer_to(asked: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    """Return the answer to a request of the server's."""
+def answer_to(asked: Mapping[str, JSON]) -> bytes | None:
+    """Return the answer to a request of the server's: it may ask whether we are there, and nothing else.
+
+    None where its id is none: no text and no integer, or a text that cannot be written.
+    """
+    if not isinstance(asked["id"], int | str):
+        return None
     answer: Mapping[str, JSON] = {"error": {"code": -32601, "message": "Method not found"}}
     if asked["method"] == "ping":
         answer = {"result": {}}
-    return {"jsonrpc": "2.0", "id": asked["id"], **answer}
+    try:
+        return encode({"jsonrpc": "2.0", "id": asked["id"], **answer})
+    except InvalidInputError:
+        return None
 
 
 def write_resumption(agreement: Agreement, request_id: int, last_event_id: str) -> Outgoing:

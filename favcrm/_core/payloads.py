@@ -69,6 +69,14 @@ def as_json(text: str) -> JSON:
         return None
 
 
+def as_text(value: JSON) -> str:
+    """Return a value as JSON to search in, or nothing where it is too deep to be written."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return ""
+
+
 def masked(value: JSON, mask: Callable[[str], str]) -> JSON:
     """Return a value with every text in it masked, the names of its fields too; None where it is too deep for that."""
     try:

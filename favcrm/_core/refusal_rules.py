@@ -55,7 +55,7 @@ RULES = (
     _rule(
         TooManyAttemptsError,
         ["TOO_MANY_ATTEMPTS", "MAX_ATTEMPTS", "ATTEMPTS_EXCEEDED", "MAX_ATTEMPTS_EXCEEDED", "LOCKED", 423],
-        r"too many (\w+ )*(attempts|tries|codes)|attempts? exceeded|no (more )?attempts",
+        r"too many (\w+ ){0,8}(attempts|tries|codes)|attempts? exceeded|no (more )?attempts",
         "Too many wrong codes were given. No workspace was created.",
         only_sign_up=True,
     ),
@@ -78,14 +78,14 @@ RULES = (
             "CONFLICT",
             409,
         ],
-        r"already (\w+ )*(registered|exists|taken|has an account|in use)|(account|user|email) exists",
+        r"already (\w+ ){0,8}(registered|exists|taken|has an account|in use)|(account|user|email) exists",
         "The email has an account already. No workspace was created.",
         only_sign_up=True,
     ),
     _rule(
         RateLimitError,
         ["RATE_LIMITED", "RATE_LIMIT", "RATE_LIMIT_EXCEEDED", "TOO_MANY_REQUESTS", 429],
-        r"rate.?limit|too many (\w+ )*requests|slow down",
+        r"rate.?limit|too many (\w+ ){0,8}requests|slow down",
         "The server takes no more requests for now. Nothing was done.",
     ),
     _rule(

@@ -50,6 +50,8 @@ REASON_FIELDS = {
     "upgradeAction",
 }
 LONGEST_DELAY = 1e9
+# Much longer than what is shown of it: where the rest is left, half a secret may stand.
+LONGEST_REASON = 64 * 1024
 WAIT_IN_WORDS = re.compile(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?\b", re.IGNORECASE)
 SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
@@ -224,7 +226,7 @@ def _failure(
 ) -> Failure:
     known = details if isinstance(details, dict) else {}
     told_code, told_text = _reason(known)
-    words = text or told_text or (details if isinstance(details, str) else "")
+    words = (text or told_text or (details if isinstance(details, str) else ""))[:LONGEST_REASON]
     if wait is None:
         wait = _told_wait(known, words)
     return Failure(
@@ -247,9 +249,8 @@ def _told_wait(details: Mapping[str, JSON], words: str) -> float | None:
 
 def _reason(told: Mapping[str, JSON]) -> tuple[int | str | None, str]:
     """Return the code and the words with which a payload or a REST body gives its reason."""
-    inner = told.get("error")
-    if isinstance(inner, dict):
-        return _reason(inner)
+    while isinstance(inner := told.get("error"), dict):
+        told = inner
     code = told.get("code")
     words = [told.get(name) for name in ("message", "detail", "reason")] + [inner]
     text = next((word for word in words if isinstance(word, str) and word), "")

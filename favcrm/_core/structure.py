@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -32,7 +31,7 @@ DATE_RESOLUTION = 1.0
 CODE_LIFE = 600.0
 USUAL_KEY_PREFIX = "fav_mcp_"
 # A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
-KEY_FIELD = re.compile(r'\\*"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
+KEY_FIELD = re.compile(r'"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
 # A key in a sentence. A placeholder (three dots, or nothing but x after the prefix) is none.
 KEY_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{16,}")
 
@@ -190,7 +189,7 @@ def find_workspace(response: Response, *, hide: tuple[str, ...] = ()) -> Workspa
     if isinstance(payload, dict) and isinstance(key := payload.get("apiKey"), str) and key.strip():
         return _workspace(response, payload, key.strip(), hide)
     error = response.error
-    parts = json.dumps([response.result, error and [error.message, error.data]], ensure_ascii=False)
+    parts = payloads.as_text([response.result, [error.message, error.data] if error else None])
     # The body stands by itself: quoted as JSON, a key that broke off would look whole.
     if found := KEY_FIELD.search(parts) or KEY_FIELD.search(response.body):
         return _workspace(response, {}, found.group(1), hide)

@@ -497,7 +497,7 @@ CHALLENGES: dict[str, tuple[str, dict[str, str]]] = {
     "twice": ('Bearer error="one", error="two"', {"error": "one"}),
     "text of no name": ('Bearer "error=no", error="yes"', {"error": "yes"}),
     "nothing of use": ('Bearer realm="x", charset=UTF-8', {}),
-    "never closed": ('Bearer scope="a", error="inval', {"scope": "a"}),
+    "never closed": ('Bearer scope="a", error="inval, x="', {"scope": "a", "error": "inval, x="}),
     "rubbish": ('=,"\\",,= ="\x00', {}),
     "empty": ("", {}),
 }

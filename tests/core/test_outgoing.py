@@ -168,6 +168,7 @@ def test_a_notification_has_no_id() -> None:
 )
 def test_a_server_is_told_that_we_are_there_and_nothing_else(asked: dict[str, JSON], content: bytes) -> None:
     outgoing = write_answer(OPEN, asked)
+    assert outgoing is not None
     assert outgoing.content == content
     assert outgoing.headers == {**JSON_BODY, **VERSION, **SESSION}
     assert outgoing.request_id is None

@@ -38,6 +38,7 @@ from transports.speakers import (
     RESULT,
     SESSION_ID,
     TAKEN,
+    Streaming,
     all_said,
     call,
     initialized,
@@ -334,6 +335,8 @@ async def test_a_client_that_was_closed_first_says_nothing(colour: Colour) -> No
 
 # What a server asks before it answers
 
+NO_IDS = (b"null", b"NaN", b"1.5", b"[1]", b'"\\ud800"')
+
 
 def asks(gate: threading.Event, *asked: bytes) -> Script:
     """Return a script that asks in its stream, and answers the call only when it was answered itself."""
@@ -382,6 +385,24 @@ async def test_a_server_that_asks_is_answered_while_it_is_waited_for(
     assert answer.json == {"jsonrpc": "2.0", **told}
     assert answer.headers[SESSION_ID] == "session-1"
     assert answer.headers["authorization"] == f"Bearer {key.reveal()}"
+
+
+@pytest.mark.parametrize("era", ["session", "sse"])
+async def test_an_id_that_is_none_is_not_answered(colour: Colour, era: Era) -> None:
+    """Nothing of the call was wrong, so it goes on."""
+    asked = b"".join(event(b'{"id":%b,"method":"ping"}' % each) for each in (*NO_IDS, b"7"))
+
+    def streamed(peer: Peer, request: Request) -> None:
+        peer.send(*chunked([asked, event(message(request, RESULT))]))
+
+    def told(peer: Peer, request: Request) -> None:
+        peer.send(asked, event(message(request, RESULT)))
+
+    sessions, streams = speaks(session("session-1", tools_call=streamed)), Streaming({CALLED: told})
+    with serve(sessions if era == "session" else streams) as server:
+        async with reach(colour, server.url, era=era) as wire:
+            assert (await call(wire)).result == RESULT
+    assert [request.json["id"] for request in requests_of(server, "answer")] == [7]
 
 
 @pytest.mark.parametrize("refused", [page(500), resets, stalls], ids=["500", "reset", "silent"])

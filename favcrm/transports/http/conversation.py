@@ -307,8 +307,8 @@ class Conversation:
         if "id" not in message:
             if query.on_progress is not None:
                 tell_progress(message, number, query.on_progress)
-        elif agreement.era == "session":
-            await self._tell(query, write_answer(agreement, message))
+        elif agreement.era == "session" and (answer := write_answer(agreement, message)) is not None:
+            await self._tell(query, answer)
 
     async def _tell(self, query: Query, outgoing: Outgoing) -> None:
         """Send what nothing depends on, even if the caller was cancelled."""

@@ -29,12 +29,13 @@ from favcrm.transports.http.exchange import GRACE, begin, exchange, inflater, si
 from favcrm.transports.http.failures import no_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from favcrm._core.sse import Event
     from favcrm.endpoint import Endpoint
     from favcrm.secret import Secret
     from favcrm.transports.http.exchange import Channel, OnMessage
+    from favcrm.typing import JSON
 
 OK = 200
 ACCEPTED = range(200, 300)
@@ -188,14 +189,19 @@ class _Stream:
                 reader.take_event(event.data)
             for message in reader.take_messages():
                 if "id" in message:
-                    with suppress(TransportError):
-                        await self.post(write_answer(SSE, message), api_key, time.monotonic() + GRACE)
+                    await self._reply(message, api_key)
                 elif hear is not None:
                     await hear(message)
         if not reader.done and time.monotonic() >= ends_at:
             raise OutcomeUnknownError(no_answer(timeout))
         self._posted = not reader.done
         return reader.finish(cut=not reader.done)
+
+    async def _reply(self, asked: Mapping[str, JSON], api_key: Secret | None) -> None:
+        """Answer a request of the server's; nothing depends on it."""
+        if (answer := write_answer(SSE, asked)) is not None:
+            with suppress(TransportError):
+                await self.post(answer, api_key, time.monotonic() + GRACE)
 
     async def post(self, outgoing: Outgoing, api_key: Secret | None, ends_at: float) -> Response:
         """Send a message to the address of this stream; return the status with which it was taken."""

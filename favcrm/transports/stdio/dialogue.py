@@ -15,7 +15,7 @@ from favcrm._core.outgoing import answer_to, with_meta
 from favcrm._core.payloads import as_json
 from favcrm._core.progress import NOTIFICATION
 from favcrm._core.transport import Response
-from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError
+from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.events import logger
 from favcrm.transports.stdio.child import Child, Line
 from favcrm.transports.stdio.inbox import Inbox
@@ -235,10 +235,8 @@ class Dialogue:
     def _reply(self, asked: Mapping[str, JSON]) -> None:
         """Answer a request of the server's, which there is in the older eras alone."""
         legacy = self._initialized if self.agreement is None else self.agreement.era != "modern"
-        if legacy and isinstance(asked["id"], int | str) and self._child.backlog < LONGEST_BACKLOG:
-            # An id that cannot be written was none to begin with.
-            with suppress(InvalidInputError):
-                self._child.write(Line(encode(answer_to(asked))))
+        if legacy and self._child.backlog < LONGEST_BACKLOG and (answer := answer_to(asked)) is not None:
+            self._child.write(Line(answer))
 
     def _report(self, message: Mapping[str, JSON]) -> None:
         params = message.get("params")
