@@ -265,7 +265,7 @@ def find_remedy(agreement: Agreement, response: Response, *, confirmed: bool) ->
         confirmed: Whether a call was answered under this agreement before.
     """
     error, status = response.error, response.status
-    if error is None and (status is None or status < BAD_REQUEST):
+    if response.result is not None or (error is None and (status is None or status < BAD_REQUEST)):
         return None
     code = _code(response)
     if code == UNSUPPORTED_VERSION:

@@ -50,7 +50,7 @@ async def in_rounds(
                 raise
             # "Nothing was called" is true of this round alone.
             invalid = isinstance(error, InvalidInputError)
-            lost = "on_input gave what JSON cannot carry" if invalid else "what was given did not reach it"
+            lost = "what was to be given is no JSON" if invalid else "what was given did not reach it"
         if response is None:
             raise _unfinished(lost)
         requests = input_requests(response)

@@ -50,6 +50,8 @@ REASON_FIELDS = {
     "upgradeAction",
 }
 LONGEST_DELAY = 1e9
+YEARS = range(1970, 9000)
+"""Of a clock that tells something; Python's dates end soon after."""
 # Much longer than what is shown of it: where the rest is left, half a secret may stand.
 LONGEST_REASON = 64 * 1024
 WAIT_IN_WORDS = re.compile(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?\b", re.IGNORECASE)
@@ -158,12 +160,13 @@ def retry_after(response: Response, now: float) -> float | None:
     if value.isascii() and value.isdigit():
         return min(float(value), LONGEST_DELAY)
     date = _http_date(value)
-    return None if date is None else max(0.0, date - (server_time(response) or now))
+    return None if date is None else min(max(0.0, date - (server_time(response) or now)), LONGEST_DELAY)
 
 
 def _http_date(value: str) -> float | None:
     try:
-        return parsedate_to_datetime(value).timestamp()
+        moment = parsedate_to_datetime(value)
+        return moment.timestamp() if moment.year in YEARS else None
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 

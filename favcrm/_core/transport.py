@@ -11,9 +11,12 @@ from typing import Protocol
 
 from attrs import field, frozen
 
+from favcrm._core.text import clean
 from favcrm.models import Progress
 from favcrm.secret import Secret
 from favcrm.typing import JSON
+
+LONGEST_REQUEST_ID = 200
 
 
 @frozen
@@ -57,8 +60,9 @@ class Response:
 
     @property
     def x_request_id(self) -> str | None:
-        """The server's ``X-Request-Id``, if it gave one."""
-        return self.headers.get("x-request-id")
+        """The server's ``X-Request-Id``, as it can be shown, if it gave one."""
+        told = self.headers.get("x-request-id")
+        return clean(told, longest=LONGEST_REQUEST_ID) or None if told else None
 
 
 class Transport(Protocol):

@@ -28,7 +28,14 @@ from favcrm._core.outgoing import (
 from favcrm._core.progress import tell_progress
 from favcrm._core.tools import ToolHeaders
 from favcrm._core.transport import Response
-from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
+from favcrm.errors import (
+    FavCRMError,
+    InvalidInputError,
+    NotSentError,
+    OutcomeUnknownError,
+    Problem,
+    TransportError,
+)
 from favcrm.transports.http import verdicts
 from favcrm.transports.http.exchange import GRACE, exchange
 from favcrm.typing import JSON, Era
@@ -158,7 +165,11 @@ class Conversation:
     ) -> Response | None:
         """Do what a call that did not run needs; return an answer where it is of no use to send it again."""
         if remedy is Remedy.LIST_TOOLS:
-            return None if await self._learn_headers(query, agreement) else refused
+            learned = False
+            # Whatever becomes of the list, the call itself was refused and did not run.
+            with suppress(FavCRMError):
+                learned = await self._learn_headers(query, agreement)
+            return None if learned else refused
         try:
             stand_in = await self._negotiate(query, agreement, probe=remedy is Remedy.NEGOTIATE)
         except NotSentError:
@@ -227,7 +238,7 @@ class Conversation:
         for _ in range(MAX_PAGES):
             response = await self._ask_in_rounds(evolve(query, method="tools/list", params=page), agreement)
             cursor = response.result.get("nextCursor") if isinstance(response.result, dict) else None
-            if cursor is None:
+            if not isinstance(cursor, str):
                 break
             page = {"cursor": cursor}
         return self._tool_headers.of(query.params) != before
@@ -308,7 +319,10 @@ class Conversation:
             if query.on_progress is not None:
                 tell_progress(message, number, query.on_progress)
         elif agreement.era == "session" and (answer := write_answer(agreement, message)) is not None:
-            await self._tell(query, answer)
+            # Not shielded as what is told at the end: a server may ask more than there is time for.
+            with suppress(TransportError):
+                seconds = min(GRACE, query.remaining)
+                await exchange(query.channel, self._endpoint, answer, query.api_key, seconds)
 
     async def _tell(self, query: Query, outgoing: Outgoing) -> None:
         """Send what nothing depends on, even if the caller was cancelled."""

@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 
 import favcrm
 from favcrm._core.jsonrpc import AnswerReader
+from favcrm._core.text import clean
 from favcrm._core.transport import Response
 from favcrm.endpoint import Endpoint, without_details
 from favcrm.errors import NotSentError, OutcomeUnknownError
@@ -178,7 +179,7 @@ def _name_redirect(reply: Reply) -> Reply:
         return reply
     location = response.headers.get("location")
     target = without_details(location) if location else "nowhere"
-    return Reply(evolve(response, body="", defect=f"is a redirect to {target}"))
+    return Reply(evolve(response, body="", defect=f"is a redirect to {clean(target)}"))
 
 
 async def _exchange_once(

@@ -189,7 +189,7 @@ class _Stream:
                 reader.take_event(event.data)
             for message in reader.take_messages():
                 if "id" in message:
-                    await self._reply(message, api_key)
+                    await self._reply(message, api_key, ends_at)
                 elif hear is not None:
                     await hear(message)
         if not reader.done and time.monotonic() >= ends_at:
@@ -197,11 +197,13 @@ class _Stream:
         self._posted = not reader.done
         return reader.finish(cut=not reader.done)
 
-    async def _reply(self, asked: Mapping[str, JSON], api_key: Secret | None) -> None:
+    async def _reply(self, asked: Mapping[str, JSON], api_key: Secret | None, ends_at: float) -> None:
         """Answer a request of the server's; nothing depends on it."""
-        if (answer := write_answer(SSE, asked)) is not None:
+        until = min(ends_at, time.monotonic() + GRACE)
+        answer = write_answer(SSE, asked)
+        if answer is not None and time.monotonic() < until:
             with suppress(TransportError):
-                await self.post(answer, api_key, time.monotonic() + GRACE)
+                await self.post(answer, api_key, until)
 
     async def post(self, outgoing: Outgoing, api_key: Secret | None, ends_at: float) -> Response:
         """Send a message to the address of this stream; return the status with which it was taken."""
