@@ -594,8 +594,10 @@ def test_data_that_is_too_deep_is_left_out() -> None:
         ("soon", None),
         ("-5", None),
         ("9" * 400, 1e9),
+        ("Mon, 01 Jan 8999 00:00:00 GMT", 1e9),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", None),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) -> None:
     error = error_of(REQUEST, Response(status=429, headers={"retry-after": header}))
@@ -652,6 +654,20 @@ def test_a_defect_is_named() -> None:
     assert error.request_id == "req_1"
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("\x1b[31mreq\x07 1 ", "[31mreq 1"),
+        ("x" * 5000, f"{'x' * 197}..."),
+        ("", None),
+        ("\u202e", None),
+    ],
+    ids=["controls", "long", "empty", "unseen"],
+)
+def test_a_request_id_can_be_shown(told: str, shown: str | None) -> None:
+    assert error_of(ANY, Response(status=404, headers={"x-request-id": told})).request_id == shown
+
+
 # The remaining time is the server's (design rule 4)
 
 
@@ -675,8 +691,8 @@ def test_rule_4_a_wrong_local_clock_changes_nothing(skew: float) -> None:
 def test_without_a_date_the_local_clock_counts() -> None:
     clock = SandboxClock(datetime.fromisoformat(PENDING["expiresAt"]).timestamp() - 60)
     call = calls.request_code(Registration(email=EMAIL, organisation_name="Acme"), clock)
-    for headers in ({}, {"date": "yesterday"}, {"date": "Mon, 32 Foo 99999 00:00:00 GMT"}):
-        outcome = judge(call, Response(result=enveloped(PENDING).result, headers=headers), clock)
+    for date in ("", "yesterday", "Mon, 32 Foo 99999 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"):
+        outcome = judge(call, Response(result=enveloped(PENDING).result, headers={"date": date}), clock)
         assert isinstance(outcome, Answered)
         assert outcome.value.remaining() == 60
 

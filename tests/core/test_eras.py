@@ -407,6 +407,7 @@ EVIDENCE: dict[str, Row] = {
     "unsupported version, 200": row(refusal(200, -32022), negotiate=ALL),
     "header mismatch": row(refusal(400, -32020), negotiate=OLDER, list_tools={"modern"}),
     "header mismatch, 200": row(refusal(200, -32020)),
+    "a result, though not found": row(Response(status=404, result={})),
     "invalid params that name MCP's own": row(refusal(400, -32602, NAMES), negotiate=OLDER),
     "invalid params": row(refusal(400, -32602, "service_id is missing")),
     "invalid params that name MCP's own, 200": row(refusal(200, -32602, NAMES)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import colours
 import pytest
 from secrecy.search import Search
-from servers import Peer, Request, Script, answers, chunked, event, hangs_up, message, serve
+from servers import Peer, Request, Script, answers, chunked, event, hangs_up, message, resets, serve
 from transports.reach import reach
 from transports.speakers import (
     CALL,
@@ -273,8 +273,16 @@ async def test_a_call_that_misses_headers_reads_the_list_and_is_sent_again(colou
 
 @pytest.mark.parametrize(
     "listed",
-    [answers(TOOLS), answers({}), refuses(-32603, "no", 200)],
-    ids=["without", "no list", "an error"],
+    [
+        answers(TOOLS),
+        answers({}),
+        refuses(-32603, "no", 200),
+        resets,
+        answers({"tools": [], "nextCursor": 1}),
+        answers({"tools": [], "nextCursor": "\ud800"}),
+        answers({"resultType": "input_required", "inputRequests": {"a": {}}}),
+    ],
+    ids=["without", "no list", "an error", "broken", "no cursor", "no text", "a question"],
 )
 async def test_a_call_that_gets_no_other_headers_is_not_sent_again(colour: Colour, listed: Script) -> None:
     with serve(speaks({**MODERN, CALLED: MISMATCH, LISTED: listed})) as server:

@@ -405,6 +405,27 @@ async def test_an_id_that_is_none_is_not_answered(colour: Colour, era: Era) -> N
     assert [request.json["id"] for request in requests_of(server, "answer")] == [7]
 
 
+@pytest.mark.parametrize("era", ["session", "sse"])
+async def test_a_server_that_asks_and_asks_gets_no_more_time(colour: Colour, era: Era) -> None:
+    asked = b"[" + b",".join(b'{"id":%d,"method":"ping"}' % number for number in range(50)) + b"]"
+
+    def streamed(peer: Peer, request: Request) -> None:
+        peer.send(*chunked([event(asked)])[:-1])
+        peer.stall()
+
+    def told(peer: Peer, request: Request) -> None:
+        peer.send(event(asked))
+
+    sessions = speaks(session("session-1", tools_call=streamed, answer=stalls))
+    streams = Streaming({CALLED: told}, posted={"answer": stalls})
+    with serve(sessions if era == "session" else streams) as server:
+        crm = colours.client(colour, server.url, era=era, retry=ONCE, timeout=SHORT)
+        with pytest.raises(OutcomeUnknownError):
+            await crm.call_tool("count")
+        await crm.end()
+    assert len(requests_of(server, "answer")) == 1
+
+
 @pytest.mark.parametrize("refused", [page(500), resets, stalls], ids=["500", "reset", "silent"])
 async def test_an_answer_that_is_not_taken_changes_nothing(
     colour: Colour, refused: Script, monkeypatch: pytest.MonkeyPatch
