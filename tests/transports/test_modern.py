@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -367,6 +368,27 @@ async def test_progress_reaches_who_asked_for_it(colour: Colour, era: str) -> No
     ]
     (asked,) = requests_of(server, CALLED)
     assert asked.json["params"]["_meta"]["progressToken"] == asked.json["id"]
+
+
+@pytest.mark.parametrize("era", ["bare", "session", "modern"])
+async def test_a_slow_listener_is_told_nothing_past_the_deadline(
+    colour: Colour, era: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    class Late:
+        monotonic = staticmethod(lambda: math.inf)
+
+    def listen(progress: Progress) -> None:
+        seen.append(progress.progress)
+        monkeypatch.setattr(conversation, "time", Late)
+
+    table = {**session("session-1"), CALLED: reports(HALF, MORE)}
+    with serve(speaks(table)) as server:
+        crm = colours.client(colour, server.url, era=era)
+        assert (await crm.call_tool("count", on_progress=listen)).raw == RESULT
+        await crm.end()
+    assert seen == [1]
 
 
 async def test_who_does_not_listen_asks_for_nothing(colour: Colour) -> None:

@@ -316,7 +316,7 @@ class Conversation:
     ) -> None:
         """Take what a server tells or asks before its answer."""
         if "id" not in message:
-            if query.on_progress is not None:
+            if query.on_progress is not None and query.remaining:
                 tell_progress(message, number, query.on_progress)
         elif agreement.era == "session" and (answer := write_answer(agreement, message)) is not None:
             # Not shielded as what is told at the end: a server may ask more than there is time for.

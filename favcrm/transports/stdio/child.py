@@ -206,10 +206,9 @@ class Child:
             self._leaving.set()
             self._outbox.put(None)
 
-    def join(self) -> None:
-        """Wait for the end of a child that was left."""
-        if self.ours:
-            self._ended.wait()
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait for the end of a child that was left, and return whether it came."""
+        return self._ended.wait(seconds) if self.ours else True
 
     def describe_end(self) -> str:
         """Say how it ended."""

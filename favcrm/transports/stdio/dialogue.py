@@ -78,9 +78,9 @@ class Dialogue:
         """See to it that the child ends; returns at once."""
         self._child.leave()
 
-    def join(self) -> None:
-        """Wait for the end of a child that was left."""
-        self._child.join()
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait for the end of a child that was left, and return whether it came."""
+        return self._child.join(seconds)
 
     def post(
         self,
@@ -153,7 +153,7 @@ class Dialogue:
         while True:
             # Read first: the reports that came before the answer are told before it is returned.
             over = inbox.over
-            inbox.tell()
+            inbox.tell(deadline)
             remaining = deadline - time.monotonic()
             if over or remaining <= 0:
                 return over

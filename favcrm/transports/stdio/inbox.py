@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from favcrm._core.progress import tell_progress
+from favcrm._core.progress import read_progress, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,12 +44,14 @@ class Inbox:
         self.over: bool = False
         self._on_progress = on_progress
         # A server that reports faster than it is listened to loses its oldest reports.
-        self._reports: deque[Mapping[str, JSON]] = deque(maxlen=KEPT_REPORTS)
+        self._reports: deque[Progress] = deque(maxlen=KEPT_REPORTS)
 
     def report(self, message: Mapping[str, JSON]) -> None:
         """Take a report of progress, from the thread that reads."""
-        self._reports.append(message)
-        self.signal.set()
+        progress = None if self._on_progress is None else read_progress(message, self.request_id)
+        if progress is not None:
+            self._reports.append(progress)
+            self.signal.set()
 
     def finish(self, answer: Response | None) -> None:
         """Take the answer, or learn that there will be none, from the thread that reads."""
@@ -56,7 +59,11 @@ class Inbox:
         self.over = True
         self.signal.set()
 
-    def tell(self) -> None:
-        """Tell of the reports that have come, from where the answer is waited for."""
-        while self._on_progress is not None and self._reports:
-            tell_progress(self._reports.popleft(), self.request_id, self._on_progress)
+    def tell(self, deadline: float) -> None:
+        """Tell of the reports that have come, from where the answer is waited for, while there is time."""
+        # Those that come meanwhile wait: a server may report faster than it is listened to.
+        for _ in range(len(self._reports)):
+            if time.monotonic() >= deadline:
+                break
+            assert self._on_progress is not None
+            tell(self._reports.popleft(), self._on_progress)

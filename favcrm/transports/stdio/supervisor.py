@@ -181,7 +181,9 @@ class Supervisor:
                 if dialogue.usable:
                     await self._until(mine, lambda: not self._calling, deadline)
                 dialogue.leave()
-                await self._waiting.run(dialogue.join)
+                remaining = max(0.0, deadline - time.monotonic())
+                if not await self._waiting.run(partial(dialogue.join, remaining)):
+                    raise NotSentError("The server's process did not end in time. The call was not sent.")
             started = await self._waiting.run(partial(self._start, api_key, dialogue))
             if started is not None:
                 return started

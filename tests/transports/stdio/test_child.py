@@ -135,6 +135,18 @@ async def test_a_call_with_another_key_waits_for_those_under_way(colour: Colour,
     assert outcomes == ["held", "changed"]
 
 
+async def test_a_child_that_stays_does_not_hold_up_the_call_after_it(
+    colour: Colour, key: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "GRACE", SHORT)
+    async with talking(colour, {"stays": True, "ignores_terminate": True}) as talk:
+        await talk.call("echo")
+        with pytest.raises(NotSentError, match="did not end in time"):
+            await talk.call("echo", api_key=key, timeout=SHORT)
+        found = await talk.data("environment", api_key=key)
+        assert found["FAVCRM_API_KEY"] == key.reveal()
+
+
 @pytest.mark.parametrize(
     ("command", "args", "env", "reason"),
     [

@@ -12,7 +12,11 @@ import pytest
 from transports.stdio.talk import SHORT, Gate, talking, until_held
 
 from favcrm import InputRequiredError, InvalidInputError, NotSentError, OutcomeUnknownError
+from favcrm._core.progress import NOTIFICATION
+from favcrm.transports.stdio.child import Line
+from favcrm.transports.stdio.inbox import Inbox
 from favcrm.transports.stdio.lines import KEPT_BYTES, LineReader, Tail
+from favcrm.transports.waiting import BlockingSignal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -375,3 +379,20 @@ def test_half_a_secret_at_the_beginning_of_the_tail_is_not_shown() -> None:
     assert tail.show([]) == ""
     tail.feed(b"\nlast\n")
     assert tail.show([]) == "last"
+
+
+def test_a_server_that_reports_faster_than_it_is_listened_to_holds_nobody_up() -> None:
+    told: list[float] = []
+
+    def listen(progress: Progress) -> None:
+        told.append(progress.progress)
+        inbox.report({"method": NOTIFICATION, "params": {"progressToken": 1, "progress": len(told) + 1}})
+
+    inbox = Inbox(1, Line(b""), BlockingSignal(), listen)
+    inbox.report({"method": NOTIFICATION, "params": {"progressToken": 1, "progress": 1}})
+    inbox.tell(math.inf)
+    assert told == [1]
+    inbox.tell(-math.inf)
+    assert told == [1]
+    inbox.tell(math.inf)
+    assert told == [1, 2]
