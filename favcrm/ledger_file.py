@@ -197,7 +197,7 @@ def _parsed(content: bytes) -> dict[str, Entry] | None:
         if ledger["favcrm_ledger"] != VERSION:
             return None
         return {str(name): _entry(fields) for name, fields in ledger["pending"].items()}
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 

@@ -194,7 +194,7 @@ def _read_config(path: Path | None, problems: list[Problem]) -> Mapping[str, str
 
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         problems.append(Problem(str(path), "is not TOML"))
         return {}
     return {name: value for name, value in values.items() if isinstance(value, str)}

@@ -70,10 +70,10 @@ def as_json(text: str) -> JSON:
 
 
 def as_text(value: JSON) -> str:
-    """Return a value as JSON to search in, or nothing where it is too deep to be written."""
+    """Return a value as JSON to search in, or nothing where it is too deep for that, or not JSON after all."""
     try:
         return json.dumps(value, ensure_ascii=False)
-    except RecursionError:
+    except (TypeError, ValueError, RecursionError):
         return ""
 
 

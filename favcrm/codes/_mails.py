@@ -23,12 +23,21 @@ UNSEEN = frozenset({"head", "script", "style", "title"})
 
 
 def codes_in(raw: bytes, senders: AbstractSet[str]) -> frozenset[str] | None:
-    """Return the different six-digit codes in the text of a mail; None where it is from nobody of the senders.
+    """Return the different six-digit codes in the text of a mail.
+
+    None where it is from nobody of the senders, or cannot be read.
 
     Args:
         raw: The mail, or its beginning.
         senders: Addresses in lower case.
     """
+    try:
+        return _codes_in(raw, senders)
+    except Exception:  # noqa: BLE001  # what a stranger wrote makes the standard library fail in many ways
+        return None
+
+
+def _codes_in(raw: bytes, senders: AbstractSet[str]) -> frozenset[str] | None:
     mail = email.message_from_bytes(raw)
     named = [ADDRESS.fullmatch(str(header).strip()) for header in mail.get_all("From", [])]
     if len(named) != 1 or named[0] is None or (named[0][1] or named[0][2]).lower() not in senders:
@@ -48,7 +57,7 @@ def _text_of(part: Message) -> str:
         return ""
     try:
         text = payload.decode(part.get_content_charset("utf-8"), "replace")
-    except LookupError:
+    except (LookupError, ValueError):
         # Nearly every charset has the digits where ASCII has them.
         text = payload.decode("ascii", "replace")
     return _text_of_html(text) if kind == "text/html" else text

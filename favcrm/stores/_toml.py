@@ -25,7 +25,7 @@ def values(text: str) -> Mapping[str, object]:
 
     try:
         return tomllib.loads(text, parse_float=_spelling)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         pass
     raise StoreError("The file is not TOML, so it was left as it is.", next_step="Correct the file by hand.")
 

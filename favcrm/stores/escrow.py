@@ -194,7 +194,7 @@ def _key_in(content: bytes) -> str:
     """Return the key in a file, or nothing where it is not an escrow file or not a whole one."""
     try:
         entry: object = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(entry, dict):
         return ""

@@ -72,8 +72,15 @@ def test_what_is_attached_does_not_count() -> None:
     assert found(message.as_bytes()) == {"123456"}
 
 
-def test_an_unknown_charset_is_read_as_ascii() -> None:
-    assert found(mail("It is 123456.").replace(b"utf-8", b"x-none")) == {"123456"}
+@pytest.mark.parametrize("charset", [b"x-none", b"undefined", b"idna", b"base64", b'"a\0b"'])
+def test_an_unknown_charset_is_read_as_ascii(charset: bytes) -> None:
+    assert found(mail("It is 123456.").replace(b'"utf-8"', charset)) == {"123456"}
+
+
+def test_a_mail_that_cannot_be_read_is_passed_over() -> None:
+    """Anybody can send one, in the sender's name too."""
+    nested = b"Content-Type: message/rfc822\r\n\r\n" * 3_000
+    assert codes_in(f"From: {SENDER}\r\n".encode() + nested + b"123456", SENDERS) is None
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,16 @@ def test_what_is_too_deep_to_be_searched_breaks_nothing() -> None:
         assert type(error) is errors.UnexpectedAnswerError
 
 
+def test_what_is_no_json_after_all_breaks_nothing() -> None:
+    """A transport that somebody wrote may answer with anything."""
+    circle: list[Any] = []
+    circle.append(circle)
+    odd: list[Any] = [circle, {1: 2, (1, 2): 3}, b"bytes"]
+    for told in odd:
+        error = error_of(VERIFY, Response(result={"structuredContent": {"more": told}}, status=200))
+        assert type(error) is errors.UnexpectedAnswerError
+
+
 def test_the_reason_is_found_at_the_bottom() -> None:
     told: Any = {"code": "UPGRADE_REQUIRED", "message": "Your plan has 3 seats."}
     for _ in range(5_000):

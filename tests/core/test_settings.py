@@ -125,7 +125,9 @@ def test_a_bad_argument_is_named_and_all_are_told_at_once(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize("content", [b"not toml", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"not toml", b"\xff\xfe", b"x = " + b"9" * 5_000, b"x = " + b"[" * 5_000]
+)
 def test_a_config_file_that_cannot_be_read_is_named(tmp_path: Path, config: Path, content: bytes) -> None:
     config.write_bytes(content)
     with pytest.raises(InvalidInputError, match=r"config\.toml"):

@@ -76,7 +76,14 @@ def test_the_mode_is_the_owners_alone(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"api_key = \n", b"\xff\xfe", b'\xef\xbb\xbfurl = "x"\n', b"api_key = 1\n", b'api_key = """\n"""\n'],
+    [
+        b"api_key = \n",
+        b"\xff\xfe",
+        b'\xef\xbb\xbfurl = "x"\n',
+        b"api_key = 1\n",
+        b'api_key = """\n"""\n',
+        b"x = " + b"[" * 5_000,
+    ],
 )
 def test_a_file_that_cannot_be_changed_safely_is_left(path: Path, content: bytes) -> None:
     path.write_bytes(content)

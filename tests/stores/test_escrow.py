@@ -62,6 +62,7 @@ def test_a_file_that_is_not_whole_is_passed_over_and_kept(store: EscrowStore, ke
         "[]",
         '{"api_key": 5}',
         '{"favcrm_escrow": 1, "api_key": ""}',
+        "[" * 100_000,
     ):
         torn.write_text(content)
         with pytest.raises(StoreError, match="not an escrow file, or not a whole one") as caught:

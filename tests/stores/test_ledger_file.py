@@ -198,6 +198,7 @@ GOOD = {
             )
         ),
         b"\xff",
+        b"[" * 100_000,
     ],
 )
 def test_a_file_that_is_no_ledger_is_left_and_told(path: Path, clock: Clock, content: str | bytes) -> None:
