@@ -18,7 +18,6 @@ from favcrm import FavCRMClient, FavCRMError, FavCRMProvisioner, InvalidInputErr
 from favcrm._assembly import Options, blocking_engine
 from favcrm._bridge import run_sync
 from favcrm._core import calls, payloads
-from favcrm._core.custody import Saving
 from favcrm._core.text import clean
 from favcrm.errors import Problem, StoreError
 from favcrm.inputs import raise_problems, read_invite, registration_of
@@ -148,10 +147,7 @@ def verify_invite(
     store, path = key_file(save=save)
     pending = PendingRegistration(request_id="invitation", expires_at=datetime.now(UTC) + CODE_LIFE)
     with connected(given, store) as engine:
-        flow = engine.confirm_invite(
-            Secret(token), pending, code, person=name, saving=Saving(), before_sending=lambda: None
-        )
-        workspace = run_sync(flow)
+        workspace = run_sync(engine.confirm_invite(Secret(token), pending, code, person=name))
     return received(workspace, path, show_key=show_key, given=given)
 
 
