@@ -360,7 +360,7 @@ def test_a_call_does_not_wait_for_ever_for_another_one(sandbox: Sandbox) -> None
         with pytest.raises(errors.NotSentError, match="uses a code of the same registration"):
             provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL))
         ledger.release(pending.request_id)
-        assert provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL)).api_key
+        assert provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL)).organisation_id
 
 
 @pytest.mark.anyio
