@@ -42,9 +42,10 @@ def refuse_another_key(path: Path | None) -> None:
     """Refuse to use a code whose key would find no room in the config file, if it is to be saved there."""
     if path is not None and key_in_file() is not None:
         raise StoreError(
-            f"Another key is in {path}. The code was not used.",
-            next_step="Remove that key from the file if it is not needed, or give --no-save and --show-key "
-            "to have the new key only shown.",
+            # It may be the key of this very sign-up, where the command is run twice.
+            f"A key is in {path} already. The code was not used.",
+            next_step='See with "favcrm whoami" what that key opens. To have another key beside it, give --no-save '
+            "and --show-key: then the new one is only shown.",
         )
 
 

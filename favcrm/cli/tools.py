@@ -207,7 +207,7 @@ def tool_call(given: Given, *, name: str, arguments: str) -> None:
 
 @click.command()
 @click.argument("key", type=as_secret, required=False)
-@click.option("--replace", is_flag=True, help="Replace another key; the old file is kept beside.")
+@click.option("--replace", is_flag=True, help="Replace another key; the old file is kept.")
 @action
 def login(given: Given, *, key: Secret | None, replace: bool) -> None:
     """Save a key that was made in the portal in the config file.

@@ -53,13 +53,11 @@ def verification(sandbox: Sandbox, command: Command, way: str) -> tuple[str, ...
     """Return the arguments that confirm a new code."""
     if way == VERIFY:
         ran = command("--json", "signup", "request", "--email", EMAIL, "--organisation-name", "Acme")
-        words = ("signup", "verify", "--request-id", json.loads(ran.stdout)["requestId"])
+        words = ["signup", "verify", "--request-id", json.loads(ran.stdout)["requestId"]]
     else:
-        key = new_key(sandbox)
-        ran = command("--json", "--api-key", key, "team", "invite", "create", "--email", EMAIL)
-        token = ("--token", json.loads(ran.stdout)["token"])
-        command("team", "invite", "accept-request", *token)
-        words = ("team", "invite", "accept-verify", *token)
+        ran = command("--json", "--api-key", new_key(sandbox), "team", "invite", "create", "--email", EMAIL)
+        words = ["team", "invite", "accept-verify", "--token", json.loads(ran.stdout)["token"]]
+        command("team", "invite", "accept-request", *words[3:])
     return (*words, "--code", str(sandbox.inbox.code_for(EMAIL)))
 
 
@@ -192,7 +190,7 @@ def test_a_key_that_finds_no_room_in_the_file_is_not_sent(
 
 @another_key
 @each_way
-def test_no_code_is_used_while_another_key_is_in_the_file(
+def test_no_code_is_used_while_a_key_is_in_the_file(
     line: str, way: str, command: Command, config: Path, sandbox: Sandbox
 ) -> None:
     verify = verification(sandbox, command, way)
@@ -200,7 +198,7 @@ def test_no_code_is_used_while_another_key_is_in_the_file(
     before = config.read_bytes()
     ran = command(*verify)
     assert (ran.exit_code, ran.stdout) == (1, "")
-    assert ran.stderr.startswith(f"Error: Another key is in {config}. The code was not used.\n")
+    assert ran.stderr.startswith(f"Error: A key is in {config} already. The code was not used.\n")
     assert sandbox.count(way) == 0
     # The next step that is named works with the same code.
     assert "give --no-save and --show-key" in ran.stderr

@@ -151,7 +151,7 @@ def test_a_name_that_is_taken_is_not_taken_for_a_copy(path: Path) -> None:
 
 
 def test_a_key_is_not_replaced_where_git_would_commit_the_copy(path: Path) -> None:
-    make_tree = ["git", "init", "--quiet", path.parent]
+    make_tree = ["git", "init", "--quiet", str(path.parent)]
     subprocess.run(make_tree, check=True)
     (path.parent / ".gitignore").write_text("config.toml\n")
     old, new = new_key(), new_key()
