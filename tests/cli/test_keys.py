@@ -8,10 +8,10 @@ import stat
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
-from attrs import evolve
+from cli.sandboxes import ACCEPT, VERIFY, replace_tool
 
 from favcrm import Secret
 from favcrm.sandbox import Fault, Sandbox
@@ -19,10 +19,7 @@ from favcrm.sandbox import Fault, Sandbox
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from favcrm.sandbox.forms import Answered
     from favcrm.sandbox.server import Server
-    from favcrm.sandbox.tool import Tool
-    from favcrm.typing import JSON
 
 Command = Callable[..., "Result"]
 
@@ -36,7 +33,6 @@ FILES_WITH_ANOTHER_KEY = {
 }
 another_key = pytest.mark.parametrize("line", FILES_WITH_ANOTHER_KEY.values(), ids=FILES_WITH_ANOTHER_KEY)
 each_mode = pytest.mark.parametrize("mode", [(), ("--json",)], ids=["for people", "for machines"])
-VERIFY, ACCEPT = "register_organisation_verify", "accept_team_invite_verify"
 each_way = pytest.mark.parametrize("way", [VERIFY, ACCEPT])
 
 
@@ -59,18 +55,6 @@ def verification(sandbox: Sandbox, command: Command, way: str) -> tuple[str, ...
         words = ["team", "invite", "accept-verify", "--token", json.loads(ran.stdout)["token"]]
         command("team", "invite", "accept-request", *words[3:])
     return (*words, "--code", str(sandbox.inbox.code_for(EMAIL)))
-
-
-def replace_tool(sandbox: Sandbox, name: str, first: Callable[[], None]) -> None:
-    """Let something happen at the server before a tool acts."""
-    tools = cast("dict[str, Tool]", sandbox.tools)
-    act = tools[name].act
-
-    def act_later(*arguments: object, **fields: JSON) -> Answered:
-        first()
-        return act(*arguments, **fields)
-
-    tools[name] = evolve(tools[name], act=act_later)
 
 
 @another_key
@@ -262,7 +246,7 @@ def test_a_key_that_could_not_be_saved_after_all_is_shown(
     """Somebody saves another key while the code is on its way."""
     verify = verification(sandbox, command, way)
     taken = f'{config.read_text()}api_key = "{OTHER_KEY}"\n'
-    replace_tool(sandbox, way, lambda: cast("None", config.write_text(taken)))
+    replace_tool(sandbox, way, lambda: config.write_text(taken))
     ran = command(*mode, *verify)
     assert ran.exit_code == 1
     assert "fav_mcp_" in ran.stdout

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli.processes import PATIENCE, run, start
-from cli.test_keys import VERIFY, replace_tool
+from cli.sandboxes import VERIFY, replace_tool
 
 from favcrm import PendingRegistration
 from favcrm.cli.work import told
