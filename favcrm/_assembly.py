@@ -12,6 +12,7 @@ from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
 from favcrm.settings import Settings, as_secret
+from favcrm.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -79,6 +80,15 @@ class Options:
             raise InvalidInputError([Problem("transport", f"must be of this colour, with a method {close}")])
         if not (self.endpoint is None and http_client is None and era is None):
             raise InvalidInputError([Problem("transport", "goes with none of endpoint, http_client and era")])
+
+
+def store_for_provisioning(engine: Engine, store: Store | None) -> Store:
+    """Return the store of one sign-up: the one given for it, the usual one, or one in this process."""
+    store = engine.store if store is None else store
+    if store is not None:
+        return store
+    engine.warn_that_key_is_not_kept()
+    return MemoryStore()
 
 
 def blocking_engine(

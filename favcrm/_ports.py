@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from favcrm._bridge import on_trio, run_sync
+from favcrm._clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -24,8 +25,8 @@ class SystemClock:
     """This machine's clock."""
 
     def monotonic(self) -> float:
-        """Return seconds that only go forward."""
-        return time.monotonic()
+        """Return seconds that only go forward, also while the machine sleeps."""
+        return monotonic()
 
     def time(self) -> float:
         """Return seconds since 1970."""

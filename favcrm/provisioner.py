@@ -7,7 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, overload
 
-from favcrm._assembly import Options, blocking_engine
+from favcrm._assembly import Options, blocking_engine, store_for_provisioning
 from favcrm._bridge import Awaitable, run_sync
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
@@ -254,7 +254,7 @@ class FavCRMProvisioner:
             UnexpectedAnswerError: An answer lacks what it should have.
         """
         plan = Plan(
-            store=store,
+            store=store_for_provisioning(self._engine, store),
             name=name or name_of(registration),
             read_code=Awaitable(read_code),
             resume=resume,
@@ -263,9 +263,8 @@ class FavCRMProvisioner:
             use_existing=use_existing,
             escrow=escrow,
         )
-        run = Provisioning(self._engine, plan)
-        workspace, report = run_sync(run.provision(SigningUp(registration)))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
+        workspace, report = run_sync(Provisioning(self._engine, plan).provision(SigningUp(registration)))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
 
     def accept_invite(
         self,
@@ -304,7 +303,7 @@ class FavCRMProvisioner:
         secret = as_secret(token)
         del token
         plan = Plan(
-            store=store,
+            store=store_for_provisioning(self._engine, store),
             name=key_name or name_of_invite(secret),
             read_code=Awaitable(read_code),
             resume=resume,
@@ -313,9 +312,8 @@ class FavCRMProvisioner:
             use_existing=use_existing,
             escrow=escrow,
         )
-        run = Provisioning(self._engine, plan)
-        workspace, report = run_sync(run.provision(Joining(secret, name)))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
+        workspace, report = run_sync(Provisioning(self._engine, plan).provision(Joining(secret, name)))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
 
     def adopt(
         self,
@@ -344,13 +342,12 @@ class FavCRMProvisioner:
         key = as_secret(api_key)
         del api_key
         plan = Plan(
-            store=store,
+            store=store_for_provisioning(self._engine, store),
             name=name or "workspace",
             use_existing=not replace,
         )
-        run = Provisioning(self._engine, plan)
-        workspace, report = run_sync(run.adopt(key))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
+        workspace, report = run_sync(Provisioning(self._engine, plan).adopt(key))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
 
     def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
