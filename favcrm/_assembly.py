@@ -47,8 +47,12 @@ class Options:
         if self.reference is not None and self.store is None:
             raise InvalidInputError([Problem("api_key", "is a reference, so the store must be given too")])
         key = self.api_key if isinstance(self.api_key, Secret) else None
+        needed = {"endpoint"} if self.reference is not None else {"endpoint", "api_key"}
         return Settings.load(
-            endpoint=self.endpoint, api_key=key, timeout=self.timeout, key_from_file=transport is None
+            endpoint=self.endpoint,
+            api_key=key,
+            timeout=self.timeout,
+            from_file=needed if transport is None else (),
         )
 
     @property
