@@ -49,8 +49,12 @@ class Options:
         if self.reference is not None and self.store is None:
             raise InvalidInputError([Problem("api_key", "is a reference, so the store must be given too")])
         key = self.api_key if isinstance(self.api_key, Secret) else None
+        needed = {"endpoint"} if self.reference is not None else {"endpoint", "api_key"}
         return Settings.load(
-            endpoint=self.endpoint, api_key=key, timeout=self.timeout, key_from_file=transport is None
+            endpoint=self.endpoint,
+            api_key=key,
+            timeout=self.timeout,
+            from_file=needed if transport is None else (),
         )
 
     @property
@@ -65,7 +69,7 @@ class Options:
             policy=self.retry or RetryPolicy(),
             timeout=settings.timeout,
             key=self.reference or settings.api_key,
-            key_source="the argument api_key",
+            key_source=settings.key_source,
             store=self.store,
             escrow=self.escrow,
             ledger=self.ledger,
