@@ -422,7 +422,7 @@ def test_the_example_of_the_documentation_runs(pymap: MailServer, tmp_path: Path
             env=environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE * 2,
+            timeout=PATIENCE,
             check=False,
         )
     assert re.fullmatch(r"org_\w+ is ready\.\n", ran.stdout), ran.stderr

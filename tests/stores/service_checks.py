@@ -17,7 +17,7 @@ from favcrm import Secret, StoreError
 from favcrm.sandbox import Sandbox
 
 TESTS = Path(__file__).parents[1]
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a test that waits for something has failed."""
 
 
