@@ -199,9 +199,9 @@ class MailboxCode(_Mailbox):
     Only mails from ``senders`` count, by the address in their From header; whether it is genuine is for the mail
     server to find out, so give an address that strangers do not know. Only mails count that came after the
     request: not earlier than the code's lifetime before its expiry, by the mailbox's own clock, give or take two
-    minutes. A mail counts that has exactly one six-digit number in its text, and the newest one wins. No mail is
-    read twice: asked again, it takes the last code for wrong and waits for another. So use an object for one
-    registration at a time. At most the newest 50 mails are looked at, and the first 256 KiB of each.
+    minutes. A mail counts where one six-digit number in its text is called a code, or is alone on its line, or is the
+    only one; and the newest one wins. No mail is read twice: asked again, it takes the last code for wrong and waits for
+    another. So use an object for one registration at a time. At most the newest 50 mails are looked at, and the first 256 KiB of each.
 
     Args:
         host: The name of the IMAP server. The connection is encrypted from the start.
