@@ -5,10 +5,18 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def for_seconds(seconds: float, function: Callable[[], T]) -> T | None:
+    """Run a blocking function, and leave it behind when the time is over; then return None."""
+    future = _start(function)
+    # Unlike the future's own timeout, this one is not taken for an error of the function.
+    wait([future], timeout=min(seconds, threading.TIMEOUT_MAX))
+    return future.result() if future.done() else None
 
 
 async def in_daemon_thread(function: Callable[[], T]) -> T:
@@ -19,20 +27,25 @@ async def in_daemon_thread(function: Callable[[], T]) -> T:
     """
     import anyio.to_thread
 
-    future: Future[T] = Future()
+    future = _start(function)
     done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    try:
+        await anyio.to_thread.run_sync(done.wait, abandon_on_cancel=True)
+    finally:
+        done.set()
+    return future.result()
+
+
+def _start(function: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(function())
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
             future.set_exception(error)
-        done.set()
 
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(run,), name="favcrm-code", daemon=True).start()
-    try:
-        await anyio.to_thread.run_sync(done.wait, abandon_on_cancel=True)
-    finally:
-        done.set()
-    return future.result()
+    return future
