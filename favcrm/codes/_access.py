@@ -21,7 +21,7 @@ MISSING_EXTRA = 'A mailbox needs the extra "mailbox". Install it with: pip insta
 LOGIN_DISABLED = "LOGINDISABLED"
 # What Google, Microsoft, Yahoo and others answer where they take no password, or none but an app's own.
 PASSWORDS_ARE_OFF = re.compile(
-    rf"{LOGIN_DISABLED}|basic[ -]?auth|app(?:lication)?[ -](?:specific[ -])?password|less secure|oauth"
+    rf"{LOGIN_DISABLED}|basic[ -]?auth|(?:app|application)[ -](?:specific[ -])?password|less secure|oauth"
     r"|(?:log|sign) ?in (?:via|with|using) (?:your )?(?:web|browser)|web ?login|webalert",
     re.IGNORECASE,
 )
