@@ -67,5 +67,5 @@ def run_example(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     with sandbox.serve() as server:
         monkeypatch.setenv("FAVCRM_MCP_URL", server.url)
-        monkeypatch.setattr("builtins.input", typed)
+        monkeypatch.setattr("getpass.getpass", typed)
         return SimpleNamespace(**runpy.run_path(str(EXAMPLES / name)))
