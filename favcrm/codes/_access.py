@@ -110,9 +110,8 @@ def open_folder(
 
 def _login_with_password(box: MailBox, username: str, password: Secret) -> None:
     """Sign in, in a way that the server offers. Where it offers none, the password is not sent."""
-    capabilities = capabilities_of(box)
-    disabled = LOGIN_DISABLED.encode() in capabilities
-    if disabled and b"AUTH=PLAIN" not in capabilities:
+    disabled = LOGIN_DISABLED in box.client.capabilities
+    if disabled and "AUTH=PLAIN" not in box.client.capabilities:
         raise imaplib.IMAP4.error(LOGIN_DISABLED)
     plain = disabled or not (username + password.reveal()).isascii()
     login = box.login_utf8 if plain else box.login

@@ -22,8 +22,8 @@ __all__ = [
     "arrival_in",
     "capabilities_of",
     "close",
-    "forget_notice",
     "literal_in",
+    "take_notice",
     "troubles",
     "wait_for_notice",
 ]
@@ -75,15 +75,17 @@ def capabilities_of(box: MailBox) -> frozenset[bytes]:
     return frozenset(b" ".join(filter(None, lines)).upper().split())
 
 
-def forget_notice(box: MailBox) -> bool:
-    """Tell whether the server has told of a mail since this was asked before."""
+def take_notice(box: MailBox) -> bool:
+    """Take the server's notice of a mail, and tell whether there was one since it was taken before."""
     return box.client.response("EXISTS")[1] != [None]
 
 
 def wait_for_notice(box: MailBox, seconds: float) -> None:
     """Wait with IDLE until the server tells of something, unless it has told of a mail already."""
+    if take_notice(box):
+        return
     with box.idle as idle:
-        if not forget_notice(box) and not _has_line(box):
+        if not _has_line(box):
             idle.poll(seconds)
 
 

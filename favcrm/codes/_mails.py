@@ -15,22 +15,8 @@ __all__ = ["codes_in"]
 ADDRESS = re.compile(r"(?:[^<>]*<([^<>\s]+)>|([^<>\s]+))")
 TAG = re.compile(r"/?[a-z0-9]*")
 BLANKS = re.compile(r"\s+")
-INLINE = (
-    "a",
-    "b",
-    "big",
-    "code",
-    "em",
-    "font",
-    "i",
-    "small",
-    "span",
-    "strong",
-    "sub",
-    "sup",
-    "tt",
-    "u",
-    "wbr",
+INLINE = frozenset(
+    ("a", "b", "big", "code", "em", "font", "i", "small", "span", "strong", "sub", "sup", "tt", "u", "wbr")
 )
 # What a reader sees between the texts before and behind a tag. Any other tag begins a line.
 BETWEEN = {**dict.fromkeys(INLINE, ""), "td": "\t", "th": "\t"}

@@ -15,8 +15,8 @@ from favcrm.codes._imap import (
     arrival_in,
     capabilities_of,
     close,
-    forget_notice,
     literal_in,
+    take_notice,
     troubles,
     wait_for_notice,
 )
@@ -162,7 +162,7 @@ class _Mailbox:
         criteria = AND(OR(from_=sorted(self._senders)), date_gte=(since - timedelta(days=1)).date())
         # A server may tell what is new only after a command. What it tells from here on may be newer than the look.
         box.client.noop()
-        forget_notice(box)
+        take_notice(box)
         found = {int(uid) for uid in box.uids(criteria, None)} - judged
         newest = sorted(found, reverse=True)[:MOST_MAILS]
         if not newest:
