@@ -144,7 +144,7 @@ class AsyncFavCRMProvisioner:
             registration: What to register, in place of the fields below.
             email: Where the code goes.
             organisation_name: 2 to 80 characters.
-            industry: One of `favcrm.Industry`, or its text.
+            industry: One of `favcrm.Industry`, or its text. An unknown one is sent as ``other``, with a warning.
             country: An ISO 3166-1 alpha-2 code such as ``HK``.
             timezone: An IANA name such as ``Asia/Hong_Kong``.
             resend: Whether to ask for a new code even if one is pending.

@@ -41,7 +41,7 @@ def encodable(value: object) -> bool:
 
 
 @given(st.dictionaries(st.text(), JSON_VALUES, max_size=3).filter(encodable))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_request_is_compact_json_in_utf8(params: dict[str, Any]) -> None:
     written = encode_request(3, "tools/call", params)
     assert json.loads(written) == {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params}
@@ -124,7 +124,7 @@ def test_the_bare_era_has_no_headers_of_mcp() -> None:
 )
 @example(b'{"error":{"code":1e400}}', JSON_TYPE, 200, False, False)
 @example(b'{"id":true,"result":1}', STREAM, 200, True, False)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_bytes_break_the_reader(
     body: bytes, headers: dict[str, str], status: int, framed: bool, cut: bool
 ) -> None:
@@ -140,7 +140,7 @@ def test_no_bytes_break_the_reader(
 
 
 @given(JSON_VALUES, st.integers(0, 200))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_cuts_make_no_difference(result: Any, cut: int) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": 7, "result": result}, ensure_ascii=True).encode()
     framed = b"data: " + body + b"\r\n\r\n"

@@ -16,7 +16,7 @@ from favcrm._core.outcomes import Answered, judge
 from favcrm._core.transport import JSONRPCError, Response
 
 LENGTH = 256 * 1024
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds, for what takes about a second. Read once from each letter, a text of this length takes many minutes."""
 
 
