@@ -70,7 +70,9 @@ SESSION_IS_OVER = re.compile(
     re.IGNORECASE,
 )
 # In a sign-up "expired" speaks of the code, also of the code of a session; as the name of a field "code" says nothing.
-OF_A_SIGN_UP = re.compile(r"\bcode\b(?![\\\"])|\botp\b|sign-?\s?up|regist|verif|invit", re.IGNORECASE)
+OF_A_SIGN_UP = re.compile(
+    r"\bcode\b(?![\\\"])|\botp\b|sign-?\s?up|registration|register|verif|invit", re.IGNORECASE
+)
 VISIBLE = re.compile("[!-~]+")
 
 WRONG_ADDRESS = "Check that the endpoint is the address of an MCP endpoint."
@@ -299,7 +301,7 @@ def _session_is_over(response: Response) -> bool:
     words = _words(response)
     match response.status:
         case 404:
-            return not OF_A_SIGN_UP.search(words)
+            return _is_bare(response) or not OF_A_SIGN_UP.search(words)
         case 410:
             return _is_bare(response) or _names_a_session(words)
         case 400:

@@ -468,6 +468,12 @@ EVIDENCE: dict[str, Row] = {
         result({"isError": True, "content": [{"type": "text", "text": "Session not found"}]})
     ),
     "a session that broke off, 200": row(Response(status=200, body="Session not found", complete=False)),
+    "not found, with a page to register": row(
+        plain(404, "<html>Register here</html>"),
+        negotiate={"modern"},
+        initialize={"a session"},
+        unconfirmed=OLDER - {"a session"},
+    ),
     "gone, with nothing": row(plain(410), initialize={"a session"}),
     "gone, with a page": row(plain(410, PAGE), initialize={"a session"}),
     "gone, with an error": row(refusal(410, -32001, "Session not found"), initialize={"a session"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from favcrm._core.jsonrpc import MAX_ANSWER_BYTES
@@ -46,7 +47,7 @@ class Inflater:
         self._room = MAX_ANSWER_BYTES
         self._take: Callable[[bytes], Iterator[bytes]] = self._begin if layers else self._pass_on
         self._held = b""
-        self._stream = zlib.decompressobj()
+        self._stream = self._before = zlib.decompressobj()
         # What was read of the first member as long as nothing came out of it.
         self._unopened: bytearray | None = bytearray()
         self._silent = True
@@ -105,11 +106,11 @@ class Inflater:
                     self._take = self._pass_over
                     return
                 self._stream, self._silent = zlib.decompressobj(GZIP_WITH_HEADER), True
-            before = self._stream.copy()
+            self._before = self._stream.copy()
             try:
                 piece = self._stream.decompress(data, INFLATED_PIECE)
             except zlib.error:
-                yield from self._salvage(before, data)
+                yield from self._salvage(data)
                 return
             yield from self._open(piece, data)
             data = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
@@ -123,24 +124,30 @@ class Inflater:
             self._unopened += data
         yield from self._inner.feed(piece)
 
-    def _salvage(self, stream: zlib._Decompress, data: bytes) -> Iterator[bytes]:
-        """Yield what comes before the place where data is broken, which zlib keeps back, and raise.
+    def _salvage(self, data: bytes) -> Iterator[bytes]:
+        """Yield what comes before the place where data is broken, and raise.
 
         Where nothing came out of a member, its bytes only look like one, and are taken for what they are.
         """
         assert self._inner is not None
-        found = bytearray()
-        try:
-            for at in range(len(data)):
-                found += stream.decompress(data[at : at + 1])
-        except zlib.error:
-            if found or not self._silent:
-                yield from self._inner.feed(bytes(found))
-                raise
+        found = self._before_the_break(data)
+        if found or not self._silent:
+            yield from self._inner.feed(found)
+            raise zlib.error("broken")
         self._take = self._pass_over
         if self._unopened is not None:
             self._take = self._pass_on
             yield bytes(self._unopened + data)
+
+    def _before_the_break(self, data: bytes) -> bytes:
+        """Return what zlib keeps back when it finds data broken: all that comes before, found by halving."""
+        found, size = b"", 1 << len(data).bit_length()
+        while size := size // 2:
+            attempt = self._before.copy()
+            with suppress(zlib.error):
+                found += attempt.decompress(data[:size])
+                self._before, data = attempt, data[size:]
+        return found
 
 
 def _window_of(start: bytes, encoding: str) -> int | None:
