@@ -160,7 +160,6 @@ class AsyncFavCRMProvisioner:
             NotSentError: Nothing reached the server.
             OutcomeUnknownError: An email may have been sent.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: The answer lacks what it should have.
         """
         given = {
             "email": email,
@@ -196,7 +195,6 @@ class AsyncFavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: The answer has no key.
             StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
                 is in the error's ``workspace``.
         """
@@ -253,7 +251,6 @@ class AsyncFavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: An answer lacks what it should have.
         """
         plan = Plan(
             store=store_for_provisioning(self._engine, store),

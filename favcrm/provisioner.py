@@ -158,7 +158,6 @@ class FavCRMProvisioner:
             NotSentError: Nothing reached the server.
             OutcomeUnknownError: An email may have been sent.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: The answer lacks what it should have.
         """
         given = {
             "email": email,
@@ -194,7 +193,6 @@ class FavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: The answer has no key.
             StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
                 is in the error's ``workspace``.
         """
@@ -251,7 +249,6 @@ class FavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: An answer lacks what it should have.
         """
         plan = Plan(
             store=store_for_provisioning(self._engine, store),

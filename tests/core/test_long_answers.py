@@ -111,7 +111,7 @@ def test_what_is_too_deep_to_be_searched_breaks_nothing() -> None:
         deep = [deep]
     for result in ({"structuredContent": deep}, {"resultType": "later", "more": deep}):
         error = error_of(VERIFY, check_result_type(Response(result=result, status=200)))
-        assert type(error) is errors.UnexpectedAnswerError
+        assert type(error) is errors.OutcomeUnknownError
 
 
 def test_what_is_no_json_after_all_breaks_nothing() -> None:
@@ -121,7 +121,7 @@ def test_what_is_no_json_after_all_breaks_nothing() -> None:
     odd: list[Any] = [circle, {1: 2, (1, 2): 3}, b"bytes"]
     for told in odd:
         error = error_of(VERIFY, Response(result={"structuredContent": {"more": told}}, status=200))
-        assert type(error) is errors.UnexpectedAnswerError
+        assert type(error) is errors.OutcomeUnknownError
 
 
 def test_the_reason_is_found_at_the_bottom() -> None:
