@@ -11,8 +11,8 @@ from attrs import fields, frozen
 from cattrs import ClassValidationError, Converter, transform_error
 
 from favcrm._core import payloads
-from favcrm._core.refusals import server_time
 from favcrm._core.text import clean, mask, without_emails
+from favcrm._core.waits import server_time
 from favcrm.errors import UnexpectedAnswerError
 from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
 from favcrm.secret import Secret
