@@ -96,10 +96,12 @@ class AsyncFavCRMClient:
             on_progress: Called with each report of progress, where the tool gives any.
 
         Returns:
-            What the tool answered. Empty data is an answer like any other.
+            What the tool answered. Empty data is an answer like any other. A key or a one-time token in it is a
+            `Secret`.
 
         Raises:
-            InvalidInputError: The name is empty, or the arguments are not JSON; nothing was sent.
+            InvalidInputError: The name is empty, the arguments are not JSON, or the tool has a method of its own;
+                nothing was sent.
             AuthenticationError: The key is missing, wrong, revoked or not allowed to do this.
             PlanLimitError: The plan does not allow it.
             RefusedError: The tool said no for another reason.

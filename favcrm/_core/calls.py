@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from attrs import field, frozen
 
 from favcrm._core import structure
+from favcrm._core.redaction import hidden_in
 from favcrm._core.refusals import SOMETHING
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def check_tool(name: str) -> Call[ToolResult]:
         phase="diagnose",
         tool=name,
         params=_named(name, {}),
-        read=structure.read_result,
+        read=partial(structure.read_result, tool=name),
         promised=SOMETHING,
         unknown_repeats=ALWAYS,
     )
@@ -172,8 +173,8 @@ def any_tool(
         phase="call",
         tool=name,
         params=_named(name, arguments),
-        read=structure.read_result,
-        hide=hide,
+        read=partial(structure.read_result, tool=name),
+        hide=(*hide, *hidden_in(arguments, name)),
         on_progress=on_progress,
     )
 

@@ -16,6 +16,7 @@ from favcrm._core.caller import Caller
 from favcrm._core.custody import Custody, Saving
 from favcrm._core.eras import INVALID_PARAMS
 from favcrm._core.outcomes import Failed
+from favcrm._core.reserved import check_not_reserved
 from favcrm.errors import (
     PORTAL,
     CodeExpiredError,
@@ -259,8 +260,9 @@ class Engine:
         *,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> ToolResult:
-        """Call any tool."""
+        """Call any tool that has no method of its own."""
         check_tool_call(name, arguments)
+        check_not_reserved(name, arguments)
         return await self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
 
     async def perform(self, call: Call[R]) -> R:

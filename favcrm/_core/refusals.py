@@ -15,6 +15,7 @@ from attrs import frozen
 from favcrm._core import payloads
 from favcrm._core.challenges import INSUFFICIENT_SCOPE, read_challenge
 from favcrm._core.reasons import LONGEST_TEXT, is_code, read_reason
+from favcrm._core.redaction import mask_fields
 from favcrm._core.refusal_rules import LACKS_SCOPE, RULES
 from favcrm._core.text import clean, mask, without_emails
 from favcrm._core.waits import WAIT_FIELDS, told_wait
@@ -130,7 +131,7 @@ def to_error(
         error = rule.error(message, code=code, summary=summary, next_step=step, request_id=request_id)
     _add_details(error, failure, challenge)
     if response.error is not None and not private:
-        error.data = payloads.masked(response.error.data, mask)
+        error.data = payloads.masked(mask_fields(response.error.data), mask)
     return error
 
 

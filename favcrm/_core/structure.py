@@ -11,6 +11,7 @@ from attrs import fields, frozen
 from cattrs import ClassValidationError, Converter, transform_error
 
 from favcrm._core import payloads
+from favcrm._core.redaction import KEY_IN_WORDS, Redaction, mask_fields
 from favcrm._core.text import clean, mask, without_emails
 from favcrm._core.waits import server_time
 from favcrm.errors import UnexpectedAnswerError
@@ -32,8 +33,6 @@ CODE_LIFE = 600.0
 USUAL_KEY_PREFIX = "fav_mcp_"
 # A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
 KEY_FIELD = re.compile(r'"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
-# A key in a sentence. A placeholder (three dots, or nothing but x after the prefix) is none.
-KEY_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{16,}")
 
 
 # The server's own spelling, so that a path in a problem is the path in the answer.
@@ -113,7 +112,7 @@ def _unknown_fields(payload: Mapping[str, JSON], known: set[str]) -> dict[str, J
 def _extra(unknown: Mapping[str, JSON], hide: tuple[str, ...] = ()) -> dict[str, JSON]:
     """Return the fields that are not known, with every text in them masked."""
     # Each text by itself: what masks a text that holds JSON may take a quote of it away.
-    extra = payloads.masked(unknown, lambda text: mask(without_emails(text), hide=hide))
+    extra = payloads.masked(mask_fields(unknown), lambda text: mask(without_emails(text), hide=hide))
     return cast("dict[str, JSON]", extra or {})
 
 
@@ -268,21 +267,30 @@ def _object_or_empty(entry: JSON) -> JSON:
     return entry if isinstance(entry, dict) else {}
 
 
-def read_result(response: Response) -> ToolResult:
-    """Return what a tool answered, with nothing promised but an MCP result."""
+def read_result(response: Response, *, tool: str) -> ToolResult:
+    """Return what a tool answered, with nothing promised but an MCP result, and without a secret that shows."""
     result = response.result
-    if not isinstance(result, dict):
-        raise UnexpectedAnswerError(
-            "The answer lacks what it should have.",
-            problems=["$ is not an object"],
-            request_id=response.x_request_id,
-        )
-    content = result.get("content")
+    try:
+        if isinstance(result, dict):
+            return _tool_result(result, tool, response.x_request_id)
+        problem = "$ is not an object"
+    except RecursionError:
+        # What cannot be searched for secrets is not shown.
+        problem = "$ nests too deep"
+    raise UnexpectedAnswerError(
+        "The answer lacks what it should have.", problems=[problem], request_id=response.x_request_id
+    )
+
+
+def _tool_result(result: Mapping[str, JSON], tool: str, request_id: str | None) -> ToolResult:
+    redaction = Redaction.of(result, tool)
+    raw = cast("Mapping[str, JSON]", redaction.masked(result))
+    content = raw.get("content")
     blocks = content if isinstance(content, list) else []
     return ToolResult(
-        data=payloads.payload(result),
-        summary=clean(payloads.summary(result)),
+        data=redaction.data(payloads.payload(result)),
+        summary=clean(redaction.text(payloads.summary(result))),
         content=tuple(block for block in blocks if isinstance(block, dict)),
-        raw=result,
-        x_request_id=response.x_request_id,
+        raw=raw,
+        x_request_id=request_id,
     )

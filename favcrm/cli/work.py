@@ -23,7 +23,7 @@ from favcrm._core.text import clean
 from favcrm.errors import Problem, StoreError
 from favcrm.inputs import raise_problems, read_invite, registration_of
 from favcrm.ledger import MemoryLedger
-from favcrm.models import CheckStatus, PendingRegistration
+from favcrm.models import CheckStatus, PendingRegistration, plain
 from favcrm.settings import KEY_VARIABLES, Settings, check_key, config_path
 from favcrm.stores.config_file import ConfigFileStore
 
@@ -131,7 +131,7 @@ def create_invite(
     raise_problems(problems)
     call = calls.any_tool("create_team_member_invite", arguments, hide=(email, str(arguments["email"])))
     with connected(given) as engine:
-        return answered(run_sync(engine.perform(call)))
+        return answered(run_sync(engine.perform(call)), show_key=True)
 
 
 def request_invite_code(given: Given, token: str) -> Found:
@@ -220,20 +220,19 @@ def save_key(given: Given, key: Secret) -> Found:
 # Tools
 
 
-def call_tool(given: Given, name: str, arguments: str) -> Found:
+def call_tool(given: Given, name: str, arguments: str, *, show_key: bool) -> Found:
     """Call a tool."""
     values = payloads.as_json(arguments)
     if not isinstance(values, dict):
         raise InvalidInputError([Problem("JSON", "must be an object")])
     with FavCRMClient(given.url, api_key=given.api_key, retry=ONCE) as crm:
-        return answered(crm.call_tool(name, values))
+        return answered(crm.call_tool(name, values), show_key=show_key)
 
 
-def answered(result: ToolResult) -> Found:
-    """Return what a tool answered."""
-    return Found(
-        result.data, (*([result.summary] if result.summary else []), json.dumps(result.data, indent=2))
-    )
+def answered(result: ToolResult, *, show_key: bool) -> Found:
+    """Return what a tool answered, with its keys and one-time tokens only for who asks for them."""
+    data = plain(result.data, Secret.reveal) if show_key else plain(result.data)
+    return Found(data, (*([result.summary] if result.summary else []), json.dumps(data, indent=2)))
 
 
 def list_tools(given: Given) -> Found:
