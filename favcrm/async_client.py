@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from favcrm._assembly import Options, async_engine
+from favcrm._boundary import boundaries
 from favcrm._core.membership import can, invite
 from favcrm._core.ports import Store
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
@@ -19,6 +20,7 @@ from favcrm.typing import JSON, Era
 __all__ = ["AsyncFavCRMClient"]
 
 
+@boundaries
 class AsyncFavCRMClient:
     """Calls the tools of a workspace, asynchronous, on asyncio and on trio.
 

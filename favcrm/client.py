@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from favcrm._assembly import Options, blocking_engine
+from favcrm._boundary import boundaries
 from favcrm._bridge import run_sync
 from favcrm._core.membership import can, invite
 from favcrm._core.ports import Store
@@ -20,6 +21,7 @@ from favcrm.typing import JSON, Era
 __all__ = ["FavCRMClient"]
 
 
+@boundaries
 class FavCRMClient:
     """Calls the tools of a workspace, blocking.
 

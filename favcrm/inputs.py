@@ -10,6 +10,7 @@ from typing import cast
 
 from attrs import field, frozen
 
+from favcrm._boundary import boundary
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.secret import Secret
 from favcrm.typing import JSON
@@ -110,6 +111,7 @@ class Registration:
     country: str | None = field(default=None, converter=_upper)
     timezone: str | None = field(default=None, converter=_trimmed_if_any)
 
+    @boundary
     def __init__(
         self,
         *,

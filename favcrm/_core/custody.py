@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve, frozen
 
-from favcrm._core.bare import bare
+from favcrm._boundary import bare
+from favcrm._core.text import mask_error
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.events import EventKind, Teller
 from favcrm.secret import SecretRef
@@ -66,14 +67,16 @@ class Custody:
         before = self._last_read
         return before is not None and await self.current() != before
 
-    async def ask(self, question: Callable[[Store], T], store: Store | None = None) -> T:
-        """Ask a store something, ours if none is given; whatever it raises becomes a `StoreError`."""
+    async def ask(
+        self, question: Callable[[Store], T], store: Store | None = None, *, hide: Secret | None = None
+    ) -> T:
+        """Ask a store something, ours if none is given; whatever it raises becomes a `StoreError` without ``hide``."""
         asked = store or self.store
         assert asked is not None  # a reference comes with its store
         try:
             return await self._port.blocking(lambda: question(asked))
         except StoreError as error:
-            failure = error
+            failure = mask_error(error, hide=[hide.reveal()] if hide else [])
         except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
             failure = StoreError(f"The store failed with {type(error).__name__}.")
         raise bare(failure)
@@ -150,5 +153,7 @@ class Custody:
         name = saving.name or workspace.organisation_id or NAMELESS
         metadata = {"organisation_id": workspace.organisation_id or ""}
         return await self.ask(
-            lambda asked: asked.put(name, workspace.api_key, metadata, if_absent=not saving.replace), store
+            lambda asked: asked.put(name, workspace.api_key, metadata, if_absent=not saving.replace),
+            store,
+            hide=workspace.api_key,
         )

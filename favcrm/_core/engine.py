@@ -10,8 +10,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Never, TypeAlias, TypeVar
 
+from favcrm._boundary import bare
 from favcrm._core import calls
-from favcrm._core.bare import bare
 from favcrm._core.caller import Caller
 from favcrm._core.custody import Custody, Saving
 from favcrm._core.eras import INVALID_PARAMS

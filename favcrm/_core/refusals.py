@@ -17,7 +17,7 @@ from favcrm._core.challenges import INSUFFICIENT_SCOPE, read_challenge
 from favcrm._core.reasons import LONGEST_TEXT, is_code, read_reason
 from favcrm._core.redaction import mask_fields
 from favcrm._core.refusal_rules import LACKS_SCOPE, RULES
-from favcrm._core.text import clean, mask, without_emails
+from favcrm._core.text import clean, mask, without_emails, without_query
 from favcrm._core.waits import WAIT_FIELDS, told_wait
 from favcrm.errors import (
     AlreadyRegisteredError,
@@ -28,7 +28,7 @@ from favcrm.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from favcrm._core.refusal_rules import Rule
     from favcrm._core.transport import Response
@@ -129,7 +129,7 @@ def to_error(
         message = _told(LACKS_SCOPE if lacks_scope else rule.message, summary)
         step = _ask_for_scope(challenge) if lacks_scope else None
         error = rule.error(message, code=code, summary=summary, next_step=step, request_id=request_id)
-    _add_details(error, failure, challenge)
+    _add_details(error, failure, challenge, shown)
     if response.error is not None and not private:
         error.data = payloads.masked(mask_fields(response.error.data), mask)
     return error
@@ -146,13 +146,16 @@ def _ask_for_scope(challenge: Mapping[str, str]) -> str:
     return f"The key itself is good, but it {lacking}: ask the user for one that may do this, or do without this call."
 
 
-def _add_details(error: RefusedError, failure: Failure, challenge: Mapping[str, str]) -> None:
+def _add_details(
+    error: RefusedError, failure: Failure, challenge: Mapping[str, str], shown: Callable[[str], str]
+) -> None:
     if isinstance(error, AuthenticationError):
         error.challenge = challenge
     if isinstance(error, AlreadyRegisteredError):
-        error.login_url = _text(failure.details, "loginUrl", "login_url") or error.login_url
+        told = without_query(_text(failure.details, "loginUrl", "login_url"))
+        error.login_url = shown(told) or error.login_url
     if isinstance(error, PlanLimitError):
-        error.upgrade_action = _text(failure.details, "upgradeAction", "upgrade_action")
+        error.upgrade_action = shown(_text(failure.details, "upgradeAction", "upgrade_action")) or None
 
 
 def _from_body(response: Response, now: float) -> Failure:
@@ -295,8 +298,6 @@ def _next_step(failure: Failure) -> str | None:
     return "Check that the endpoint is the address of a FavCRM MCP endpoint."
 
 
-def _text(details: Mapping[str, JSON], *names: str) -> str | None:
-    for name in names:
-        if isinstance(value := details.get(name), str) and value:
-            return clean(value)
-    return None
+def _text(details: Mapping[str, JSON], *names: str) -> str:
+    values = (details.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str) and value), "")

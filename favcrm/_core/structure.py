@@ -12,14 +12,14 @@ from cattrs import ClassValidationError, Converter, transform_error
 
 from favcrm._core import payloads
 from favcrm._core.redaction import KEY_IN_WORDS, Redaction, mask_fields
-from favcrm._core.text import clean, mask, without_emails
+from favcrm._core.text import clean, mask, without_emails, without_query
 from favcrm._core.waits import server_time
 from favcrm.errors import UnexpectedAnswerError
 from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from attrs import AttrsInstance
 
@@ -129,7 +129,7 @@ def read_pending(response: Response, *, clock: Clock, hide: tuple[str, ...] = ()
         masked_email=clean(read.maskedEmail, hide=hide),
         instructions=clean(without_emails(read.instructions), hide=hide),
         x_request_id=response.x_request_id,
-        extra=_extra(_unknown_fields(payload, {field.name for field in fields(CodeRequested)})),
+        extra=_extra(_unknown_fields(payload, {field.name for field in fields(CodeRequested)}), hide),
         ends_at=clock.monotonic() + read.expiresAt.timestamp() - now,
         monotonic=clock.monotonic,
     )
@@ -208,10 +208,10 @@ def _workspace(response: Response, payload: Mapping[str, JSON], key: str, hide: 
     if not key.startswith(USUAL_KEY_PREFIX):
         problems.append("$.apiKey has an unusual prefix")
 
-    def sibling(name: str) -> str | None:
+    def sibling(name: str, shorten: Callable[[str], str] = str) -> str | None:
         value = payload.get(name)
         if isinstance(value, str) and value:
-            return clean(without_emails(value), hide=hide)
+            return clean(without_emails(shorten(value)), hide=hide)
         problems.append(f"$.{name} is missing" if value is None or value == "" else f"$.{name} is not text")
         return None
 
@@ -221,7 +221,7 @@ def _workspace(response: Response, payload: Mapping[str, JSON], key: str, hide: 
         organisation_id=sibling("organisationId"),
         company_id=sibling("companyId"),
         user_id=sibling("userId"),
-        login_url=sibling("loginUrl"),
+        login_url=sibling("loginUrl", without_query),
         next_steps=_next_steps(payload.get("nextSteps"), problems, hide),
         problems=tuple(problems),
         x_request_id=response.x_request_id,

@@ -12,7 +12,7 @@ import attrs
 import pytest
 from colours import Colour, Facade, client, provisioner, transport_to
 
-from favcrm import Secret, ToolResult, errors
+from favcrm import ToolResult, errors
 from favcrm._core import calls
 from favcrm._core.outcomes import Answered, Failed, judge
 from favcrm._core.transport import JSONRPCError, Response
@@ -101,8 +101,13 @@ def test_a_secret_is_known_by_the_name_of_its_field(name: str, form: str) -> Non
     }.get(form, enveloped(data, f"Give them {TOKEN}."))
     told = answer(result, "any_tool_at_all")
     found: Any = told.data
-    while not isinstance(found, Secret):
-        found = found[0] if type(found) is list else next(iter(found.values()))
+    steps: dict[str, list[Any]] = {
+        "list": [0, name],
+        "inside": ["invitation", name],
+        "value": [name, "value"],
+    }
+    for step in steps.get(form, [name]):
+        found = found[step]
     assert found.reveal() == TOKEN
     assert TOKEN not in everything(told)
 
