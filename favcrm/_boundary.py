@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator
 from functools import wraps
 from pathlib import Path
-from types import FrameType, FunctionType, TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, TypeVar, cast
 
 from favcrm.errors import FavCRMError
@@ -129,10 +129,12 @@ def _stripped(error: E) -> E:
     if isinstance(error, FavCRMError) or not isinstance(error, Exception):
         return bare(error)
     for each in _chain(error):
-        if isinstance(each, FavCRMError):
+        links = _links(each.__traceback__)
+        if not isinstance(each, FavCRMError):
+            each.__traceback__ = _without_our_frames(links)
+        elif links and _is_ours(links[0]):
+            # It was caught in here. One that left earlier is the caller's, who may be handling it now.
             bare(each)
-        else:
-            each.__traceback__ = _without_our_frames(each.__traceback__)
     return error
 
 
@@ -151,22 +153,26 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield each
 
 
-def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without our frames. A defect of ours keeps them, emptied, so that it can be mended."""
+def _links(trace: TracebackType | None) -> list[TracebackType]:
     links: list[TracebackType] = []
     while trace is not None:
         links.append(trace)
         trace = trace.tb_next
-    if links and _is_ours(links[-1].tb_frame):
+    return links
+
+
+def _without_our_frames(links: list[TracebackType]) -> TracebackType | None:
+    """Return a traceback without our frames. A defect of ours keeps them, emptied, so that it can be mended."""
+    if links and _is_ours(links[-1]):
         # The first of them may be the boundary itself, which cannot be emptied while it runs.
         traceback.clear_frames(links[0])
     else:
-        links = [link for link in links if not _is_ours(link.tb_frame)]
+        links = [link for link in links if not _is_ours(link)]
     kept: TracebackType | None = None
     for link in reversed(links):
         kept = TracebackType(kept, link.tb_frame, link.tb_lasti, link.tb_lineno)
     return kept
 
 
-def _is_ours(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(OURS)
+def _is_ours(link: TracebackType) -> bool:
+    return link.tb_frame.f_code.co_filename.startswith(OURS)

@@ -100,29 +100,44 @@ async def test_an_error_of_a_reader_shows_where_it_was_raised_and_no_frame_of_ou
     assert str(caught.value.__cause__) == "a cause of mine"
 
 
-async def test_what_stands_behind_an_error_of_a_reader_has_no_frame_of_ours(
-    sandbox: Sandbox, colour: Colour
+def test_an_error_that_was_caught_in_here_and_stands_behind_another_has_no_frames(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    facade = provisioner(colour, transport=transport_to(sandbox, colour))
-    registration = Registration(email=EMAIL, organisation_name="Acme")
-    asked = [0]
+    # This file stands for the package, and what is compiled here for the caller.
+    monkeypatch.setattr("favcrm._boundary.OURS", (__file__, PACKAGE))
+    scope: dict[str, Any] = {}
+    exec("def read():\n    raise LookupError", scope)  # noqa: S102 - a frame of somebody else
 
-    def read(_: object) -> str:
-        asked[0] += 1
-        if asked[0] == 2:
-            raise LookupError
-        return "000000" if sandbox.inbox.code_for(EMAIL) != "000000" else "000001"
+    def refuse() -> NoReturn:
+        raise errors.InvalidCodeError("It is wrong.") from ValueError("271828")
 
-    async def read_async(_: object) -> str:
-        return read(_)
+    @boundary
+    def confirm() -> None:
+        try:
+            refuse()
+        except errors.InvalidCodeError:
+            scope["read"]()
 
-    sandbox.rules.code_attempts = 1
     with pytest.raises(LookupError) as caught:
-        await facade.provision(registration, read_code=read if colour == "blocking" else read_async)
+        confirm()
     behind = caught.value.__context__
-    while behind is not None:
-        assert ours(behind) == []
-        behind = behind.__context__
+    assert isinstance(behind, errors.InvalidCodeError)
+    assert (behind.__traceback__, behind.__cause__, behind.__context__) == (None, None, None)
+
+
+def test_an_error_that_the_caller_handles_keeps_its_frames(sandbox: Sandbox) -> None:
+    facade = favcrm.FavCRMProvisioner(transport=sandbox.transport())
+    registration = Registration(email=EMAIL, organisation_name="Acme")
+    before: list[str] = []
+    with pytest.raises(LookupError) as caught:  # noqa: PT012
+        try:
+            facade.confirm("", "27182")
+        except errors.InvalidInputError as handled:
+            before += traceback.format_exception(handled)
+            facade.provision(registration, read_code=broken_reader("blocking", LookupError))
+    behind = caught.value.__context__
+    assert isinstance(behind, errors.InvalidInputError)
+    assert traceback.format_exception(behind) == before
 
 
 def test_errors_that_stand_behind_each_other_in_a_circle_end() -> None:

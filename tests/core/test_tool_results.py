@@ -350,7 +350,10 @@ async def test_another_tool_is_not_asked_to_call_it(
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("execute_tool", {"name": "list_services", "arguments": {"query": "create_team_member_invite"}}),
+        (
+            "execute_tool",
+            {"name": "list_services", "arguments": {"query": "create_team_member_invite", "ids": ["a"]}},
+        ),
         ("search_tools", {"query": "create_team_member_invite"}),
         ("check_plan_operation", {"toolName": "create_team_member_invite"}),
     ],
