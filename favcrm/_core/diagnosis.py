@@ -20,7 +20,8 @@ from favcrm.errors import (
     TransportError,
     UnexpectedAnswerError,
 )
-from favcrm.models import Check, CheckStatus, DiagnosticReport, Tool, ToolResult, plain
+from favcrm.models import Check, CheckStatus, DiagnosticReport, Tool, ToolResult
+from favcrm.results import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,7 +9,8 @@ from favcrm._core import calls
 from favcrm._core.text import clean, without_emails
 from favcrm.errors import PlanLimitError
 from favcrm.inputs import check_question, raise_problems, read_invite
-from favcrm.models import Allowance, Invitation, plain
+from favcrm.models import Allowance, Invitation
+from favcrm.results import plain
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:

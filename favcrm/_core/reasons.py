@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from favcrm.typing import JSON
 
 # One word, so it is a code, while a sentence has blanks.
-CODE = re.compile(r"[A-Za-z0-9_.:/-]+")
+CODE = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
 CODE_FIELDS = ("code", "errorCode", "error_code")
 TEXT_FIELDS = ("message", "detail", "reason", "error_description", "title")
 HINT_FIELDS = ("status", "statusCode", "type")

@@ -117,6 +117,7 @@ def to_error(
     challenge = {name: shown(value) for name, value in told.items()}
     request_id = response.x_request_id
     code = failure.codes[0] if failure.codes else failure.status
+    code = shown(code) if isinstance(code, str) else code
     rule = _match(failure, sign_up=sign_up)
     if rule is None:
         message, step = _told(_plain_message(failure, response), summary), _next_step(failure)

@@ -23,7 +23,8 @@ from favcrm._core.text import clean
 from favcrm.errors import Problem, StoreError
 from favcrm.inputs import raise_problems, read_invite, registration_of
 from favcrm.ledger import MemoryLedger
-from favcrm.models import CheckStatus, PendingRegistration, plain
+from favcrm.models import CheckStatus, PendingRegistration
+from favcrm.results import plain
 from favcrm.settings import KEY_VARIABLES, Settings, check_key, config_path
 from favcrm.stores.config_file import ConfigFileStore
 

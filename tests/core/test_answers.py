@@ -547,6 +547,13 @@ def test_a_word_as_the_error_is_the_code_and_the_sentence_is_shown() -> None:
     assert (error_of(REQUEST, enveloped({"error": "no"}, "")).summary) == "no"
 
 
+def test_a_word_as_the_error_shows_no_secret(key: str) -> None:
+    for secret in (key, CODE):
+        error = error_of(VERIFY, enveloped({"error": secret}, "", isError=True))
+        assert (error.code, error.summary) == ("[hidden]", "[hidden]")
+        assert secret not in str(error)
+
+
 @pytest.mark.parametrize("nothing", [None, "", False, 0, [], {}], ids=repr)
 def test_an_error_that_is_empty_is_none(nothing: object) -> None:
     data = {"error": nothing, "errors": nothing}
