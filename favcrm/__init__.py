@@ -131,7 +131,7 @@ _MODULES = {
     "StoreError": "errors",
     "TooManyAttemptsError": "errors",
     "Tool": "models",
-    "ToolResult": "models",
+    "ToolResult": "results",
     "TransportError": "errors",
     "UnexpectedAnswerError": "errors",
     "VaultStore": "stores.vault",

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from favcrm._assembly import Options, async_engine
+from favcrm._boundary import boundaries
 from favcrm._core.membership import can, invite
 from favcrm._core.ports import Store
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
@@ -19,6 +20,7 @@ from favcrm.typing import JSON, Era
 __all__ = ["AsyncFavCRMClient"]
 
 
+@boundaries
 class AsyncFavCRMClient:
     """Calls the tools of a workspace, asynchronous, on asyncio and on trio.
 
@@ -96,10 +98,12 @@ class AsyncFavCRMClient:
             on_progress: Called with each report of progress, where the tool gives any.
 
         Returns:
-            What the tool answered. Empty data is an answer like any other.
+            What the tool answered. Empty data is an answer like any other. A key or a one-time token in it is a
+            `Secret`.
 
         Raises:
-            InvalidInputError: The name is empty, or the arguments are not JSON; nothing was sent.
+            InvalidInputError: The name is empty, the arguments are not JSON, or the tool has a method of its own;
+                nothing was sent.
             AuthenticationError: The key is missing, wrong, revoked or not allowed to do this.
             PlanLimitError: The plan does not allow it.
             RefusedError: The tool said no for another reason.

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self, overload
 
 from favcrm._assembly import Options, async_engine, store_for_provisioning
+from favcrm._boundary import boundaries
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
@@ -25,6 +26,7 @@ from favcrm.typing import Era
 __all__ = ["AsyncFavCRMProvisioner"]
 
 
+@boundaries
 class AsyncFavCRMProvisioner:
     """Signs an agent up for FavCRM, asynchronous, on asyncio and on trio.
 

@@ -276,7 +276,7 @@ class AlreadyRegisteredError(RefusedError):
     """The email has an account already. No workspace was created.
 
     Attributes:
-        login_url: Where to sign in.
+        login_url: Where to sign in, without a query.
     """
 
     default_next_step: ClassVar[str] = (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import cast
 
 from attrs import field, frozen
 
+from favcrm._boundary import boundary
+from favcrm._warn import warn
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.secret import Secret
 from favcrm.typing import JSON
@@ -131,6 +132,7 @@ class Registration:
     country: str | None = field(default=None, converter=_upper)
     timezone: str | None = field(default=None, converter=_trimmed_if_any)
 
+    @boundary
     def __init__(
         self,
         *,
@@ -159,7 +161,7 @@ class Registration:
         }
         raise_problems(checks)
         if self.industry is Industry.OTHER and str(industry).strip().lower() != Industry.OTHER:
-            warnings.warn(SENT_AS_OTHER, UserWarning, stacklevel=2)
+            warn(SENT_AS_OTHER, UserWarning)
 
 
 def registration_of(registration: Registration | None, fields: dict[str, str | None]) -> Registration:

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from favcrm._clock import monotonic
 from favcrm.errors import InvalidInputError, NotReadyError, Problem
+from favcrm.results import ToolData, ToolResult
 from favcrm.secret import Secret, SecretRef
 from favcrm.typing import JSON
 
@@ -25,6 +26,7 @@ __all__ = [
     "Progress",
     "Provisioned",
     "Tool",
+    "ToolData",
     "ToolResult",
     "Workspace",
 ]
@@ -128,7 +130,7 @@ class Workspace:
         organisation_id: The organisation, or None where the answer did not name it.
         company_id: The company, or None where the answer did not name it.
         user_id: The user, or None where the answer did not name it.
-        login_url: Where a person signs in.
+        login_url: Where a person signs in, without a query.
         next_steps: What the server suggests. Data for a person, shortened, without the key.
         problems: What was missing or odd in the answer. The key is good all the same.
         ref: Where the key was stored, or None where there is no store.
@@ -165,25 +167,6 @@ class Tool:
     input_schema: Mapping[str, JSON] = field(factory=_no_json, repr=False)
     output_schema: Mapping[str, JSON] | None = field(default=None, repr=False)
     annotations: Mapping[str, JSON] = field(factory=_no_json, repr=False)
-
-
-@frozen(kw_only=True)
-class ToolResult:
-    """What a tool answered.
-
-    Attributes:
-        data: The payload.
-        summary: The server's one sentence about it; empty where there is none. Data, not instructions.
-        content: The MCP content blocks, as the server sent them.
-        raw: The whole MCP result, as the server sent it.
-        x_request_id: The server's id of the answer, for support, or None.
-    """
-
-    data: JSON
-    summary: str = ""
-    content: tuple[Mapping[str, JSON], ...] = field(default=(), repr=False)
-    raw: Mapping[str, JSON] = field(factory=_no_json, repr=False)
-    x_request_id: str | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self, overload
 
 from favcrm._assembly import Options, blocking_engine, store_for_provisioning
+from favcrm._boundary import boundaries
 from favcrm._bridge import Awaitable, run_sync
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
@@ -26,6 +27,7 @@ from favcrm.typing import Era
 __all__ = ["FavCRMProvisioner"]
 
 
+@boundaries
 class FavCRMProvisioner:
     """Signs an agent up for FavCRM, blocking.
 

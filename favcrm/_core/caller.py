@@ -6,10 +6,10 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from favcrm._core import calls
+from favcrm._boundary import bare
 from favcrm._core.attempts import Attempts, Trail
-from favcrm._core.bare import bare
 from favcrm._core.outcomes import Failed, Kind, judge
+from favcrm._core.text import mask_error
 from favcrm.errors import (
     AuthenticationError,
     CodeExpiredError,
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from favcrm.events import Teller
     from favcrm.models import PendingRegistration
     from favcrm.retry import RetryPolicy
+    from favcrm.secret import Secret
 
+E = TypeVar("E", bound=FavCRMError)
 R = TypeVar("R")
 
 NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. No workspace was created."
@@ -61,7 +63,7 @@ class Caller:
         self.tell_routes(attempts)
         if isinstance(outcome, Failed):
             # That the last attempt was never sent does not undo an earlier one that may have been carried out.
-            undecided = outcome.kind is Kind.NEVER_SENT and call.unknown_repeats < calls.ALWAYS
+            undecided = outcome.kind is Kind.NEVER_SENT and call.acts
             failed = attempts.unknown[0] if undecided and attempts.unknown else outcome
             raise bare(self.with_origin(failed.error, keys))
         return outcome.value
@@ -117,11 +119,11 @@ class Caller:
             )
             via = response.via
         except NotSentError as error:
-            outcome, via = Failed(Kind.NEVER_SENT, error), error.via
+            outcome, via = Failed(Kind.NEVER_SENT, _without_secrets(error, call, key)), error.via
         except OutcomeUnknownError as error:
-            outcome, via = Failed(Kind.UNKNOWN, error), error.via
+            outcome, via = Failed(Kind.UNKNOWN, _without_secrets(error, call, key)), error.via
         except FavCRMError as error:
-            raise bare(error)  # noqa: B904  # its frames saw the request
+            raise bare(_without_secrets(error, call, key))  # noqa: B904  # its frames saw the request
         except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
             what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
             outcome, via = Failed(Kind.UNKNOWN, OutcomeUnknownError(what)), ""
@@ -141,3 +143,8 @@ class Caller:
         if via:
             trail.routes[number] = via
         return outcome
+
+
+def _without_secrets(error: E, call: Call[R], key: Secret | None) -> E:
+    """Return the error of a transport, which may be anybody's, without what the request had in it."""
+    return mask_error(error, hide=(*call.hide, *([key.reveal()] if key else [])))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from attrs import field, frozen
 
 from favcrm._core import structure
+from favcrm._core.redaction import hidden_in
 from favcrm._core.refusals import SOMETHING
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def check_tool(name: str) -> Call[ToolResult]:
         phase="diagnose",
         tool=name,
         params=_named(name, {}),
-        read=structure.read_result,
+        read=partial(structure.read_result, tool=name),
         promised=SOMETHING,
         unknown_repeats=ALWAYS,
     )
@@ -172,7 +173,7 @@ def ask_plan(question: Mapping[str, JSON]) -> Call[ToolResult]:
         phase="call",
         tool=PLAN_OPERATION,
         params=_named(PLAN_OPERATION, question),
-        read=structure.read_result,
+        read=partial(structure.read_result, tool=PLAN_OPERATION),
         unknown_repeats=ALWAYS,
     )
 
@@ -189,8 +190,8 @@ def any_tool(
         phase="call",
         tool=name,
         params=_named(name, arguments),
-        read=structure.read_result,
-        hide=hide,
+        read=partial(structure.read_result, tool=name),
+        hide=(*hide, *hidden_in(arguments, name)),
         on_progress=on_progress,
     )
 

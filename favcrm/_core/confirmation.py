@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Never
 
 from attrs import field, frozen
 
-from favcrm._core.bare import bare
+from favcrm._boundary import bare
 from favcrm._core.caller import NOT_SENT_SINCE_EXPIRED
 from favcrm._core.outcomes import Failed, Kind
 from favcrm._core.records import Turns

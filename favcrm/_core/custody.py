@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
-from favcrm._core.bare import bare
+from favcrm._boundary import bare
 from favcrm._core.records import blocks
+from favcrm._core.text import mask_error
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.events import EventKind, Teller
 from favcrm.secret import SecretRef
@@ -73,8 +74,10 @@ class Custody:
         key = self.key
         return await self.ask(lambda store: store.get(key)) if isinstance(key, SecretRef) else key
 
-    async def ask(self, question: Callable[[Store], T], store: Store | None = None) -> T:
-        """Ask a store something, ours if none is given; whatever it raises becomes a `StoreError`."""
+    async def ask(
+        self, question: Callable[[Store], T], store: Store | None = None, *, hide: Secret | None = None
+    ) -> T:
+        """Ask a store something, ours if none is given; whatever it raises becomes a `StoreError` without ``hide``."""
         asked = self.store if store is None else store
         assert asked is not None  # a reference comes with its store
         try:
@@ -82,7 +85,7 @@ class Custody:
                 return await self._port.blocking(lambda: question(asked))
             return question(asked)
         except StoreError as error:
-            failure = error
+            failure = mask_error(error, hide=[hide.reveal()] if hide else [])
         except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
             failure = StoreError(f"The store failed with {type(error).__name__}.")
         raise bare(failure)
@@ -177,7 +180,7 @@ class Custody:
             return _as_ref(told, scheme, name)
 
         try:
-            return await self.ask(put, store), None
+            return await self.ask(put, store, hide=workspace.api_key), None
         except StoreError as error:
             return None, error
 

@@ -21,6 +21,7 @@ from favcrm.errors import (
     UnexpectedAnswerError,
 )
 from favcrm.models import Check, CheckStatus, DiagnosticReport, Tool, ToolResult
+from favcrm.results import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,7 +57,7 @@ class Finding:
     @property
     def data(self) -> JSON:
         """The payload of a tool's answer, or None."""
-        return self.answer.data if isinstance(self.answer, ToolResult) else None
+        return plain(self.answer.data) if isinstance(self.answer, ToolResult) else None
 
     @property
     def error(self) -> FavCRMError | None:
@@ -209,7 +210,7 @@ def _tool_check(name: str, finding: Finding | None, detail: str) -> Check:
         status=CheckStatus.OK,
         detail=detail,
         duration=finding.duration,
-        raw=finding.answer.data,
+        raw=finding.data,
         x_request_id=finding.answer.x_request_id,
     )
 

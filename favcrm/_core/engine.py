@@ -6,8 +6,6 @@ no local variable of a frame that raises holds a key, a code or an answer.
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -24,6 +22,8 @@ from favcrm._core.records import (
     name_of_invitation,
     name_of_registration,
 )
+from favcrm._core.reserved import check_not_reserved
+from favcrm._warn import warn
 from favcrm.errors import (
     CodeExpiredError,
     FavCRMError,
@@ -101,7 +101,7 @@ class Engine:
         """Warn, once for each engine, that the key ends with this process."""
         if not self._warned:
             self._warned = True
-            warnings.warn(KEY_IS_NOT_KEPT, KeyNotStoredWarning, stacklevel=_level_of_user())
+            warn(KEY_IS_NOT_KEPT, KeyNotStoredWarning)
 
     def custody(
         self,
@@ -255,8 +255,9 @@ class Engine:
         *,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> ToolResult:
-        """Call any tool."""
+        """Call any tool that has no method of its own."""
         check_tool_call(name, arguments)
+        check_not_reserved(name, arguments)
         return await self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
 
     async def perform(self, call: Call[R]) -> R:
@@ -293,14 +294,6 @@ class Engine:
         raise UnexpectedAnswerError(
             "The list of tools does not end.", problems=["$.nextCursor leads nowhere"]
         )
-
-
-def _level_of_user() -> int:
-    """Return the ``stacklevel`` at which the caller warns of what the user's own code does."""
-    level, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("favcrm."):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def _nothing() -> None:

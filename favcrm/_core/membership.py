@@ -10,6 +10,7 @@ from favcrm._core.text import clean, without_emails
 from favcrm.errors import PlanLimitError
 from favcrm.inputs import check_question, raise_problems, read_invite
 from favcrm.models import Allowance, Invitation
+from favcrm.results import plain
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 
     from favcrm._core.calls import Call
     from favcrm._core.engine import Engine
-    from favcrm.models import ToolResult
-    from favcrm.typing import JSON
+    from favcrm.models import ToolData, ToolResult
 
 # The names of the fields in these answers are not published.
 TOKENS = ("token", "inviteToken", "invite_token")
@@ -35,11 +35,10 @@ async def invite(
     result = await engine.perform(call)
     told = result.data if isinstance(result.data, dict) else {}
     token = _first(told, TOKENS)
-    hide = (*call.hide, token) if isinstance(token, str) else call.hide
     return Invitation(
-        token=Secret(token) if isinstance(token, str) and token else None,
+        token=token if isinstance(token, Secret) else None,
         expires_at=_time(told.get("expiresAt")),
-        summary=clean(without_emails(result.summary), hide=hide),
+        summary=clean(without_emails(result.summary), hide=call.hide),
         x_request_id=result.x_request_id,
     )
 
@@ -68,15 +67,15 @@ async def can(
         allowed=allowed if isinstance(allowed, bool) else None,
         upgrade_action=clean(upgrade) if isinstance(upgrade, str) else None,
         summary=result.summary,
-        raw=result.data,
+        raw=plain(result.data),
     )
 
 
-def _first(told: Mapping[str, JSON], names: tuple[str, ...]) -> JSON:
+def _first(told: Mapping[str, ToolData], names: tuple[str, ...]) -> ToolData:
     return next((told[name] for name in names if name in told), None)
 
 
-def _time(value: JSON) -> datetime | None:
+def _time(value: ToolData) -> datetime | None:
     try:
         return datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:

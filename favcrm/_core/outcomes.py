@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
-from favcrm._core.refusals import find_failure, retry_after, to_error
+from favcrm._core.refusals import find_failure, to_error
+from favcrm._core.waits import retry_after
 from favcrm.errors import OutcomeUnknownError, ServerBusyError, UnexpectedAnswerError
 
 if TYPE_CHECKING:

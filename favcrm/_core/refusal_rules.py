@@ -78,7 +78,8 @@ RULES = (
             "CONFLICT",
             409,
         ],
-        r"already (\w+ ){0,8}(registered|exists|taken|has an account|in use)|(account|user|email) exists",
+        r"already (\w+ ){0,8}(registered|exists?|taken|in use|associated|account)\b"
+        r"|(account|user|email) (exists|is (registered|taken|in use))",
         "The email has an account already. No workspace was created.",
         only_sign_up=True,
     ),

@@ -7,7 +7,6 @@ looked up in one table: the server's code first, then its words, then the HTTP s
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,11 @@ from attrs import frozen
 
 from favcrm._core import payloads
 from favcrm._core.challenges import INSUFFICIENT_SCOPE, read_challenge
+from favcrm._core.reasons import LONGEST_TEXT, is_code, read_reason
+from favcrm._core.redaction import mask_fields
 from favcrm._core.refusal_rules import LACKS_SCOPE, RULES
-from favcrm._core.text import clean, mask, without_emails
+from favcrm._core.text import clean, mask, without_emails, without_query
+from favcrm._core.waits import WAIT_FIELDS, told_wait
 from favcrm.errors import (
     AlreadyRegisteredError,
     AuthenticationError,
@@ -26,7 +28,7 @@ from favcrm.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from favcrm._core.refusal_rules import Rule
     from favcrm._core.transport import Response
@@ -41,29 +43,36 @@ SOMETHING = "*"
 REASON_FIELDS = {
     "success",
     "error",
+    "errors",
+    "errorCode",
+    "error_code",
+    "error_description",
     "code",
     "message",
     "detail",
     "reason",
-    "retryAfter",
+    *WAIT_FIELDS,
     "loginUrl",
     "upgradeAction",
 }
-LONGEST_DELAY = 1e9
-YEARS = range(1970, 9000)
-"""Of a clock that tells something; Python's dates end soon after."""
-# Much longer than what is shown of it: where the rest is left, half a secret may stand.
-LONGEST_REASON = 64 * 1024
-WAIT_IN_WORDS = re.compile(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?\b", re.IGNORECASE)
-SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
 @frozen(kw_only=True, eq=False)
 class Failure:
-    """One failure, whatever form it came in; ``status`` is an HTTP status that says so by itself."""
+    """One failure, whatever form it came in.
 
-    code: int | str | None
-    text: str
+    Attributes:
+        codes: The server's own codes, the most specific first.
+        texts: Its words, the first of which are shown.
+        hints: What says less than codes and words: a status in the payload, and last the HTTP status.
+        details: The fields of the payload.
+        retry_after: Seconds to wait, or None.
+        status: An HTTP status that tells of a failure by itself, or None.
+    """
+
+    codes: tuple[int | str, ...]
+    texts: tuple[str, ...]
+    hints: tuple[int | str, ...]
     details: Mapping[str, JSON]
     retry_after: float | None
     status: int | None
@@ -78,16 +87,15 @@ def find_failure(response: Response, *, now: float, promised: str | None = None)
         promised: The field that a good payload has. Where it is given, a result without it is a failure if
             it gives a reason.
     """
-    wait = retry_after(response, now)
     if (error := response.error) is not None:
-        return _failure(response, error.data, code=error.code, text=error.message, wait=wait)
+        return _failure(response, now, error.data, before=error.message, code=error.code)
     if response.status is not None and response.status not in HTTP_OK:
-        return _from_body(response, wait)
+        return _from_body(response, now)
     if response.result is not None:
-        return _from_result(response, promised, wait)
+        return _from_result(response, now, promised)
     # A REST refusal sent with status 200. Words alone may as well tell of a success.
     told = payloads.as_json(response.body)
-    failure = _from_body(response, wait)
+    failure = _from_body(response, now)
     refused = isinstance(told, dict) and (
         bool(told.get("error")) or told.get("success") is False or _match(failure, sign_up=True) is not None
     )
@@ -108,11 +116,12 @@ def to_error(
     # Where something is hidden, as in a sign-up, there is one email to name, and nobody is to see it in an error.
     private = sign_up or bool(hide)
     shown = partial(_shown, hide=hide, private=private)
-    summary = shown(failure.text)
+    summary = shown(failure.texts[0]) if failure.texts else ""
     told = read_challenge(response.headers.get("www-authenticate", ""))
     challenge = {name: shown(value) for name, value in told.items()}
     request_id = response.x_request_id
-    code = failure.status if failure.code is None else failure.code
+    code = failure.codes[0] if failure.codes else failure.status
+    code = shown(code) if isinstance(code, str) else code
     rule = _match(failure, sign_up=sign_up)
     if rule is None:
         message, step = _told(_plain_message(failure, response), summary), _next_step(failure)
@@ -125,9 +134,9 @@ def to_error(
         message = _told(LACKS_SCOPE if lacks_scope else rule.message, summary)
         step = _ask_for_scope(challenge) if lacks_scope else None
         error = rule.error(message, code=code, summary=summary, next_step=step, request_id=request_id)
-    _add_details(error, failure, challenge)
+    _add_details(error, failure, challenge, shown)
     if response.error is not None and not private:
-        error.data = payloads.masked(response.error.data, mask)
+        error.data = payloads.masked(mask_fields(response.error.data), mask)
     return error
 
 
@@ -142,71 +151,48 @@ def _ask_for_scope(challenge: Mapping[str, str]) -> str:
     return f"The key itself is good, but it {lacking}: ask the user for one that may do this, or do without this call."
 
 
-def _add_details(error: RefusedError, failure: Failure, challenge: Mapping[str, str]) -> None:
+def _add_details(
+    error: RefusedError, failure: Failure, challenge: Mapping[str, str], shown: Callable[[str], str]
+) -> None:
     if isinstance(error, AuthenticationError):
         error.challenge = challenge
     if isinstance(error, AlreadyRegisteredError):
-        error.login_url = _text(failure.details, "loginUrl", "login_url") or error.login_url
+        told = without_query(_text(failure.details, "loginUrl", "login_url"))
+        error.login_url = shown(told) or error.login_url
     if isinstance(error, PlanLimitError):
-        error.upgrade_action = _text(failure.details, "upgradeAction", "upgrade_action")
+        error.upgrade_action = shown(_text(failure.details, "upgradeAction", "upgrade_action")) or None
 
 
-def server_time(response: Response) -> float | None:
-    """Return the server's time in seconds since 1970 from its ``Date`` header, or None."""
-    return _http_date(response.headers.get("date", ""))
-
-
-def retry_after(response: Response, now: float) -> float | None:
-    """Return the seconds of the ``Retry-After`` header (RFC 9110, section 10.2.3), which is a number or a date."""
-    value = response.headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    if value.isascii() and value.isdigit():
-        return min(float(value), LONGEST_DELAY)
-    date = _http_date(value)
-    return None if date is None else min(max(0.0, date - (server_time(response) or now)), LONGEST_DELAY)
-
-
-def _http_date(value: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(value)
-        return moment.timestamp() if moment.year in YEARS else None
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-
-
-def _from_body(response: Response, wait: float | None) -> Failure:
+def _from_body(response: Response, now: float) -> Failure:
     """Read an HTTP refusal: JSON of several shapes, HTML, or nothing."""
     told = payloads.as_json(response.body)
     if isinstance(told, dict):
-        return _failure(response, told, wait=wait)
+        summary = told.get("summary")
+        return _failure(response, now, told, after=summary if isinstance(summary, str) else "")
     # The words of an HTML page are a proxy's, for people; its status says enough.
-    text = "" if response.body.lstrip().startswith("<") else response.body
-    return _failure(response, {}, text=text, wait=wait)
+    return _failure(response, now, "" if response.body.lstrip().startswith("<") else response.body)
 
 
-def _from_result(response: Response, promised: str | None, wait: float | None) -> Failure | None:
+def _from_result(response: Response, now: float, promised: str | None) -> Failure | None:
     """Read a tool's own refusal: ``isError``, or a result without what it promises."""
     result = response.result
-    details = payloads.payload(_without_null(result))
     refused = isinstance(result, dict) and result.get("isError") is True
-    reason = _failure(response, details, wait=wait)
-    if promised is None and not refused:
-        return reason if _says_no(details) or _by_code(_rules(sign_up=False), reason.code) else None
-    told = payloads.summary(result)
-    spoken = _failure(response, details, text=told, wait=wait)
-    if refused:
-        return spoken
-    if promised == SOMETHING:
-        return next(
-            (told for told in (reason, spoken) if _is_bare(details) and _match(told, sign_up=False)), None
-        )
-    if payloads.payload(result, promised) is not None:
+    if not refused and promised not in {None, SOMETHING} and payloads.payload(result, promised) is not None:
         return None
-    if reason.code is not None or reason.text:
-        return reason
+    details = payloads.payload(_without_null(result))
+    summary = payloads.summary(result)
+    if refused:
+        return _failure(response, now, details, before=summary)
+    failure = _failure(response, now, details, after=summary)
+    if promised is None:
+        certain = _says_no(details) or _by_code(_rules(sign_up=False), _own_code(details))
+        return failure if certain else None
+    if promised == SOMETHING:
+        return failure if _is_bare(details) and _match(failure, sign_up=False) else None
+    reason = read_reason(details)
     # A good-looking sentence beside a payload that only lacks a field is a defect, not a refusal.
-    return spoken if told and (_is_bare(details) or _match(spoken, sign_up=True)) else None
+    gives_reason = reason.codes or reason.texts or (summary and _is_bare(details))
+    return failure if gives_reason or _match(failure, sign_up=True) else None
 
 
 def _without_null(result: JSON) -> JSON:
@@ -225,52 +211,52 @@ def _says_no(details: JSON) -> bool:
     """Tell whether a payload of a tool that may answer anything says, beyond doubt, that it failed."""
     if not isinstance(details, dict) or not _is_bare(details):
         return False
-    return bool(details.get("error")) or details.get("success") is False
+    return bool(details.get("error") or details.get("errors")) or details.get("success") is False
+
+
+def _own_code(details: JSON) -> Iterable[int | str]:
+    """Return what a payload, or the error in it, names as its code, and nothing that may be something else."""
+    while isinstance(details, dict) and isinstance(inner := details.get("error"), dict):
+        details = inner
+    code = details.get("code") if isinstance(details, dict) else None
+    return [code] if isinstance(code, int | str) else []
 
 
 def _failure(
-    response: Response, details: JSON, *, code: int | str | None = None, text: str = "", wait: float | None
+    response: Response,
+    now: float,
+    details: JSON,
+    *,
+    before: str = "",
+    after: str = "",
+    code: int | None = None,
 ) -> Failure:
-    known = details if isinstance(details, dict) else {}
-    told_code, told_text = _reason(known)
-    words = (text or told_text or (details if isinstance(details, str) else ""))[:LONGEST_REASON]
-    if wait is None:
-        wait = _told_wait(known, words)
+    """Return a failure with the reason that a payload gives, and with words that stand beside it."""
+    reason = read_reason(details)
+    alone = details if isinstance(details, str) else ""
+    # A code among the words is shown where there is nothing else.
+    words = [before, *reason.texts, after, alone]
+    texts = tuple(text[:LONGEST_TEXT] for text in sorted(words, key=is_code) if text)
+    status = None if response.status in HTTP_OK else response.status
     return Failure(
-        code=code if told_code is None else told_code,
-        text=words,
-        details=known,
-        retry_after=wait,
-        status=None if response.status in HTTP_OK else response.status,
+        codes=reason.codes if code is None else (*reason.codes, code),
+        texts=texts,
+        hints=reason.hints if status is None else (*reason.hints, status),
+        details=reason.details,
+        retry_after=told_wait(response, now, reason.details, texts),
+        status=status,
     )
 
 
-def _told_wait(details: Mapping[str, JSON], words: str) -> float | None:
-    """Return the seconds to wait that a payload names, in a field or in words such as "in 12 minutes"."""
-    seconds = details.get("retryAfter", details.get("retry_after"))
-    if isinstance(seconds, int | float) and 0 <= seconds < LONGEST_DELAY:
-        return float(seconds)
-    found = WAIT_IN_WORDS.search(words)
-    return float(found[1]) * SECONDS[found[2].lower()] if found else None
-
-
-def _reason(told: Mapping[str, JSON]) -> tuple[int | str | None, str]:
-    """Return the code and the words with which a payload or a REST body gives its reason."""
-    while isinstance(inner := told.get("error"), dict):
-        told = inner
-    code = told.get("code")
-    words = [told.get(name) for name in ("message", "detail", "reason")] + [inner]
-    text = next((word for word in words if isinstance(word, str) and word), "")
-    return (code if isinstance(code, int | str) and code != "" else None), text
-
-
 def _match(failure: Failure, *, sign_up: bool) -> Rule | None:
-    """Look a failure up: its own code, then its words, then the HTTP status, which is the least specific."""
+    """Look a failure up: its own codes, then its words, then what says least, such as the HTTP status."""
     rules = _rules(sign_up=sign_up)
     return (
-        _by_code(rules, failure.code)
-        or next((rule for rule in rules if re.search(rule.words, failure.text, re.IGNORECASE)), None)
-        or _by_code(rules, failure.status)
+        _by_code(rules, failure.codes)
+        or _by_words(rules, failure.texts)
+        # A code of several words, such as EMAIL_ALREADY_IN_USE; elsewhere PLAN_NOT_FOUND would tell of a limit.
+        or _by_words([rule for rule in rules if rule.only_sign_up], map(_as_words, failure.codes))
+        or _by_code(rules, failure.hints)
     )
 
 
@@ -278,9 +264,24 @@ def _rules(*, sign_up: bool) -> list[Rule]:
     return [rule for rule in RULES if sign_up or not rule.only_sign_up]
 
 
-def _by_code(rules: Iterable[Rule], code: int | str | None) -> Rule | None:
-    known = re.sub(r"[^A-Z0-9]+", "_", code.upper()) if isinstance(code, str) else code
-    return next((rule for rule in rules if known in rule.codes), None)
+def _by_code(rules: Iterable[Rule], codes: Iterable[int | str]) -> Rule | None:
+    known = [_as_code(code) if isinstance(code, str) else code for code in codes]
+    return next((rule for code in known for rule in rules if code in rule.codes), None)
+
+
+def _by_words(rules: Iterable[Rule], texts: Iterable[str]) -> Rule | None:
+    return next(
+        (rule for text in texts for rule in rules if re.search(rule.words, text, re.IGNORECASE)), None
+    )
+
+
+def _as_code(code: str) -> str:
+    return _as_words(code).replace(" ", "_").upper()
+
+
+def _as_words(code: int | str) -> str:
+    """Return the words that a code such as ``EMAIL_TAKEN``, ``email-taken`` or ``emailTaken`` is made of."""
+    return re.sub(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", " ", str(code)).strip()
 
 
 def _told(message: str, words: str) -> str:
@@ -303,8 +304,6 @@ def _next_step(failure: Failure) -> str | None:
     return "Check that the endpoint is the address of a FavCRM MCP endpoint."
 
 
-def _text(details: Mapping[str, JSON], *names: str) -> str | None:
-    for name in names:
-        if isinstance(value := details.get(name), str) and value:
-            return clean(value)
-    return None
+def _text(details: Mapping[str, JSON], *names: str) -> str:
+    values = (details.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str) and value), "")

@@ -11,14 +11,15 @@ from cattrs import ClassValidationError, Converter, transform_error
 
 from favcrm._core import payloads
 from favcrm._core.records import id_of_invitation
-from favcrm._core.refusals import server_time
-from favcrm._core.text import clean, mask, without_emails
+from favcrm._core.redaction import KEY_IN_WORDS, Redaction, mask_fields
+from favcrm._core.text import clean, mask, without_emails, without_query
+from favcrm._core.waits import server_time
 from favcrm.errors import UnexpectedAnswerError
 from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from attrs import AttrsInstance
 
@@ -32,8 +33,6 @@ CODE_LIFE = 600.0
 USUAL_KEY_PREFIX = "fav_mcp_"
 # A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
 KEY_FIELD = re.compile(r'"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
-# A key in a sentence. A placeholder (three dots, or nothing but x after the prefix) is none.
-KEY_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{16,}")
 
 
 # The server's own spelling, so that a path in a problem is the path in the answer.
@@ -113,7 +112,7 @@ def _unknown_fields(payload: Mapping[str, JSON], known: set[str]) -> dict[str, J
 def _extra(unknown: Mapping[str, JSON], hide: tuple[str, ...] = ()) -> dict[str, JSON]:
     """Return the fields that are not known, with every text in them masked."""
     # Each text by itself: what masks a text that holds JSON may take a quote of it away.
-    extra = payloads.masked(unknown, lambda text: mask(without_emails(text), hide=hide))
+    extra = payloads.masked(mask_fields(unknown), lambda text: mask(without_emails(text), hide=hide))
     return cast("dict[str, JSON]", extra or {})
 
 
@@ -130,7 +129,7 @@ def read_pending(response: Response, *, clock: Clock, hide: tuple[str, ...] = ()
         masked_email=clean(read.maskedEmail, hide=hide),
         instructions=clean(without_emails(read.instructions), hide=hide),
         x_request_id=response.x_request_id,
-        extra=_extra(_unknown_fields(payload, {field.name for field in fields(CodeRequested)})),
+        extra=_extra(_unknown_fields(payload, {field.name for field in fields(CodeRequested)}), hide),
         ends_at=clock.monotonic() + read.expiresAt.timestamp() - now,
         monotonic=clock.monotonic,
     )
@@ -206,10 +205,10 @@ def _workspace(response: Response, payload: Mapping[str, JSON], key: str, hide: 
     if not key.startswith(USUAL_KEY_PREFIX):
         problems.append("$.apiKey has an unusual prefix")
 
-    def sibling(name: str) -> str | None:
+    def sibling(name: str, shorten: Callable[[str], str] = str) -> str | None:
         value = payload.get(name)
         if isinstance(value, str) and value:
-            return clean(without_emails(value), hide=hide)
+            return clean(without_emails(shorten(value)), hide=hide)
         problems.append(f"$.{name} is missing" if value is None or value == "" else f"$.{name} is not text")
         return None
 
@@ -219,7 +218,7 @@ def _workspace(response: Response, payload: Mapping[str, JSON], key: str, hide: 
         organisation_id=sibling("organisationId"),
         company_id=sibling("companyId"),
         user_id=sibling("userId"),
-        login_url=sibling("loginUrl"),
+        login_url=sibling("loginUrl", without_query),
         next_steps=_next_steps(payload.get("nextSteps"), problems, hide),
         problems=tuple(problems),
         x_request_id=response.x_request_id,
@@ -265,21 +264,30 @@ def _object_or_empty(entry: JSON) -> JSON:
     return entry if isinstance(entry, dict) else {}
 
 
-def read_result(response: Response) -> ToolResult:
-    """Return what a tool answered, with nothing promised but an MCP result."""
+def read_result(response: Response, *, tool: str) -> ToolResult:
+    """Return what a tool answered, with nothing promised but an MCP result, and without a secret that shows."""
     result = response.result
-    if not isinstance(result, dict):
-        raise UnexpectedAnswerError(
-            "The answer lacks what it should have.",
-            problems=["$ is not an object"],
-            request_id=response.x_request_id,
-        )
-    content = result.get("content")
+    try:
+        if isinstance(result, dict):
+            return _tool_result(result, tool, response.x_request_id)
+        problem = "$ is not an object"
+    except RecursionError:
+        # What cannot be searched for secrets is not shown.
+        problem = "$ nests too deep"
+    raise UnexpectedAnswerError(
+        "The answer lacks what it should have.", problems=[problem], request_id=response.x_request_id
+    )
+
+
+def _tool_result(result: Mapping[str, JSON], tool: str, request_id: str | None) -> ToolResult:
+    redaction = Redaction.of(result, tool)
+    raw = cast("Mapping[str, JSON]", redaction.masked(result))
+    content = raw.get("content")
     blocks = content if isinstance(content, list) else []
     return ToolResult(
-        data=payloads.payload(result),
-        summary=clean(payloads.summary(result)),
+        data=redaction.data(payloads.payload(result)),
+        summary=clean(redaction.text(payloads.summary(result))),
         content=tuple(block for block in blocks if isinstance(block, dict)),
-        raw=result,
-        x_request_id=response.x_request_id,
+        raw=raw,
+        x_request_id=request_id,
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+E = TypeVar("E", bound=BaseException)
 
 LONGEST = 500
 MASK = "[hidden]"
@@ -21,12 +24,14 @@ MASKED_EMAIL = re.compile(
     r"""(?=[^\s@"'<>(),;*•]*+[*•])[^\s@"'<>(),;]++(@[\w.*-]+)|[^\s@"'<>(),;]++""",
 )
 EMAIL = re.compile(r"[A-Za-z0-9_'+.%-]++(@(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9-]{2,})?")
+# In an address an "@" is written as %40.
+QUOTED_EMAIL = re.compile(r"(?:[\w'+.*-]|%(?!40)[0-9A-Fa-f]{2})++(%40[\w.*-]+)?", re.ASCII)
 KEYS = re.compile(r"fav_[a-z0-9]+_[A-Za-z0-9_-]{4,}|(?<=[Bb]earer )\S+")
 
 
 def without_emails(text: str) -> str:
     """Return a sign-up's text with every email masked, and so every masked one."""
-    for pattern in (MASKED_EMAIL, EMAIL):
+    for pattern in (MASKED_EMAIL, EMAIL, QUOTED_EMAIL):
         text = pattern.sub(lambda found: MASK if found[1] else found[0], text)
     return text
 
@@ -39,9 +44,29 @@ def clean(text: str, *, hide: Iterable[str] = (), longest: int = LONGEST) -> str
 
 
 def mask(text: str, *, hide: Iterable[str] = ()) -> str:
-    """Return the text with keys and the values in ``hide`` masked."""
+    """Return the text with keys and the values in ``hide`` masked, also as they stand in an address."""
     for value in hide:
         # Looked for before: to compile a pattern for each email takes as long as a call.
-        if value and value.casefold() in text.casefold():
-            text = re.sub(re.escape(value), MASK, text, flags=re.IGNORECASE)
+        for form in (value, quote(value, safe="")) if value else ():
+            if form.casefold() in text.casefold():
+                text = re.sub(re.escape(form), MASK, text, flags=re.IGNORECASE)
     return KEYS.sub(MASK, text)
+
+
+def without_query(address: str) -> str:
+    """Return an address up to its query, since that is where a server puts an email or a one-time token."""
+    return re.split(r"[?#]", address, maxsplit=1)[0]
+
+
+def mask_error(error: E, *, hide: Iterable[str] = ()) -> E:
+    """Mask the texts of an error that a store or a transport of the user's raised, its notes too, and return it."""
+    hide = tuple(hide)
+    error.args = tuple(_masked(value, hide) for value in error.args)
+    vars(error).update({name: _masked(value, hide) for name, value in vars(error).items()})
+    return error
+
+
+def _masked(value: object, hide: tuple[str, ...]) -> object:
+    if isinstance(value, list):  # the notes
+        return [_masked(note, hide) for note in cast("list[object]", value)]
+    return mask(value, hide=hide) if isinstance(value, str) else value

@@ -199,10 +199,11 @@ def tool_describe(given: Given, *, name: str) -> None:
 @tool.command("call")
 @click.argument("name")
 @click.argument("arguments", metavar="[JSON]", default="{}")
+@click.option("--show-key", is_flag=True, help="Show keys and one-time tokens in full.")
 @action
-def tool_call(given: Given, *, name: str, arguments: str) -> None:
+def tool_call(given: Given, *, name: str, arguments: str, show_key: bool) -> None:
     """Call a tool; its arguments are a JSON object."""
-    _call(given, name, arguments)
+    _call(given, name, arguments, show_key=show_key)
 
 
 @click.command()
@@ -223,10 +224,10 @@ def login(given: Given, *, key: Secret | None, replace: bool) -> None:
     work.perform(given, lambda: keys.save_key(given, key or ask(), replace=replace))
 
 
-def _call(given: Given, name: str, arguments: str = "{}") -> None:
+def _call(given: Given, name: str, arguments: str = "{}", *, show_key: bool = False) -> None:
     from favcrm.cli import work
 
-    work.perform(given, lambda: work.call_tool(given, name, arguments))
+    work.perform(given, lambda: work.call_tool(given, name, arguments, show_key=show_key))
 
 
 COMMANDS: tuple[click.Command, ...] = (doctor, login, plan, signup, team, tool, whatsapp, whoami)

@@ -27,6 +27,7 @@ from favcrm.events import EventKind
 from favcrm.inputs import raise_problems, read_invite, registration_of
 from favcrm.ledger_file import FileLedger
 from favcrm.models import CheckStatus, PendingRegistration
+from favcrm.results import plain
 from favcrm.settings import Settings, config_path
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def create_invite(
     raise_problems(problems)
     call = calls.any_tool("create_team_member_invite", arguments, hide=(email, str(arguments["email"])))
     with connected(given) as engine:
-        return answered(run_sync(engine.perform(call)))
+        return answered(run_sync(engine.perform(call)), show_key=True)
 
 
 def request_invite_code(given: Given, token: str) -> Found:
@@ -205,20 +206,19 @@ def told(pending: PendingRegistration, *, reused: bool = False) -> tuple[str, ..
 # Tools
 
 
-def call_tool(given: Given, name: str, arguments: str) -> Found:
+def call_tool(given: Given, name: str, arguments: str, *, show_key: bool) -> Found:
     """Call a tool."""
     values = payloads.as_json(arguments)
     if not isinstance(values, dict):
         raise InvalidInputError([Problem("JSON", "must be an object")])
     with FavCRMClient(given.url, api_key=given.api_key, retry=ONCE) as crm:
-        return answered(crm.call_tool(name, values))
+        return answered(crm.call_tool(name, values), show_key=show_key)
 
 
-def answered(result: ToolResult) -> Found:
-    """Return what a tool answered."""
-    return Found(
-        result.data, (*([result.summary] if result.summary else []), json.dumps(result.data, indent=2))
-    )
+def answered(result: ToolResult, *, show_key: bool) -> Found:
+    """Return what a tool answered, with its keys and one-time tokens only for who asks for them."""
+    data = plain(result.data, Secret.reveal) if show_key else plain(result.data)
+    return Found(data, (*([result.summary] if result.summary else []), json.dumps(data, indent=2)))
 
 
 def list_tools(given: Given) -> Found:

@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import TypeVar
 
-from favcrm._core.bare import bare
+from favcrm._boundary import bare
 from favcrm.errors import StoreError
 from favcrm.stores._services import Reason, told
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
-from favcrm._core.bare import bare
+from favcrm._boundary import bare
 from favcrm.errors import StoreError
 
 T = TypeVar("T")

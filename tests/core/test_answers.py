@@ -528,6 +528,136 @@ def test_an_email_that_the_server_repeats_is_hidden() -> None:
     assert clean("a", hide=("",)) == "a"
 
 
+# Where a reason stands
+
+ACCOUNT = "An account with this email already exists"
+ACCOUNT_REASONS: dict[str, Any] = {
+    "a word as the error": {"error": "account_exists"},
+    "a word with dots and capitals": {"error": "Account.Exists"},
+    "a word in one piece": {"error": "accountExists"},
+    "a word with a path": {"error": "auth/email-already-in-use"},
+    "a longer word": {"code": "EMAIL_ALREADY_REGISTERED"},
+    "a word beside other words": {"error": "account_exists", "message": "It did not work out."},
+    "error_code": {"error_code": "account_exists"},
+    "errorCode": {"errorCode": "ACCOUNT_EXISTS"},
+    "error in a list": {"error": [{"code": "account_exists"}]},
+    "errors as objects": {"errors": [{"code": "OTHER"}, {"code": "account_exists", "message": "No."}]},
+    "errors as texts": {"errors": [ACCOUNT]},
+    "errors by field": {"errors": {"email": [ACCOUNT]}},
+    "an error's description": {"error": "conflict_found", "error_description": ACCOUNT},
+    "a status in words": {"error": {"code": 400, "status": "ALREADY_EXISTS", "message": "No."}},
+    "data in data": {"data": {"error": "account_exists"}},
+    "a word around the error": {"error": {"message": "No."}, "code": "account_exists"},
+    "the title of a problem": {"type": "about:blank", "title": ACCOUNT, "status": 400},
+    "the type of a problem": {"type": "https://api.example/problems/account-exists", "title": "No"},
+    "the status of a problem": {"title": "No", "status": 409},
+    "the status code of a framework": {"statusCode": 409, "error": "No", "message": ["No way."]},
+}
+
+
+@pytest.mark.parametrize("reason", ACCOUNT_REASONS.values(), ids=ACCOUNT_REASONS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        enveloped,
+        lambda told: Response(result={"isError": True, "structuredContent": told}),
+        lambda told: Response(status=400, body=json.dumps(told)),
+        lambda told: Response(error=JSONRPCError(-32000, "Tool failed", told)),
+        lambda told: Response(
+            result={"isError": True, "content": [{"type": "text", "text": json.dumps(told)}]}
+        ),
+    ],
+    ids=["a result", "isError", "HTTP", "JSON-RPC", "isError text"],
+)
+def test_a_reason_is_found_wherever_it_stands(form: Callable[[Any], Response], reason: Any) -> None:
+    assert isinstance(error_of(REQUEST, form(reason)), errors.AlreadyRegisteredError)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ACCOUNT,
+        "email is already in use",
+        "This email has already been registered.",
+        "There is already an account for this address.",
+        "You already have an account.",
+        "An account already exists.",
+        "The email address is already associated with another workspace.",
+        "Email exists already.",
+        "This email is taken.",
+    ],
+)
+@pytest.mark.parametrize("error", ["no", "E1042", {"message": "It did not work out."}], ids=repr)
+def test_the_words_of_the_summary_count_beside_an_unknown_error(words: str, error: Any) -> None:
+    refused = error_of(REQUEST, enveloped({"error": error}, words))
+    assert isinstance(refused, errors.AlreadyRegisteredError)
+
+
+def test_a_word_as_the_error_is_the_code_and_the_sentence_is_shown() -> None:
+    error = error_of(REQUEST, enveloped({"error": "account_exists"}, f"{ACCOUNT}."))
+    assert (error.code, error.summary) == ("account_exists", f"{ACCOUNT}.")
+    assert (error_of(REQUEST, enveloped({"error": "no"}, "")).summary) == "no"
+
+
+def test_a_word_as_the_error_shows_no_secret(key: str) -> None:
+    for secret in (key, CODE):
+        error = error_of(VERIFY, enveloped({"error": secret}, "", isError=True))
+        assert (error.code, error.summary) == ("[hidden]", "[hidden]")
+        assert secret not in str(error)
+
+
+@pytest.mark.parametrize("nothing", [None, "", False, 0, [], {}], ids=repr)
+def test_an_error_that_is_empty_is_none(nothing: object) -> None:
+    data = {"error": nothing, "errors": nothing}
+    assert value_of(ANY, enveloped(data, ACCOUNT)).data == data
+    told = {**data, "services": []}
+    assert value_of(PLAN, enveloped(told, "Unauthorized.")).data == told
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"status": "expired", "title": "Unauthorized", "type": "forbidden"},
+        {"errors": [], "services": ["unauthorized"]},
+        {"data": {"error": "unauthorized"}, "services": []},
+        {"error": "unauthorized", "services": []},
+        {"code": "FORBIDDEN-FRUIT", "services": []},
+        {"code": ["UNAUTHORIZED"]},
+    ],
+    ids=range(6),
+)
+def test_fields_that_many_answers_have_make_no_refusal_of_any_tool(data: Any) -> None:
+    assert value_of(ANY, enveloped(data)).data == data
+
+
+def test_the_code_of_any_tool_that_is_a_word_names_the_error() -> None:
+    assert isinstance(error_of(ANY, enveloped({"error": "plan_limit"})), errors.PlanLimitError)
+    assert isinstance(error_of(ANY, enveloped({"errors": [{"code": "plan_limit"}]})), errors.PlanLimitError)
+    assert isinstance(error_of(ANY, enveloped({"error": "no"}, "Unauthorized.")), errors.AuthenticationError)
+
+
+def test_data_that_is_text_is_no_reason() -> None:
+    assert isinstance(error_of(VERIFY, enveloped({"data": "It is done."})), errors.OutcomeUnknownError)
+
+
+def test_the_words_in_a_code_name_no_limit_of_a_plan() -> None:
+    assert type(error_of(ANY, enveloped({"error": "PLAN_NOT_FOUND"}))) is errors.RefusedError
+
+
+def test_details_inside_the_error_are_found() -> None:
+    limited = {"error": {"code": "RATE_LIMITED", "retryAfter": 12}}
+    assert error_of(REQUEST, enveloped(limited)).retry_after == 12
+    known = {"error": {"code": "ACCOUNT_EXISTS", "loginUrl": "https://login.example"}}
+    assert error_of(VERIFY, enveloped(known)).login_url == "https://login.example"
+
+
+def test_a_reason_that_nests_without_end_breaks_nothing() -> None:
+    reason: Any = {"code": "account_exists"}
+    for _ in range(100_000):
+        reason = {"error": [reason, reason]}
+    assert type(error_of(ANY, Response(error=JSONRPCError(-32000, "No", reason)))) is errors.RefusedError
+
+
 # What a refusal of the key tells, and what an error of JSON-RPC tells
 
 CHALLENGES: dict[str, tuple[str, dict[str, str]]] = {
@@ -643,13 +773,21 @@ def test_data_that_is_too_deep_is_left_out() -> None:
         ("  7 ", 7.0),
         (formatdate(NOW + 90, usegmt=True), 90.0),
         (formatdate(NOW - 90, usegmt=True), 0.0),
+        ("1.5", 1.5),
+        (" 0.25\t", 0.25),
+        ("3.", 3.0),
         ("soon", None),
         ("-5", None),
+        ("-1.5", None),
+        ("1.5.2", None),
+        ("1 2", None),
+        ("1e3", None),
+        ("nan", None),
         ("9" * 400, 1e9),
         ("Mon, 01 Jan 8999 00:00:00 GMT", 1e9),
         ("Fri, 31 Dec 9999 23:59:59 GMT", None),
     ],
-    ids=range(9),
+    ids=repr,
 )
 def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) -> None:
     error = error_of(REQUEST, Response(status=429, headers={"retry-after": header}))
@@ -669,20 +807,46 @@ def test_a_date_in_retry_after_counts_by_the_servers_clock() -> None:
     [
         ({"code": "RATE_LIMITED", "retryAfter": 12}, "", 12),
         ({"code": "RATE_LIMITED", "retryAfter": "x"}, "", None),
+        ({"code": "RATE_LIMITED", "retryAfter": True}, "", None),
+        ({"code": "RATE_LIMITED", "retryAfter": "12"}, "", 12),
+        ({"code": "RATE_LIMITED", "retry_after": " 1.5 "}, "", 1.5),
+        ({"code": "RATE_LIMITED", "retryAfter": formatdate(NOW + 90, usegmt=True)}, "", 90),
+        ({"code": "RATE_LIMITED", "retryAfterSeconds": 7}, "", 7),
+        ({"code": "RATE_LIMITED", "retry_after_seconds": "7"}, "", 7),
         ({"code": "RATE_LIMITED", "retryAfter": -1}, "", None),
         ({"code": "RATE_LIMITED", "message": "Try again in 12 minutes."}, "", 720),
         ({}, "Rate limit exceeded, wait for 1 hour", 3600),
     ],
-    ids=range(5),
+    ids=range(11),
 )
 def test_a_wait_that_the_payload_names(data: dict[str, Any], words: str, seconds: float | None) -> None:
     assert error_of(REQUEST, enveloped(data, words)).retry_after == seconds
 
 
 @pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"ratelimit-reset": "30"}, 30.0),
+        ({"x-ratelimit-reset": "30.5"}, 30.5),
+        ({"x-ratelimit-reset": str(NOW + 60)}, 60.0),
+        ({"x-ratelimit-reset": str(NOW - 60)}, 0.0),
+        ({"x-ratelimit-reset": f"{(NOW + 60) * 1000:.0f}"}, None),
+        ({"ratelimit-reset": "soon"}, None),
+        ({"ratelimit-reset": "30", "retry-after": "7"}, 7.0),
+    ],
+    ids=repr,
+)
+def test_where_nothing_says_how_long_to_wait_the_reset_of_the_limit_does(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert error_of(REQUEST, Response(status=429, headers=headers)).retry_after == seconds
+
+
+@pytest.mark.parametrize(
     ("response", "kind"),
     [
         (Response(status=500, body="<html>"), Kind.UNKNOWN),
+        (Response(status=503, headers={"ratelimit-reset": "3"}), Kind.UNKNOWN),
         (Response(status=503), Kind.UNKNOWN),
         (Response(status=503, headers={"retry-after": "3"}), Kind.BUSY),
         (Response(status=502, headers={"retry-after": "3"}), Kind.UNKNOWN),
@@ -690,7 +854,7 @@ def test_a_wait_that_the_payload_names(data: dict[str, Any], words: str, seconds
         (Response(status=500, error=JSONRPCError(-32603, "internal")), Kind.UNKNOWN),
         (Response(status=429), Kind.BUSY),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_what_an_answer_without_a_value_means(response: Response, kind: Kind) -> None:
     for call in EVERY_CALL:

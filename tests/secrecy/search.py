@@ -14,8 +14,9 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from favcrm import Secret
 from favcrm.errors import FavCRMError
 
 TESTS = str(Path(__file__).parent.parent)
+DEEPEST = 6
 SERVER = "favcrm-sandbox"
 """The thread of the sandbox's server, which logs what a server logs."""
 
@@ -92,6 +94,8 @@ class Search:
             told.pop("masked_email", None)
             self._show(f"{label} as a dict", told)
             self.add(f"{label} as JSON", json.dumps(told, default=str))
+        if not isinstance(value, BaseException) and not getattr(value, "masked_email", ""):
+            self.add(f"what is in {label}", repr(inside(value)))
         self._pickle(label, value)
 
     def _show(self, label: str, value: object) -> None:
@@ -118,6 +122,11 @@ class Search:
         self.add(f"traceback of {label}", "".join(traceback.format_exception(error)))
 
     def _take_frames(self, name: str, error: BaseException) -> None:
+        for entered, _ in traceback.walk_tb(error.__traceback__):
+            if not entered.f_code.co_filename.startswith(TESTS):
+                # As a debugger does, and some who report errors: not what an object shows, but what is in it.
+                for local, value in entered.f_locals.items():
+                    self.add(f"locals of {entered.f_code.co_name} in {name}, in {local}", repr(inside(value)))
         rendered = traceback.TracebackException.from_exception(error, capture_locals=True)
         for frame in rendered.stack:
             if not frame.filename.startswith(TESTS):
@@ -205,6 +214,25 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if isinstance(each, BaseExceptionGroup):
             group: BaseExceptionGroup[BaseException] = each
             waiting += group.exceptions
+
+
+def inside(value: object, depth: int = 0) -> object:
+    """Return what is in an object of the package, and in what that is made of; a `Secret` is what it shows."""
+    if depth > DEEPEST or isinstance(value, Secret | type):
+        return repr(value)
+    if isinstance(value, Mapping):
+        mapping: Mapping[object, object] = value
+        return {repr(name): inside(each, depth + 1) for name, each in mapping.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        members: Iterable[object] = value
+        return [inside(each, depth + 1) for each in members]
+    if isinstance(value, partial):
+        return [inside(each, depth + 1) for each in (value.func, value.args, value.keywords)]
+    if not type(value).__module__.startswith("favcrm."):
+        return repr(value)
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    held = {name: getattr(value, name, None) for name in slots if not name.startswith("__")}
+    return repr(value), inside(held | getattr(value, "__dict__", {}), depth + 1)
 
 
 def _is_data(value: object) -> bool:

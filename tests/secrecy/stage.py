@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from colours import Colour, Facade, client, provisioner, transport_to
-from secrecy.search import Search
+from secrecy.search import Search, inside
 
 from favcrm import Event, JsonlAuditLog, PendingRegistration, Registration, RetryPolicy, Secret, SecretRef
 from favcrm.errors import StoreError
@@ -135,6 +135,7 @@ class Stage:
         """Close everything, and look at what is left in files and shown of the process."""
         for facade in self._facades:
             self.search.add("repr of a facade", repr(facade.inner))
+            self.search.add("what is in a facade", repr(inside(vars(facade.inner))))
             await facade.end()
         self.audit.close()
         self.search.files(self.directory)

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -25,8 +26,8 @@ from secrecy.stage import (
     searched,
 )
 
-from favcrm import BearerAuth, EventKind, MemoryStore, Registration, Secret, errors
-from favcrm._core import caller, custody, engine
+from favcrm import BearerAuth, EventKind, MemoryStore, Registration, Secret, _boundary, errors
+from favcrm._core import engine
 from favcrm._core.transport import Response
 from favcrm.events import Teller
 from favcrm.sandbox import AnswerForm, Fault, Moment, PayloadForm, RefusalForm
@@ -402,8 +403,9 @@ async def test_never_seen_in_settings(
 class Indiscreet:
     """A transport to a server that puts everything it knows into everything it says."""
 
-    def __init__(self, stage: Stage, *, refuses: bool) -> None:
+    def __init__(self, stage: Stage, *, refuses: bool, account: bool = False) -> None:
         self._inner, self._stage, self._refuses = stage.sandbox.transport(), stage, refuses
+        self._account = account
 
     def request(self, method: str, params: Any, **options: Any) -> Response:
         response = self._inner.request(method, params, **options)
@@ -411,19 +413,20 @@ class Indiscreet:
             # What a diagnosis finds is shown as the server sent it.
             return response
         said = f"{EMAIL} {MASKED} {INVITED} {MASKED_INVITED}"
-        said += f" {params['arguments'].get('token', '')}"
+        said += f" {params['arguments'].get('token', '')} {quote(EMAIL, safe='')}"
         if params.get("name") == VERIFY:
             said += f" {self._stage.code()} {' '.join(self._stage.sandbox.world.keys)}"
         if params.get("name") == ACCEPT:
             said += f" {self._stage.code(INVITED)} {' '.join(self._stage.sandbox.world.keys)}"
         if self._refuses:
-            told: Any = {"isError": True, "content": [{"type": "text", "text": f"Invalid code for {said}."}]}
-            return evolve(response, result=told)
-        payload = response.result["structuredContent"] if isinstance(response.result, dict) else None
-        assert isinstance(payload, dict), response.result
+            words = f"It already exists for {said}." if self._account else f"Invalid code for {said}."
+            reason: Any = {"message": words, "loginUrl": f"https://app.favcrm.io/?for={quote(said)}"}
+            return evolve(response, result={"isError": True, "structuredContent": reason})
+        answered: Any = response.result
+        payload = answered["structuredContent"]
         data: Any = payload.get("data", payload)
         payload["summary"] = f"{said} {data.get('token', '')}"
-        address = f"https://app.favcrm.io/?for={said}"
+        address = f"https://app.favcrm.io/{quote(said)}?for={said}#{quote(said)}"
         data |= {"instructions": said, "nextSteps": [said], "loginUrl": address, "to": said}
         return response
 
@@ -467,15 +470,13 @@ class Planted:
         self.patch.setattr(Teller, "__call__", told)
 
     def in_errors(self, spoil: Callable[[Any], object]) -> None:
-        """Do something to each error before it is raised."""
+        """Do something to each error at the boundary, in place of what is done there."""
 
-        def bare(error: Any) -> Any:
+        def spoiled(error: Any) -> Any:
             spoil(error)
             return error
 
-        self.patch.setattr(engine, "bare", bare)
-        self.patch.setattr(custody, "bare", bare)
-        self.patch.setattr(caller, "bare", bare)
+        self.patch.setattr(_boundary, "_stripped", spoiled)
 
 
 def _context(error: BaseException, text: str) -> None:
@@ -490,6 +491,7 @@ def _local(planted: Planted) -> None:
     scope: dict[str, Any] = {"key": lambda: _keys(planted.stage), "PlantedError": PlantedError}
     exec(compile(source, engine.__file__, "exec"), scope)  # noqa: S102 - a frame of the package
     planted.patch.setattr(engine.Engine, "call_tool", scope["call_tool"])
+    planted.in_errors(lambda _: None)
 
 
 def _shown(workspace: Any) -> str:
@@ -598,9 +600,14 @@ async def test_planting_a_leak_of_an_invitation_makes_it_fail(
         await searched(stage, accepted)
 
 
-@pytest.mark.parametrize("refuses", [True, False], ids=["refusing", "answering"])
-async def test_never_seen_where_the_server_says_too_much(stage: Stage, refuses: bool) -> None:
-    transport = (Indiscreet if stage.colour == "blocking" else AsyncIndiscreet)(stage, refuses=refuses)
+@pytest.mark.parametrize(
+    ("refuses", "account"),
+    [(True, False), (True, True), (False, False)],
+    ids=["refusing", "known", "answering"],
+)
+async def test_never_seen_where_the_server_says_too_much(stage: Stage, refuses: bool, account: bool) -> None:
+    kind = Indiscreet if stage.colour == "blocking" else AsyncIndiscreet
+    transport = kind(stage, refuses=refuses, account=account)
 
     async def flow(stage: Stage) -> None:
         favcrm = stage.provisioner(endpoint=None, timeout=None, transport=transport)

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 import httpx
 
+from favcrm._boundary import boundaries
 from favcrm.endpoint import same_origin
 from favcrm.secret import Secret
 from favcrm.settings import Settings, as_secret
@@ -35,6 +36,7 @@ class SignableRequest(Protocol):
 RequestT = TypeVar("RequestT", bound=SignableRequest)
 
 
+@boundaries
 class BearerAuth(httpx.Auth):
     """Adds the key to requests of your own httpx or httpx2 client, read at the moment of each request.
 

@@ -1,0 +1,178 @@
+"""The boundary of the package: errors leave a public method without the frames that saw a key, a code or an email.
+
+Tools that report errors write down the local variables of every frame, and every error behind an error. So a public
+method lets nothing out but the error itself: neither our frames nor what led to it. One rule in one place holds for
+`FavCRMError`, Ctrl-C, cancellation, and whatever else may come.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from functools import wraps
+from pathlib import Path
+from types import FunctionType, TracebackType
+from typing import Any, TypeVar, cast
+
+from favcrm.errors import FavCRMError
+
+E = TypeVar("E", bound=BaseException)
+F = TypeVar("F", bound=Callable[..., object])
+C = TypeVar("C", bound=type)
+
+# attrs writes constructors, and their frames hold the arguments too.
+OURS = (f"{Path(__file__).parent}{os.sep}", "<attrs generated")
+SPECIAL_METHODS = frozenset({"__init__", "__call__"})
+
+
+def bare(error: E) -> E:
+    """Take off an error the frames and the cause it had: they saw the key and the answer."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def boundaries(cls: C) -> C:
+    """Put a `boundary` around the constructor and each public method of a class."""
+    for name, member in [*vars(cls).items()]:
+        if isinstance(member, FunctionType) and (not name.startswith("_") or name in SPECIAL_METHODS):
+            setattr(cls, name, boundary(member))
+    return cls
+
+
+def boundary(function: F) -> F:
+    """Let whatever a public function raises leave without our frames and without what led to it.
+
+    The wrapper deletes its own arguments before it raises, since its frame is in the traceback too.
+    """
+    if inspect.iscoroutinefunction(function):
+        wrapper = _around_coroutine(function)
+    elif inspect.isasyncgenfunction(function):
+        wrapper = _around_async_generator(function)
+    elif inspect.isgeneratorfunction(function):
+        wrapper = _around_generator(function)
+    else:
+        wrapper = _around_function(function)
+    return cast("F", wraps(function)(wrapper))
+
+
+def _around_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  # raised below
+            failure = _stripped(error)
+        del args, kwargs
+        try:
+            raise failure
+        finally:
+            del failure
+
+    return guarded
+
+
+def _around_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  # raised below
+            failure = _stripped(error)
+        del args, kwargs
+        try:
+            raise failure
+        finally:
+            del failure
+
+    return guarded
+
+
+def _around_generator(function: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        try:
+            generator: Generator[Any, Any, Any] = function(*args, **kwargs)
+            return (yield from generator)
+        except BaseException as error:  # noqa: BLE001  # raised below
+            failure = _stripped(error)
+        del args, kwargs
+        try:
+            raise failure
+        finally:
+            del failure
+
+    return guarded
+
+
+def _around_async_generator(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        generator = function(*args, **kwargs)
+        del args, kwargs
+        try:
+            async for value in generator:
+                yield value
+        except BaseException as error:  # noqa: BLE001  # raised below
+            failure = _stripped(error)
+        else:
+            return
+        finally:
+            await generator.aclose()
+        try:
+            raise failure
+        finally:
+            del failure
+
+    return guarded
+
+
+def _stripped(error: E) -> E:
+    """Return an error as it may leave; the frames of whoever wrote a reader of codes stay, so that he sees where."""
+    if isinstance(error, FavCRMError) or not isinstance(error, Exception):
+        return bare(error)
+    for each in _chain(error):
+        links = _links(each.__traceback__)
+        if not isinstance(each, FavCRMError):
+            each.__traceback__ = _without_our_frames(links)
+        elif links and _is_ours(links[0]):
+            # It was caught in here. One that left earlier is the caller's, who may be handling it now.
+            bare(each)
+    return error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and the errors behind it."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        # Collected before it is stripped.
+        waiting += [more for more in (each.__cause__, each.__context__) if more is not None]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += cast("BaseExceptionGroup[BaseException]", each).exceptions
+        yield each
+
+
+def _links(trace: TracebackType | None) -> list[TracebackType]:
+    links: list[TracebackType] = []
+    while trace is not None:
+        links.append(trace)
+        trace = trace.tb_next
+    return links
+
+
+def _without_our_frames(links: list[TracebackType]) -> TracebackType | None:
+    """Return a traceback without our frames. A defect of ours keeps them, emptied, so that it can be mended."""
+    if links and _is_ours(links[-1]):
+        # The first of them may be the boundary itself, which cannot be emptied while it runs.
+        traceback.clear_frames(links[0])
+    else:
+        links = [link for link in links if not _is_ours(link)]
+    kept: TracebackType | None = None
+    for link in reversed(links):
+        kept = TracebackType(kept, link.tb_frame, link.tb_lasti, link.tb_lineno)
+    return kept
+
+
+def _is_ours(link: TracebackType) -> bool:
+    return link.tb_frame.f_code.co_filename.startswith(OURS)

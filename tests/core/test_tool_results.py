@@ -1,0 +1,420 @@
+"""What a tool answers shows no key and no one-time token, loses none, and can be kept anywhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import secrets
+from typing import Any
+
+import attrs
+import pytest
+from colours import Colour, Facade, client, provisioner, transport_to
+
+from favcrm import ToolResult, errors
+from favcrm._core import calls
+from favcrm._core.outcomes import Answered, Failed, judge
+from favcrm._core.transport import JSONRPCError, Response
+from favcrm.models import PendingRegistration
+from favcrm.sandbox import Sandbox, SandboxClock
+
+pytestmark = pytest.mark.anyio
+
+CLOCK = SandboxClock(1_778_500_000.0)
+TOKEN = "not-a-real-token-6789"
+LINK = f"https://app.favcrm.example/s/{TOKEN}"
+
+
+@pytest.fixture
+def key() -> str:
+    return f"fav_mcp_{secrets.token_urlsafe(24)}"
+
+
+def answer(result: Any, tool: str = "create_survey_invitation") -> ToolResult:
+    outcome = judge(calls.any_tool(tool, {}), Response(result=result, status=200), CLOCK)
+    assert isinstance(outcome, Answered), outcome
+    value: ToolResult = outcome.value
+    return value
+
+
+def enveloped(data: Any, summary: str = "Done.") -> dict[str, Any]:
+    content = [{"type": "text", "text": json.dumps(data)}]
+    return {
+        "structuredContent": {"data": data, "summary": summary, "renderType": "json"},
+        "content": content,
+    }
+
+
+def pickled(result: ToolResult) -> ToolResult:
+    kept: ToolResult = pickle.loads(pickle.dumps(result))  # noqa: S301 - made here
+    return kept
+
+
+def everything(result: ToolResult) -> str:
+    """Return all that can be made of a result without revealing a secret."""
+    copies = (result, copy.copy(result), copy.deepcopy(result), pickled(result))
+    shown = [repr(each) + str(each.content) + str(each.raw) + str(each.data) for each in copies]
+    shown += [json.dumps(result.to_dict()), repr(attrs.asdict(result)), json.dumps(result._asdict())]
+    shown += [f"{pickle.dumps(result, protocol)!r}" for protocol in (0, pickle.HIGHEST_PROTOCOL)]
+    return "\n".join(shown)
+
+
+SECRET_FIELDS = [
+    "token",
+    "inviteToken",
+    "invite_token",
+    "INVITE-TOKEN",
+    "surveyToken",
+    "accessToken",
+    "refresh_token",
+    "authtoken",
+    "apiKey",
+    "api_key",
+    "APIKey",
+    "secretKey",
+    "clientSecret",
+    "webhook_secret",
+    "password",
+    "temporaryPassword",
+    "otp",
+    "inviteCode",
+    "surveyLink",
+    "survey_link",
+    "inviteUrl",
+    "invitationURL",
+    "magicLink",
+]
+
+
+@pytest.mark.parametrize("name", SECRET_FIELDS)
+@pytest.mark.parametrize("form", ["envelope", "bare", "text", "list", "inside", "value"])
+def test_a_secret_is_known_by_the_name_of_its_field(name: str, form: str) -> None:
+    data: Any = {
+        "list": [{name: TOKEN}],
+        "inside": {"invitation": {name: TOKEN}},
+        "value": {name: {"value": TOKEN, "expiresAt": "soon"}},
+    }.get(form, {name: TOKEN})
+    result: Any = {
+        "bare": {"structuredContent": data},
+        "text": {"content": [{"type": "text", "text": json.dumps(data)}]},
+    }.get(form, enveloped(data, f"Give them {TOKEN}."))
+    told = answer(result, "any_tool_at_all")
+    found: Any = told.data
+    steps: dict[str, list[Any]] = {
+        "list": [0, name],
+        "inside": ["invitation", name],
+        "value": [name, "value"],
+    }
+    for step in steps.get(form, [name]):
+        found = found[step]
+    assert found.reveal() == TOKEN
+    assert TOKEN not in everything(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tokenCount", 5),
+        ("tokens", 5),
+        ("token", 7),
+        ("token", None),
+        ("token", ""),
+        ("tokenType", "Bearer"),
+        ("nextPageToken", TOKEN),
+        ("next_page_token", TOKEN),
+        ("pageToken", TOKEN),
+        ("continuationToken", TOKEN),
+        ("syncToken", TOKEN),
+        ("cursor", TOKEN),
+        ("nextCursor", TOKEN),
+        ("code", "SUMMER-2026"),
+        ("promoCode", "SUMMER-2026"),
+        ("hasPassword", True),
+        ("passwordChangedAt", "2026-05-11"),
+        ("key", "booking.confirmed"),
+        ("keys", ["name"]),
+        ("primaryKey", "id"),
+        ("link", "https://example.com"),
+        ("bookingUrl", "https://example.com/book?page=2&nextPageToken=abc"),
+        ("checkoutUrl", "https://pay.example/c/pay_123"),
+        ("secretary", "Ada"),
+        ("note", "A token of thanks: the password is on the door."),
+        ("howTo", "Set FAVCRM_API_KEY=fav_mcp_XXXXXXXXXXXXXXXXXXXXXXXX, or fav_mcp_..."),
+        ("json", '{"a": 1'),
+        ("json", '{"a":  [1]}'),
+    ],
+    ids=repr,
+)
+def test_what_is_no_secret_stays_as_it_is(name: str, value: object) -> None:
+    result = enveloped({name: value, "items": [{name: value}]})
+    told = answer(result, "list_things")
+    assert told.data == {name: value, "items": [{name: value}]}
+    assert told.raw == result
+    assert list(told.content) == result["content"]
+
+
+@pytest.mark.parametrize("tool", ["create_survey_invitation", "list_invites"])
+@pytest.mark.parametrize("name", ["link", "url"])
+def test_a_link_in_an_invitation_is_a_secret(tool: str, name: str) -> None:
+    told: Any = answer(enveloped({name: LINK, "logoUrl": "https://example.com/logo.png"}), tool)
+    assert told.data[name].reveal() == LINK
+    assert told.data["logoUrl"] == "https://example.com/logo.png"
+    assert TOKEN not in everything(told)
+    nested: Any = answer(enveloped({"invitation": {name: LINK}}), "get_anything")
+    assert nested.data["invitation"][name].reveal() == LINK
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"https://app.example/?token={TOKEN}",
+        f"https://app.example/?a=1&invite_token={TOKEN}&b=2",
+        f"https://app.example/#access_token={TOKEN}",
+        f"Open https://app.example/?surveyToken={TOKEN} now.",
+    ],
+)
+def test_a_token_in_a_link_is_known_by_the_name_of_its_parameter(address: str) -> None:
+    told: Any = answer(enveloped({"address": address}, address), "get_anything")
+    assert told.data["address"].reveal() == address
+    assert TOKEN not in everything(told)
+    assert told.summary == address.replace(TOKEN, "[hidden]")
+
+
+def test_a_token_that_stands_elsewhere_too_is_hidden_there() -> None:
+    odd = f"{TOKEN}/+é"
+    data = {
+        "token": odd,
+        "text": f"Use {odd}.",
+        "address": "https://app.example/%2Fx?for=not-a-real-token-6789%2F%2B%C3%A9",
+    }
+    told: Any = answer(enveloped(data, f"Use {odd}."), "get_anything")
+    assert (told.data["text"].reveal(), told.data["address"].reveal()) == (data["text"], data["address"])
+    assert told.summary == "Use [hidden]."
+    assert TOKEN not in everything(told)
+
+
+def test_a_short_token_is_hidden_in_its_own_field_only() -> None:
+    told: Any = answer(enveloped({"token": "a", "name": "Ada"}, "Ada is invited."))
+    assert (told.data["token"].reveal(), told.data["name"], told.summary) == ("a", "Ada", "Ada is invited.")
+
+
+def test_a_key_is_known_by_its_form(key: str) -> None:
+    quoted = json.dumps({"inner": json.dumps({"x": key})})
+    data = {"x": key, "text": f"Your key is {key}.", "list": [key], "quoted": quoted, key: "name"}
+    told: Any = answer(enveloped(data, f"It is {key}."), "get_anything")
+    assert told.data["x"].reveal() == told.data["list"][0].reveal() == key
+    assert told.data["text"].reveal() == data["text"]
+    assert told.data["quoted"].reveal() == quoted
+    assert told.data["[hidden]"] == "name"
+    assert told.summary == "It is [hidden]."
+    assert key not in everything(told)
+
+
+def test_a_key_in_the_words_of_a_tool_is_not_lost(key: str) -> None:
+    told: Any = answer({"content": [{"type": "text", "text": f"Your key is {key}."}]}, "get_anything")
+    assert told.data.reveal() == f"Your key is {key}."
+    assert key not in everything(told)
+
+
+def test_what_is_hidden_in_the_content_leaves_the_rest_readable() -> None:
+    told = answer(enveloped({"token": TOKEN, "n": 1.5, "é": [True, None]}))
+    assert json.loads(str(told.content[0]["text"])) == {"token": "[hidden]", "n": 1.5, "é": [True, None]}
+
+
+def test_what_is_too_deep_to_be_searched_is_not_shown() -> None:
+    deep: Any = TOKEN
+    for _ in range(100_000):
+        deep = [deep]
+    outcome = judge(calls.any_tool("x", {}), Response(result={"structuredContent": deep}), CLOCK)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, errors.OutcomeUnknownError)
+    assert outcome.error.problems == ("$ nests too deep",)
+
+
+# In other answers
+
+
+def test_no_secret_is_in_the_data_of_an_error() -> None:
+    response = Response(error=JSONRPCError(-32602, "Wrong", {"sent": {"inviteToken": TOKEN}}))
+    outcome = judge(calls.any_tool("x", {}), response, CLOCK)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, errors.RefusedError)
+    assert outcome.error.data == {"sent": {"inviteToken": "[hidden]"}}
+
+
+def test_a_token_among_the_arguments_is_not_told_by_an_error() -> None:
+    result: Any = {"isError": True, "content": [{"type": "text", "text": f"{TOKEN} is over."}]}
+    for arguments in ({"token": TOKEN}, {"survey": json.dumps({"surveyToken": TOKEN})}):
+        outcome = judge(calls.any_tool("x", arguments), Response(result=result), CLOCK)
+        assert isinstance(outcome, Failed)
+        assert isinstance(outcome.error, errors.RefusedError)
+        assert outcome.error.summary == "[hidden] is over."
+
+
+def test_no_secret_is_in_the_fields_that_are_not_known(key: str) -> None:
+    more = {"refreshToken": TOKEN, "tokenCount": 5}
+    call = calls.verify_code("signup_req_1", "271828")
+    outcome = judge(call, Response(result=enveloped({"apiKey": key, **more})), CLOCK)
+    assert isinstance(outcome, Answered)
+    assert outcome.value.extra == {"refreshToken": "[hidden]", "tokenCount": 5}
+
+
+@pytest.mark.parametrize("tool", ["get_plan_status", "list_my_companies"])
+async def test_no_secret_is_in_a_report(colour: Colour, tool: str) -> None:
+    transport = answering(colour, {"token": TOKEN, "name": "Acme", "status": "active"})
+    report = await provisioner(colour, transport=transport, api_key="not-a-real-key-6789").diagnose()
+    shown = {check.name: check.raw for check in report.checks}
+    assert json.dumps(shown["plan"]) == '{"token": "...6789", "name": "Acme", "status": "active"}'
+    allowance = await client(colour, transport=transport, api_key="not-a-real-key-6789").can(tool=tool)
+    assert json.dumps(allowance.raw) == json.dumps(shown["plan"])
+
+
+# Kept, and brought back
+
+
+def test_a_result_is_kept_whole_and_its_secret_masked() -> None:
+    told = answer(enveloped({"token": TOKEN, "n": [1, 2.5, None, {"a": True}]}, "Done."))
+    kept = pickled(told)
+    assert kept.data == {"token": "...6789", "n": [1, 2.5, None, {"a": True}]}
+    assert (kept.summary, kept.content, kept.raw) == (told.summary, told.content, told.raw)
+    assert ToolResult(**json.loads(json.dumps(told.to_dict()))) == kept
+
+
+def test_a_copy_keeps_the_secret_and_shares_nothing() -> None:
+    told: Any = answer(enveloped({"token": TOKEN, "n": [1]}))
+    deep: Any = copy.deepcopy(told)
+    assert copy.copy(told) == deep == told
+    assert deep.data["token"].reveal() == TOKEN
+    deep.data["n"].append(2)
+    assert told.data["n"] == [1]
+
+
+# The tools that have a method of their own
+
+RESERVED = {
+    "register_organisation_request": "FavCRMProvisioner.initiate",
+    "register_organisation_verify": "FavCRMProvisioner.confirm",
+    "create_team_member_invite": "FavCRMClient.invite",
+    "accept_team_invite_request": "FavCRMProvisioner.accept_invite",
+    "accept_team_invite_verify": "FavCRMProvisioner.accept_invite",
+}
+
+
+def owner(sandbox: Sandbox, colour: Colour) -> Facade:
+    return client(colour, transport=transport_to(sandbox, colour), api_key=sandbox.add_organisation("Acme"))
+
+
+@pytest.mark.parametrize("spelling", ["{}", " {} ", "mcp__favcrm__{}", "favcrm.{}", "favcrm/{}"])
+@pytest.mark.parametrize("tool", RESERVED)
+async def test_a_tool_with_a_method_of_its_own_is_refused_and_the_method_named(
+    sandbox: Sandbox, colour: Colour, tool: str, spelling: str
+) -> None:
+    for name in (
+        spelling.format(tool),
+        spelling.format(tool).upper(),
+        spelling.format(tool.replace("_", "-")),
+    ):
+        with pytest.raises(errors.InvalidInputError) as caught:
+            await owner(sandbox, colour).call_tool(name, {"token": TOKEN, "code": "271828"})
+        assert [problem.field for problem in caught.value.problems] == ["name"]
+        assert f"call {RESERVED[tool]}" in str(caught.value)
+        assert TOKEN not in str(caught.value)
+    assert sandbox.calls == ()
+
+
+WRAPPINGS: list[Any] = [
+    {"toolName": "THE_TOOL"},
+    {"timeout": 5, "tool": "THE_TOOL", "arguments": {}},
+    {"name": "THE_TOOL", "input": {"token": TOKEN}},
+    {"tool_name": "favcrm.THE_TOOL"},
+    {"call": {"function": "THE_TOOL"}},
+    {"calls": [{"name": "list_services"}, {"name": "THE_TOOL"}]},
+    {"tools": ["list_services", "THE_TOOL"]},
+    {"request": '{"name": "THE_TOOL"}'},
+    {"name": "execute_tool", "arguments": {"name": "THE_TOOL"}},
+]
+
+
+@pytest.mark.parametrize("arguments", WRAPPINGS, ids=repr)
+@pytest.mark.parametrize("tool", RESERVED)
+async def test_another_tool_is_not_asked_to_call_it(
+    sandbox: Sandbox, colour: Colour, tool: str, arguments: Any
+) -> None:
+    filled = json.loads(json.dumps(arguments).replace("THE_TOOL", tool))
+    with pytest.raises(errors.InvalidInputError, match=f"{tool} has a method of its own"):
+        await owner(sandbox, colour).call_tool("execute_tool", filled)
+    assert sandbox.calls == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        (
+            "execute_tool",
+            {"name": "list_services", "arguments": {"query": "create_team_member_invite", "ids": ["a"]}},
+        ),
+        ("search_tools", {"query": "create_team_member_invite"}),
+        ("check_plan_operation", {"toolName": "create_team_member_invite"}),
+    ],
+)
+async def test_other_calls_that_name_such_a_tool_are_made(
+    sandbox: Sandbox, colour: Colour, name: str, arguments: Any
+) -> None:
+    facade = client(colour, transport=answering(colour, {"ok": True}), api_key="not-a-real-key-6789")
+    assert (await facade.call_tool(name, arguments)).data == {"ok": True}
+
+
+async def test_arguments_without_a_bottom_are_refused(sandbox: Sandbox, colour: Colour) -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    for name in ("execute_tool", "create_member"):
+        with pytest.raises(errors.InvalidInputError):
+            await owner(sandbox, colour).call_tool(name, {"deep": deep})
+    assert sandbox.calls == ()
+
+
+async def test_an_invitation_is_made_by_its_method(sandbox: Sandbox, colour: Colour) -> None:
+    invitation = await owner(sandbox, colour).invite("ada@example.com")
+    assert invitation.token.reveal() in sandbox.world.invites
+
+
+class Answering:
+    """A transport that gives one answer to everything."""
+
+    def __init__(self, data: Any) -> None:
+        self.response = Response(result=enveloped(data))
+
+    def request(self, *_: object, **__: object) -> Response:
+        return self.response
+
+    def close(self) -> None: ...
+
+
+class AsyncAnswering(Answering):
+    async def request(self, *_: object, **__: object) -> Response:  # type: ignore[override]
+        return self.response
+
+    async def aclose(self) -> None: ...
+
+
+def answering(colour: Colour, data: Any) -> Any:
+    return (Answering if colour == "blocking" else AsyncAnswering)(data)
+
+
+def test_a_pending_registration_has_no_token_in_its_extra() -> None:
+    told = {
+        "requestId": "r",
+        "expiresAt": "2026-05-11T12:00:00.000Z",
+        "maskedEmail": "",
+        "instructions": "",
+        "token": TOKEN,
+    }
+    from favcrm import Registration
+
+    call = calls.request_code(Registration(email="you@example.com", organisation_name="Acme"), CLOCK)
+    outcome = judge(call, Response(result=enveloped(told)), CLOCK)
+    assert isinstance(outcome, Answered)
+    assert isinstance(outcome.value, PendingRegistration)
+    assert outcome.value.extra == {"token": "[hidden]"}
