@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         InputRequiredError,
         InvalidCodeError,
         InvalidInputError,
+        KeyNotStoredWarning,
         MissingKeyError,
         NoCodeError,
         NotReadyError,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         RateLimitError,
         RefusedError,
         ServerBusyError,
-        StateError,
         StoreError,
         TooManyAttemptsError,
         TransportError,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from favcrm.events import Event, EventKind, JsonlAuditLog
     from favcrm.inputs import Industry, Registration
-    from favcrm.ledger import Ledger, MemoryLedger
+    from favcrm.ledger import CodeState, Ledger, MemoryLedger
     from favcrm.ledger_file import FileLedger
     from favcrm.models import (
         Allowance,
@@ -85,6 +85,7 @@ _MODULES = {
     "Check": "models",
     "CheckStatus": "models",
     "CodeExpiredError": "errors",
+    "CodeState": "ledger",
     "ConfigFileStore": "stores.config_file",
     "DiagnosticReport": "models",
     "DotenvStore": "stores.dotenv",
@@ -101,6 +102,7 @@ _MODULES = {
     "InputRequiredError": "errors",
     "InvalidCodeError": "errors",
     "InvalidInputError": "errors",
+    "KeyNotStoredWarning": "errors",
     "Invitation": "models",
     "JsonlAuditLog": "events",
     "KeyringStore": "stores.keyring",
@@ -125,7 +127,6 @@ _MODULES = {
     "Secret": "secret",
     "SecretRef": "secret",
     "ServerBusyError": "errors",
-    "StateError": "errors",
     "Store": "stores",
     "StoreError": "errors",
     "TooManyAttemptsError": "errors",
@@ -153,6 +154,7 @@ __all__ = [
     "Check",
     "CheckStatus",
     "CodeExpiredError",
+    "CodeState",
     "ConfigFileStore",
     "DiagnosticReport",
     "DotenvStore",
@@ -171,6 +173,7 @@ __all__ = [
     "InvalidInputError",
     "Invitation",
     "JsonlAuditLog",
+    "KeyNotStoredWarning",
     "KeyringStore",
     "Ledger",
     "MailboxCode",
@@ -193,7 +196,6 @@ __all__ = [
     "Secret",
     "SecretRef",
     "ServerBusyError",
-    "StateError",
     "Store",
     "StoreError",
     "TooManyAttemptsError",

@@ -37,6 +37,7 @@ class Options:
     endpoint: str | None
     api_key: Secret | SecretRef | None = field(converter=_as_key)
     store: Store | None
+    escrow: Store | None = None
     ledger: Ledger | None
     retry: RetryPolicy | None
     timeout: float | None
@@ -63,7 +64,9 @@ class Options:
             policy=self.retry or RetryPolicy(),
             timeout=settings.timeout,
             key=self.reference or settings.api_key,
+            key_source="the argument api_key",
             store=self.store,
+            escrow=self.escrow,
             ledger=self.ledger,
             on_event=self.on_event,
         )

@@ -172,36 +172,40 @@ def _take_over(draft: Path, target: Path) -> None:
 def _locked(target: Path) -> Generator[None]:
     """Keep other processes and threads out, by a file beside the target that is gone afterwards."""
     lock = target.with_name(f".{target.name}.favcrm-lock")
-    descriptor = _acquired(lock)
+    deadline = time.monotonic() + PATIENCE
+    while (descriptor := acquire(lock)) is None:
+        if time.monotonic() >= deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "Another process holds its lock")
+        time.sleep(PAUSE)
     try:
         yield
     finally:
-        # Removed while it is held: whoever waits for the removed file notices that it is no longer the one by name.
-        # Windows removes no open file, and there it stays.
-        with suppress(PermissionError):
-            lock.unlink()
-        os.close(descriptor)
+        release(lock, descriptor)
 
 
-def _acquired(lock: Path) -> int:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), OWNER_ONLY)
-        try:
-            _lock(descriptor)
-            if os.path.samestat(os.fstat(descriptor), lock.stat()):
-                return descriptor
-        except (BlockingIOError, PermissionError):
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                raise TimeoutError(errno.ETIMEDOUT, "Another process holds its lock") from None
-            time.sleep(PAUSE)
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(descriptor)
-            raise
+def acquire(lock: Path) -> int | None:
+    """Lock a file, which is made where it is missing, without waiting; return None where somebody else holds it."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), OWNER_ONLY)
+    try:
+        _lock(descriptor)
+        # Whoever held the lock has removed the file, and the next one locks another file of that name.
+        if os.path.samestat(os.fstat(descriptor), lock.stat()):
+            return descriptor
+    except (BlockingIOError, PermissionError, FileNotFoundError):
+        pass
+    except BaseException:
         os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def release(lock: Path, descriptor: int) -> None:
+    """Remove a file that is locked, and let go of it."""
+    # Windows removes no open file, and there it stays.
+    with suppress(PermissionError):
+        lock.unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 def _lock(descriptor: int) -> None:

@@ -79,6 +79,10 @@ class BlockingPort:
         """Wait."""
         self.clock.sleep(seconds)
 
+    async def pause(self, seconds: float) -> None:
+        """Wait for what others do, on the real clock."""
+        SYSTEM_CLOCK.sleep(seconds)
+
     async def side_by_side(self, tasks: Sequence[Callable[[], Coroutine[None, None, T]]]) -> list[T]:
         """Run each task in a thread of its own; a store is asked in this one, since it may be bound to it."""
         from concurrent.futures import ThreadPoolExecutor
@@ -136,6 +140,10 @@ class AsyncPort:
     async def sleep(self, seconds: float) -> None:
         """Wait, letting other tasks run."""
         await self.clock.sleep_async(seconds)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for what others do, on the real clock, letting other tasks run."""
+        await SYSTEM_CLOCK.sleep_async(seconds)
 
     async def side_by_side(self, tasks: Sequence[Callable[[], Coroutine[None, None, T]]]) -> list[T]:
         """Run the tasks in a task group."""

@@ -22,8 +22,9 @@ where the server gave one, which request it was (``request_id``, the ``X-Request
     ├── NotReadyError                           the diagnosis found something that blocks work
     ├── StoreError                              the key could not be saved or read; see ``workspace``
     │   └── MissingKeyError                     there is no key of that name in the store
-    ├── NoCodeError                             the one-time code cannot be had here
-    └── StateError                              a registration was to go where it cannot go
+    └── NoCodeError                             the one-time code cannot be had here
+
+`KeyNotStoredWarning` is a warning.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ __all__ = [
     "InputRequiredError",
     "InvalidCodeError",
     "InvalidInputError",
+    "KeyNotStoredWarning",
     "MissingKeyError",
     "NoCodeError",
     "NotReadyError",
@@ -55,7 +57,6 @@ __all__ = [
     "RateLimitError",
     "RefusedError",
     "ServerBusyError",
-    "StateError",
     "StoreError",
     "TooManyAttemptsError",
     "TransportError",
@@ -79,8 +80,10 @@ class FavCRMError(Exception):
         message: What happened, and what was not done.
         next_step: What to do now, in a sentence that an agent can follow.
         request_id: The server's ``X-Request-Id``, for support, or None.
+        endpoint: The address that was asked, without user, password and query; None where none was asked.
     """
 
+    endpoint: str | None = None
     default_next_step: ClassVar[str] = "Report this with the request id, if there is one."
 
     def __init__(self, message: str, *, next_step: str | None = None, request_id: str | None = None) -> None:
@@ -91,7 +94,12 @@ class FavCRMError(Exception):
 
     def __str__(self) -> str:
         prefix = f"[{self.request_id}] " if self.request_id else ""
-        return f"{prefix}{self.message} {self.next_step}"
+        return " ".join([f"{prefix}{self.message}", self.next_step, *self._origin()])
+
+    def _origin(self) -> Iterable[str]:
+        """Yield where the error came from, in sentences."""
+        if self.endpoint:
+            yield f"The endpoint was {self.endpoint}."
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions with keyword-only arguments cannot be unpickled by calling the class, and worker
@@ -281,12 +289,19 @@ class AuthenticationError(RefusedError):
     Attributes:
         challenge: Of the ``WWW-Authenticate`` header: ``error``, ``error_description``, ``resource_metadata`` and
             ``scope``, as far as they are there. Nothing of it is fetched. Data, not instructions.
+        key_source: Where the key came from, such as a variable, a file or a store; None where there was none.
     """
 
     default_next_step: ClassVar[str] = (
         f"Check the key; a new one is made at {PORTAL} under Settings, MCP Keys."
     )
     challenge: Mapping[str, str] = MappingProxyType({})
+    key_source: str | None = None
+
+    def _origin(self) -> Iterable[str]:
+        yield from super()._origin()
+        if self.key_source:
+            yield f"The key came from {self.key_source}."
 
 
 class PlanLimitError(RefusedError):
@@ -364,25 +379,13 @@ class MissingKeyError(StoreError):
     default_next_step = "Check the reference, or store the key again."
 
 
-class StateError(FavCRMError):
-    """A registration was to go from one state to another that cannot follow. Nothing was done.
-
-    Attributes:
-        current: The state it is in.
-        wanted: The state it was to go to.
-    """
-
-    default_next_step = "Start again with provision: what was done so far is found and not repeated."
-
-    def __init__(self, current: str, wanted: str) -> None:
-        super().__init__(f"A registration cannot go from {current!s} to {wanted!s}. Nothing was done.")
-        self.current = current
-        self.wanted = wanted
-
-
 class NoCodeError(FavCRMError):
     """There is no way to get the code here. It was not used, and can be confirmed from elsewhere."""
 
     default_next_step = (
         "Read the code in the email, and pass it as code= to confirm, or pass another read_code."
     )
+
+
+class KeyNotStoredWarning(UserWarning):
+    """A sign-up without a store: its only key ends with the process."""

@@ -249,6 +249,20 @@ def check_interval(seconds: float) -> float:
     return seconds
 
 
+def check_plan(*, code_attempts: int, fresh_codes: int) -> None:
+    """Check how often codes may be asked for.
+
+    Raises:
+        InvalidInputError: No code may be tried, or less than none asked for.
+    """
+    raise_problems(
+        {
+            "code_attempts": None if code_attempts >= 1 else "must be 1 or more",
+            "fresh_codes": None if fresh_codes >= 0 else "must be 0 or more",
+        }
+    )
+
+
 def raise_problems(checks: Mapping[str, str | None]) -> None:
     """Raise one `InvalidInputError` for every check that found something."""
     if found := [Problem(name, message) for name, message in checks.items() if message]:

@@ -1,42 +1,105 @@
-"""What was asked for and not yet confirmed, so that asking twice sends one email."""
+"""What was asked for and not yet confirmed, so that asking twice sends one email and no code is used twice."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import os
+import time
+from collections.abc import Callable
 from threading import Lock
 from typing import Protocol
 
-from favcrm.inputs import Registration
-from favcrm.models import PendingRegistration
+from attrs import evolve, frozen
 
-__all__ = ["Ledger", "MemoryLedger"]
+from favcrm.models import PendingRegistration
+from favcrm.secret import SecretRef
+
+__all__ = ["CodeState", "Ledger", "MemoryLedger"]
+
+STATE_LIFE = 86_400.0
+"""Seconds for which the state of a code is remembered: long after the code itself is dead."""
+
+
+@frozen(kw_only=True)
+class CodeState:
+    """What is known of the code of one registration. Nothing in it is secret.
+
+    Attributes:
+        sent: Whether a code was sent and no answer settled what became of it, so that a workspace may exist.
+        refused: Marks of the codes that were wrong. A wrong code cannot be found out from them in a useful way.
+        ref: Where the key was stored, once the registration is confirmed.
+    """
+
+    sent: bool = False
+    refused: frozenset[str] = frozenset()
+    ref: SecretRef | None = None
+
+    def after(self, *, sent: bool, refused: str | None, ref: SecretRef | None) -> CodeState:
+        """Return the state after a mark was made."""
+        return evolve(
+            self,
+            sent=sent,
+            refused=self.refused if refused is None else self.refused | {refused},
+            ref=self.ref if ref is None else ref,
+        )
 
 
 class Ledger(Protocol):
-    """What was asked for and not yet confirmed, so that asking again sends no second email. It holds no secret."""
+    """What was asked for and not yet confirmed. It holds no secret, no code and no email.
 
-    def find(self, registration: Registration) -> PendingRegistration | None:
-        """Return the pending registration of this email and organisation, if it lives."""
+    Its methods may block, and the async side calls them in a worker thread. A ledger whose methods never wait for
+    a disk or a network says so with an attribute ``blocks`` that is false, and is called directly.
+
+    A registration goes by a name, a hash of what is registered; its code by the server's request id.
+    """
+
+    def find(self, name: str) -> PendingRegistration | None:
+        """Return the pending registration of that name while its code lives, or None."""
         ...
 
-    def keep(self, registration: Registration, pending: PendingRegistration) -> None:
-        """Remember a pending registration."""
-        ...
-
-    def mark_sent(self, request_id: str, *, sent: bool) -> None:
-        """Remember that a code was sent for a registration, or that it turned out to be refused."""
-        ...
-
-    def was_sent(self, request_id: str) -> bool:
-        """Tell whether a code was sent for a registration, so that a workspace may exist."""
+    def keep(self, name: str, pending: PendingRegistration) -> None:
+        """Remember a pending registration, in place of an older one of that name."""
         ...
 
     def forget(self, request_id: str) -> None:
-        """Drop a registration that is over."""
+        """Drop a pending registration, so that it is not found any more; do nothing where it is not known."""
+        ...
+
+    def state(self, request_id: str) -> CodeState:
+        """Return what is known of the code of a registration, whether or not it was ever kept here."""
+        ...
+
+    def mark_sent(
+        self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
+    ) -> None:
+        """Remember what became of a code, for a day, also of a registration that was never kept here.
+
+        Args:
+            request_id: The registration.
+            sent: Whether a code is on its way, so that a workspace may exist.
+            refused: The mark of a code that was wrong.
+            ref: Where the key is, once there is one.
+        """
+        ...
+
+    def reserve(self, name: str) -> bool:
+        """Keep others from working on that name until `release`, and say whether that was possible.
+
+        It does not wait. The reservation ends with the process, however that ends.
+        """
+        ...
+
+    def release(self, name: str) -> None:
+        """Let others work on that name; do nothing where it is not reserved here."""
         ...
 
 
 class MemoryLedger:
-    """Remembers pending registrations in this process, by email and organisation, while their codes live.
+    """Remembers registrations in this process. Every operation takes the same time, however many are pending.
+
+    Args:
+        monotonic: Seconds that only go forward. What is over is dropped by it.
 
     Example:
         >>> ledger = MemoryLedger()
@@ -45,39 +108,81 @@ class MemoryLedger:
         ...     pass
     """
 
-    def __init__(self) -> None:
-        self._pending: dict[tuple[str, str], PendingRegistration] = {}
-        self._sent: set[str] = set()
+    blocks: bool = False
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._pending: dict[str, PendingRegistration] = {}
+        self._names: dict[str, str] = {}
+        self._states: dict[str, CodeState] = {}
+        self._endings: list[tuple[float, int, str, PendingRegistration | CodeState]] = []
+        self._numbers = itertools.count()
+        self._begin_in_this_process()
+
+    def _begin_in_this_process(self) -> None:
+        self._process = os.getpid()
         self._lock = Lock()
+        self._reserved: set[str] = set()
 
-    def find(self, registration: Registration) -> PendingRegistration | None:
-        """Return the pending registration of this email and organisation, or None where there is none that lives."""
-        with self._lock:
-            self._pending = {name: pending for name, pending in self._pending.items() if not pending.expired}
-            return self._pending.get(_name(registration))
+    @property
+    def _guard(self) -> Lock:
+        # In a forked child, the lock and the reservations of the parent's threads would never be given back.
+        if self._process != os.getpid():
+            self._begin_in_this_process()
+        return self._lock
 
-    def keep(self, registration: Registration, pending: PendingRegistration) -> None:
-        """Remember a pending registration, in place of an older one of the same email and organisation."""
-        with self._lock:
-            self._pending[_name(registration)] = pending
+    def find(self, name: str) -> PendingRegistration | None:
+        """Return the pending registration of that name while its code lives, or None."""
+        pending = self._pending.get(name)
+        return None if pending is None or pending.expired else pending
 
-    def mark_sent(self, request_id: str, *, sent: bool) -> None:
-        """Remember that a code was sent for a registration, or that it turned out to be refused."""
-        with self._lock:
-            (self._sent.add if sent else self._sent.discard)(request_id)
-
-    def was_sent(self, request_id: str) -> bool:
-        """Tell whether a code was sent for a registration, so that a workspace may exist."""
-        return request_id in self._sent
+    def keep(self, name: str, pending: PendingRegistration) -> None:
+        """Remember a pending registration, in place of an older one of that name."""
+        with self._guard:
+            self._pending[name] = pending
+            self._names[pending.request_id] = name
+            self._end_after(pending.remaining(), name, pending)
 
     def forget(self, request_id: str) -> None:
-        """Drop a registration that is over; do nothing where it is not known."""
-        with self._lock:
-            self._sent.discard(request_id)
-            self._pending = {
-                name: pending for name, pending in self._pending.items() if pending.request_id != request_id
-            }
+        """Drop a pending registration; do nothing where it is not known."""
+        with self._guard:
+            name = self._names.pop(request_id, "")
+            if (pending := self._pending.get(name)) is not None and pending.request_id == request_id:
+                del self._pending[name]
 
+    def state(self, request_id: str) -> CodeState:
+        """Return what is known of the code of a registration."""
+        return self._states.get(request_id, CodeState())
 
-def _name(registration: Registration) -> tuple[str, str]:
-    return registration.email.casefold(), registration.organisation_name.casefold()
+    def mark_sent(
+        self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
+    ) -> None:
+        """Remember what became of a code, for a day."""
+        with self._guard:
+            state = self.state(request_id).after(sent=sent, refused=refused, ref=ref)
+            self._states[request_id] = state
+            self._end_after(STATE_LIFE, request_id, state)
+
+    def reserve(self, name: str) -> bool:
+        """Keep others from working on that name until `release`, and say whether that was possible."""
+        with self._guard:
+            free = name not in self._reserved
+            self._reserved.add(name)
+            return free
+
+    def release(self, name: str) -> None:
+        """Let others work on that name; do nothing where it is not reserved."""
+        with self._guard:
+            self._reserved.discard(name)
+
+    def _end_after(self, seconds: float, name: str, entry: PendingRegistration | CodeState) -> None:
+        """Note when an entry is over, and drop those that are over now."""
+        now = self._monotonic()
+        heapq.heappush(self._endings, (now + seconds, next(self._numbers), name, entry))
+        while self._endings and self._endings[0][0] <= now:
+            *_, name, ended = heapq.heappop(self._endings)
+            # An entry that was replaced has an ending of its own.
+            if self._states.get(name) is ended:
+                del self._states[name]
+            if self._pending.get(name) is ended:
+                self._names.pop(self._pending.pop(name).request_id, None)

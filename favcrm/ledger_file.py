@@ -1,4 +1,4 @@
-"""A ledger in a file, so that another process can go on with a registration."""
+"""A ledger in a file, so that other processes go on with a registration."""
 
 from __future__ import annotations
 
@@ -7,41 +7,71 @@ import json
 import math
 import os
 import time as clocks
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve, field, frozen
 
-from favcrm._atomic import attempted, read, updated
+from favcrm._atomic import acquire, attempted, read, release, updated
 from favcrm.errors import StoreError
-from favcrm.inputs import Registration
+from favcrm.ledger import STATE_LIFE, CodeState
 from favcrm.models import PendingRegistration
+from favcrm.secret import SecretRef
 
 __all__ = ["FileLedger"]
 
-VERSION = 1
+VERSION = 2
+BUSY = "favcrm-busy"
+"""What the lock files of reservations are called, behind the name of the ledger."""
+TICK = 2.0
+"""Seconds: longer than the time between two ticks of the clock of any file system in use."""
 
 
 @frozen(kw_only=True)
-class Entry:
+class Waiting:
     """One pending registration: when it was kept and when its code dies are seconds of this machine's clock."""
 
     request_id: str
     expires_at: str
     kept_at: float
     ends_at: float
-    sent: bool = False
+
+    def left(self, now: float) -> float:
+        """Return the seconds that the code has left; a clock that was set back does not give it more than it had."""
+        return min(self.ends_at - now, self.ends_at - self.kept_at)
+
+
+@frozen(kw_only=True)
+class Code:
+    """What is known of one code, and when that was written down."""
+
+    kept_at: float
+    sent: bool
+    refused: tuple[str, ...]
+    ref: str | None
+
+
+@frozen(kw_only=True)
+class Content:
+    """What is in the file."""
+
+    pending: Mapping[str, Waiting] = field(factory=dict[str, Waiting])
+    codes: Mapping[str, Code] = field(factory=dict[str, Code])
 
 
 class FileLedger:
-    """Remembers pending registrations in a file, by email and organisation, while their codes live.
+    """Remembers registrations in a file, for every process of this machine that is given the same path.
 
-    Another process of this machine, or the same notebook tomorrow, goes on with ``confirm``. The file holds no key,
-    no code and no email, masked or not: a registration is found by a hash of the email and the organisation. It is
-    replaced as a whole or not at all, one process at a time, and only its owner can read it. Entries whose codes
-    have died are dropped whenever it is written. A file that is no ledger is left as it is, and is an error.
+    The file holds no key, no code and no email, masked or not: a registration is found by a hash of what is
+    registered. It is replaced as a whole or not at all, one process at a time, and only its owner can read it. It is
+    read once for each change of it. What is over is dropped whenever it is written. A file that is no ledger is left
+    as it is, and is an error.
+
+    Of several threads and processes that ask for one registration, one asks the server, and the others wait for it
+    and take what it got: one email, one workspace. While one of them asks or confirms, a lock file stands beside the
+    ledger. The system gives the lock back where a process is killed.
 
     Args:
         path: The file. Missing directories are made.
@@ -65,147 +95,217 @@ class FileLedger:
         self._path = Path(path).absolute()
         self._time = time
         self._monotonic = monotonic
+        self._locks: dict[tuple[int, str], int] = {}
+        self._read: tuple[tuple[int, ...], Content] = ((), Content())
 
     def __repr__(self) -> str:
         return f"FileLedger({str(self._path)!r})"
 
-    def find(self, registration: Registration) -> PendingRegistration | None:
-        """Return the pending registration of this email and organisation, or None where there is none that lives.
+    def find(self, name: str) -> PendingRegistration | None:
+        """Return the pending registration of that name while its code lives, or None.
 
         Its ``masked_email`` and ``instructions`` are empty, since they are not kept.
 
         Raises:
             StoreError: The file cannot be read, or is no ledger.
         """
-        entry = self._entries().get(_name(registration))
-        left = 0.0 if entry is None else self._left(entry)
-        if entry is None or left <= 0:
+        waiting = self._content().pending.get(name)
+        left = 0.0 if waiting is None else waiting.left(self._time())
+        if waiting is None or left <= 0:
             return None
         return PendingRegistration(
-            request_id=entry.request_id,
-            expires_at=datetime.fromisoformat(entry.expires_at),
+            request_id=waiting.request_id,
+            expires_at=datetime.fromisoformat(waiting.expires_at),
             ends_at=self._monotonic() + left,
             monotonic=self._monotonic,
         )
 
-    def keep(self, registration: Registration, pending: PendingRegistration) -> None:
-        """Remember a pending registration, in place of an older one of the same email and organisation.
+    def keep(self, name: str, pending: PendingRegistration) -> None:
+        """Remember a pending registration, in place of an older one of that name.
 
         Raises:
             StoreError: The file cannot be written, or is no ledger.
         """
         now = self._time()
-        entry = Entry(
+        waiting = Waiting(
             request_id=pending.request_id,
             expires_at=pending.expires_at.isoformat(),
             kept_at=now,
             ends_at=now + pending.remaining(),
         )
-        name = _name(registration)
-
-        def change(entries: dict[str, Entry]) -> dict[str, Entry]:
-            sent = any(old.sent for old in entries.values() if old.request_id == entry.request_id)
-            return {**entries, name: evolve(entry, sent=sent)}
-
-        self._change(change)
+        self._change(lambda content: evolve(content, pending={**content.pending, name: waiting}))
 
     def forget(self, request_id: str) -> None:
-        """Drop a registration that is over; do nothing where it is not known.
+        """Drop a pending registration; do nothing where it is not known.
 
         Raises:
             StoreError: The file cannot be written, or is no ledger.
         """
-        if self._knows(request_id):
+        if any(one.request_id == request_id for one in self._content().pending.values()):
             self._change(
-                lambda entries: {
-                    name: entry for name, entry in entries.items() if entry.request_id != request_id
-                }
+                lambda content: evolve(
+                    content,
+                    pending={
+                        name: one for name, one in content.pending.items() if one.request_id != request_id
+                    },
+                )
             )
 
-    def mark_sent(self, request_id: str, *, sent: bool) -> None:
-        """Remember that a code was sent for a registration, or that it turned out to be refused.
-
-        It does nothing for a registration that is not kept here: nobody could tell when to drop the mark.
-
-        Raises:
-            StoreError: The file cannot be written, or is no ledger.
-        """
-        if self._knows(request_id):
-            self._change(
-                lambda entries: {
-                    name: evolve(entry, sent=sent) if entry.request_id == request_id else entry
-                    for name, entry in entries.items()
-                }
-            )
-
-    def was_sent(self, request_id: str) -> bool:
-        """Tell whether a code was sent for a registration that is still kept, so that a workspace may exist.
+    def state(self, request_id: str) -> CodeState:
+        """Return what is known of the code of a registration, whether or not it was ever kept here.
 
         Raises:
             StoreError: The file cannot be read, or is no ledger.
         """
-        return any(entry.sent for entry in self._entries().values() if entry.request_id == request_id)
+        return _state(self._content(), request_id)
 
-    def _left(self, entry: Entry) -> float:
-        """Return the seconds that a code has left; a clock that was set back does not give it more than it had."""
-        return min(entry.ends_at - self._time(), entry.ends_at - entry.kept_at)
+    def mark_sent(
+        self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
+    ) -> None:
+        """Remember what became of a code, for a day, also of a registration that was never kept here.
 
-    def _knows(self, request_id: str) -> bool:
-        return any(entry.request_id == request_id for entry in self._entries().values())
+        Raises:
+            StoreError: The file cannot be written, or is no ledger.
+        """
 
-    def _entries(self) -> dict[str, Entry]:
-        return attempted(lambda: _read(self._path), f"The ledger {self._path} cannot be read")
+        def mark(content: Content) -> Content:
+            state = _state(content, request_id).after(sent=sent, refused=refused, ref=ref)
+            code = Code(
+                kept_at=self._time(), sent=state.sent, refused=tuple(sorted(state.refused)), ref=state.ref
+            )
+            return evolve(content, codes={**content.codes, request_id: code})
 
-    def _change(self, change: Callable[[dict[str, Entry]], dict[str, Entry]]) -> None:
+        self._change(mark)
+
+    def reserve(self, name: str) -> bool:
+        """Keep other threads and processes from working on that name until `release`; say whether that was possible.
+
+        Raises:
+            StoreError: No lock file can be made beside the ledger.
+        """
+
+        def lock() -> int | None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return acquire(self._lock_of(name))
+
+        descriptor = attempted(lock, f"The ledger {self._path} cannot be locked")
+        if descriptor is None:
+            return False
+        self._locks[os.getpid(), name] = descriptor
+        return True
+
+    def release(self, name: str) -> None:
+        """Let others work on that name; do nothing where this process has not reserved it.
+
+        Raises:
+            StoreError: The lock file cannot be removed.
+        """
+        descriptor = self._locks.pop((os.getpid(), name), None)
+        if descriptor is not None:
+            attempted(
+                lambda: release(self._lock_of(name), descriptor),
+                f"The ledger {self._path} cannot be unlocked",
+            )
+
+    def _lock_of(self, name: str) -> Path:
+        mark = hashlib.sha256(name.encode()).hexdigest()[:16]
+        return self._path.with_name(f".{self._path.name}.{BUSY}-{mark}")
+
+    def _content(self) -> Content:
+        return attempted(self._read_once, f"The ledger {self._path} cannot be read")
+
+    def _read_once(self) -> Content:
+        """Return what is in the file, which is read again only where it was changed."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return Content()
+        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known, content = self._read
+        if known == version:
+            return content
+        content = _parse(self._path)
+        # Two changes within one tick of the file system's clock may look the same, so a fresh file is read again.
+        if clocks.time() - found.st_mtime > TICK:
+            self._read = version, content
+        return content
+
+    def _change(self, change: Callable[[Content], Content]) -> None:
         def write() -> None:
             with updated(self._path) as draft:
-                entries = {
-                    name: asdict(entry)
-                    for name, entry in change(_read(self._path)).items()
-                    if self._left(entry) > 0
-                }
-                content = {"favcrm_ledger": VERSION, "pending": entries}
-                draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+                content = self._without_the_dead(change(_parse(self._path)))
+                told = {"favcrm_ledger": VERSION, **asdict(content)}
+                draft.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+                self._remove_what_killed_processes_left()
 
         attempted(write, f"The ledger {self._path} cannot be written")
 
+    def _remove_what_killed_processes_left(self) -> None:
+        for lock in self._path.parent.glob(f".{self._path.name}.{BUSY}-*"):
+            if (descriptor := acquire(lock)) is not None:
+                release(lock, descriptor)
 
-def _name(registration: Registration) -> str:
-    """Return what an entry is found by; a list in JSON, so that no two pairs look the same."""
-    pair = [registration.email.casefold(), registration.organisation_name.casefold()]
-    return hashlib.sha256(json.dumps(pair).encode()).hexdigest()
+    def _without_the_dead(self, content: Content) -> Content:
+        now = self._time()
+        return Content(
+            pending={name: one for name, one in content.pending.items() if one.left(now) > 0},
+            codes={name: code for name, code in content.codes.items() if now - code.kept_at < STATE_LIFE},
+        )
 
 
-def _read(path: Path) -> dict[str, Entry]:
-    """Return the entries; none where there is no file or an empty one."""
-    content = read(path)
-    if not content:
-        return {}
-    entries = _parsed(content)
-    if entries is None:
+def _state(content: Content, request_id: str) -> CodeState:
+    code = content.codes.get(request_id)
+    if code is None:
+        return CodeState()
+    ref = None if code.ref is None else SecretRef(code.ref)
+    return CodeState(sent=code.sent, refused=frozenset(code.refused), ref=ref)
+
+
+def _parse(path: Path) -> Content:
+    """Return what is in a file; nothing where there is no file or an empty one."""
+    text = read(path)
+    if not text:
+        return Content()
+    content = _parsed(text)
+    if content is None:
         raise StoreError(
             f"{path} is not a ledger of this version, so it was left as it is.",
             next_step="Give the ledger another path, or remove the file if nobody needs it.",
         )
-    return entries
+    return content
 
 
-def _parsed(content: bytes) -> dict[str, Entry] | None:
-    """Return the entries in a ledger, or None where it is something else."""
+def _parsed(text: bytes) -> Content | None:
+    """Return what a ledger holds, or None where it is something else."""
     try:
-        ledger: Any = json.loads(content)
-        if ledger["favcrm_ledger"] != VERSION:
+        told: Any = json.loads(text)
+        if told["favcrm_ledger"] != VERSION:
             return None
-        return {str(name): _entry(fields) for name, fields in ledger["pending"].items()}
+        return Content(
+            pending={str(name): _waiting(one) for name, one in told["pending"].items()},
+            codes={str(name): _code(one) for name, one in told["codes"].items()},
+        )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
-def _entry(fields: Any) -> Entry:
+def _waiting(fields: Any) -> Waiting:
     """Return an entry whose every field can be used; raise where one cannot."""
-    entry = Entry(**fields)
-    datetime.fromisoformat(entry.expires_at)
-    texts = isinstance(fields["request_id"], str) and isinstance(fields["sent"], bool)
-    if texts and math.isfinite(entry.kept_at) and math.isfinite(entry.ends_at):
-        return entry
+    waiting = Waiting(**fields)
+    datetime.fromisoformat(waiting.expires_at)
+    if _are(str, waiting.request_id) and math.isfinite(waiting.kept_at) and math.isfinite(waiting.ends_at):
+        return waiting
     raise ValueError
+
+
+def _code(fields: Any) -> Code:
+    """Return an entry whose every field can be used; raise where one cannot."""
+    code = evolve(Code(**fields), refused=tuple(fields["refused"]))
+    texts = _are(str, *code.refused) and (code.ref is None or _are(str, code.ref))
+    if texts and _are(bool, code.sent) and math.isfinite(code.kept_at):
+        return code
+    raise ValueError
+
+
+def _are(kind: type, *values: object) -> bool:
+    return all(isinstance(value, kind) for value in values)

@@ -16,12 +16,11 @@ from favcrm._core.watch import DEFAULT_INTERVAL, Watch
 from favcrm.client import FavCRMClient
 from favcrm.events import Event
 from favcrm.inputs import Industry, Registration, check_interval, registration_of
-from favcrm.ledger import Ledger, MemoryLedger
+from favcrm.ledger import Ledger
 from favcrm.models import DiagnosticReport, PendingRegistration, Provisioned, Workspace
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
 from favcrm.settings import as_secret
-from favcrm.stores.memory import MemoryStore
 from favcrm.typing import Era
 
 __all__ = ["FavCRMProvisioner"]
@@ -38,7 +37,9 @@ class FavCRMProvisioner:
         api_key: The key to diagnose with, until `confirm` brings one; or its reference in ``store``. By default
             from the environment or the config file.
         transport: Another way to reach the tools than HTTP. It stays open at `close`.
-        store: Where `confirm` saves the key before it returns. By default nowhere: the key is in the workspace.
+        store: Where `confirm` saves the key before it returns. By default nowhere: the key is in the workspace, and a
+            `KeyNotStoredWarning` says so once.
+        escrow: A store for the key if the first one fails after all, such as an escrow file.
         ledger: Where pending registrations are remembered. By default in this object.
         retry: How often and how long a call is tried.
         timeout: Seconds that one attempt may take. By default from the environment, then 30.
@@ -67,6 +68,7 @@ class FavCRMProvisioner:
         api_key: str | Secret | SecretRef | None = None,
         transport: Transport | None = None,
         store: Store | None = None,
+        escrow: Store | None = None,
         ledger: Ledger | None = None,
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
@@ -78,7 +80,8 @@ class FavCRMProvisioner:
             endpoint=endpoint,
             api_key=api_key,
             store=store,
-            ledger=MemoryLedger() if ledger is None else ledger,
+            escrow=escrow,
+            ledger=ledger,
             retry=retry,
             timeout=timeout,
             on_event=on_event,
@@ -102,7 +105,7 @@ class FavCRMProvisioner:
     @property
     def workspace(self) -> Workspace | None:
         """The last workspace that was received, also if an interrupt kept `confirm` from returning it."""
-        return self._engine.workspace
+        return self._engine.confirmation.workspace
 
     @overload
     def initiate(self, registration: Registration, *, resend: bool = False) -> PendingRegistration: ...
@@ -223,14 +226,14 @@ class FavCRMProvisioner:
             read_code: Brings the code: is called with the pending registration and returns the code as text. An
                 error that it raises passes through. If it has a method ``check``, that is called before an email
                 is asked for.
-            store: Where the key goes. By default the store of this object, or one in memory.
+            store: Where the key goes this time. By default the store of this object, or one in memory.
             name: The name of the key in the store. By default made from the registration, the same in every run.
             resume: A registration that is pending already, to take up.
-            code_attempts: How many codes may be wrong before the error is raised.
-            fresh_codes: How many fresh codes are asked for when one has expired.
+            code_attempts: How many codes may be wrong before the error is raised, 1 or more.
+            fresh_codes: How many fresh codes are asked for when one has expired, 0 or more.
             use_existing: Whether to stop, with a diagnosis, if the store has a key of this name; otherwise a new
                 workspace is signed up for, and its key takes the place of that one.
-            escrow: A store for the key if the first one fails after all, such as an escrow file.
+            escrow: A store for the key if the first one fails after all. By default that of this object.
 
         Returns:
             The workspace, its diagnosis, the reference of its key, and a client. The report may tell that the
@@ -251,7 +254,7 @@ class FavCRMProvisioner:
             UnexpectedAnswerError: An answer lacks what it should have.
         """
         plan = Plan(
-            store=store or self._engine.keys.store or MemoryStore(),
+            store=store,
             name=name or name_of(registration),
             read_code=Awaitable(read_code),
             resume=resume,
@@ -260,8 +263,9 @@ class FavCRMProvisioner:
             use_existing=use_existing,
             escrow=escrow,
         )
-        workspace, report = run_sync(Provisioning(self._engine, plan).provision(SigningUp(registration)))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
+        run = Provisioning(self._engine, plan)
+        workspace, report = run_sync(run.provision(SigningUp(registration)))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
 
     def accept_invite(
         self,
@@ -283,13 +287,13 @@ class FavCRMProvisioner:
             token: What the invitation says.
             read_code: Brings the code: is called with the pending acceptance and returns the code as text.
             name: The name of who joins.
-            store: Where the key goes. By default the store of this object, or one in memory.
+            store: Where the key goes this time. By default the store of this object, or one in memory.
             key_name: The name of the key in the store. By default made from the token, the same in every run.
             resume: An acceptance that is pending already, to take up.
-            code_attempts: How many codes may be wrong before the error is raised.
-            fresh_codes: How many fresh codes are asked for when one has expired.
+            code_attempts: How many codes may be wrong before the error is raised, 1 or more.
+            fresh_codes: How many fresh codes are asked for when one has expired, 0 or more.
             use_existing: Whether to stop, with a diagnosis, if the store has a key of this name.
-            escrow: A store for the key if the first one fails after all.
+            escrow: A store for the key if the first one fails after all. By default that of this object.
 
         Returns:
             The workspace, its diagnosis, the reference of its key, and a client.
@@ -300,7 +304,7 @@ class FavCRMProvisioner:
         secret = as_secret(token)
         del token
         plan = Plan(
-            store=store or self._engine.keys.store or MemoryStore(),
+            store=store,
             name=key_name or name_of_invite(secret),
             read_code=Awaitable(read_code),
             resume=resume,
@@ -309,8 +313,9 @@ class FavCRMProvisioner:
             use_existing=use_existing,
             escrow=escrow,
         )
-        workspace, report = run_sync(Provisioning(self._engine, plan).provision(Joining(secret, name)))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
+        run = Provisioning(self._engine, plan)
+        workspace, report = run_sync(run.provision(Joining(secret, name)))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
 
     def adopt(
         self,
@@ -324,7 +329,7 @@ class FavCRMProvisioner:
 
         Args:
             api_key: The key.
-            store: Where the key goes. By default the store of this object, or one in memory.
+            store: Where the key goes this time. By default the store of this object, or one in memory.
             name: The name of the key in the store.
             replace: Whether it may take the place of another key of that name.
 
@@ -339,12 +344,13 @@ class FavCRMProvisioner:
         key = as_secret(api_key)
         del api_key
         plan = Plan(
-            store=store or self._engine.keys.store or MemoryStore(),
+            store=store,
             name=name or "workspace",
             use_existing=not replace,
         )
-        workspace, report = run_sync(Provisioning(self._engine, plan).adopt(key))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
+        run = Provisioning(self._engine, plan)
+        workspace, report = run_sync(run.adopt(key))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
 
     def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.

@@ -14,15 +14,29 @@ from favcrm._core.outcomes import Answered, Failed, Kind
 from favcrm.errors import NotSentError, RateLimitError, ServerBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from tenacity import RetryCallState
 
     from favcrm._core.outcomes import Outcome
     from favcrm._core.ports import Port
     from favcrm.retry import RetryPolicy
+    from favcrm.secret import Secret
 
 R = TypeVar("R")
+
+
+@frozen(eq=False)
+class Trail:
+    """What the attempts leave behind.
+
+    Attributes:
+        keys: The key that each attempt presented.
+        routes: Which of several transports took an attempt, by its number.
+    """
+
+    keys: list[Secret | None] = field(factory=list["Secret | None"])
+    routes: dict[int, str] = field(factory=dict[int, str])
 
 
 @frozen(kw_only=True)
@@ -36,16 +50,18 @@ class Attempts(Generic[R]):
         unknown_repeats: How often the call may be sent again when its outcome is unknown.
         port: Where to wait.
         random: Returns a number between 0 and 1.
-        routes: Which of several transports took an attempt, by its number.
+        trail: What the attempts leave behind.
+        too_late: Says why no attempt may be made any more, or returns None where one may.
     """
 
     attempt: Callable[[int], Awaitable[Outcome[R]]]
+    too_late: Callable[[], Failed | None]
     remaining: Callable[[], float]
     policy: RetryPolicy
     unknown_repeats: int
     port: Port
     random: Callable[[], float]
-    routes: Mapping[int, str]
+    trail: Trail
     outcomes: list[Outcome[R]] = field(factory=list["Outcome[R]"], init=False)
     """What became of each attempt so far."""
 
@@ -56,7 +72,7 @@ class Attempts(Generic[R]):
 
     async def settle(self) -> Outcome[R]:
         """Make attempts until one settles it or no further one is allowed; return the last outcome."""
-        first = self._note(await self.attempt(1))
+        first = await self._attempt(1)
         if self.policy.attempts == 1 or not self._may_repeat(first):
             return first
         return await self._repeat(first)
@@ -66,7 +82,7 @@ class Attempts(Generic[R]):
 
         async def attempt() -> Outcome[R]:
             number = retrying.statistics["attempt_number"]
-            return first if number == 1 else self._note(await self.attempt(number))
+            return first if number == 1 else await self._attempt(number)
 
         # One for each call: shared by two tasks it would mix up their attempts.
         retrying = AsyncRetrying(
@@ -79,7 +95,10 @@ class Attempts(Generic[R]):
         outcome: Outcome[R] = await retrying(attempt)
         return outcome
 
-    def _note(self, outcome: Outcome[R]) -> Outcome[R]:
+    async def _attempt(self, number: int) -> Outcome[R]:
+        outcome: Outcome[R] | None = self.too_late()
+        if outcome is None:
+            outcome = await self.attempt(number)
         self.outcomes.append(outcome)
         return outcome
 

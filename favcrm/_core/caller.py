@@ -7,10 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from favcrm._core import calls
-from favcrm._core.attempts import Attempts
+from favcrm._core.attempts import Attempts, Trail
 from favcrm._core.bare import bare
 from favcrm._core.outcomes import Failed, Kind, judge
-from favcrm.errors import AuthenticationError, FavCRMError, NotSentError, OutcomeUnknownError
+from favcrm.errors import (
+    AuthenticationError,
+    CodeExpiredError,
+    FavCRMError,
+    NotSentError,
+    OutcomeUnknownError,
+)
 from favcrm.events import EventKind, log_attempt
 
 if TYPE_CHECKING:
@@ -26,40 +32,50 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. No workspace was created."
+
 
 class Caller:
-    """Makes calls over one port, with the key that custody has at the moment of each attempt."""
+    """Makes calls over one port, each with the key that its custody has at the moment of each attempt."""
 
-    def __init__(
-        self, port: Port, keys: Custody, tell: Teller, *, policy: RetryPolicy, timeout: float
-    ) -> None:
+    def __init__(self, port: Port, tell: Teller, *, policy: RetryPolicy, timeout: float) -> None:
         self._port = port
-        self._keys = keys
         self._tell = tell
         self._policy = policy
         self._timeout = timeout
 
     def tell_routes(self, attempts: Attempts[R]) -> None:
         """Tell which of several transports took each attempt; for a code, after its key is safe."""
-        for number, transport in attempts.routes.items():
+        for number, transport in attempts.trail.routes.items():
             self._tell(EventKind.ROUTE_TAKEN, transport=transport, attempt=number)
 
-    async def perform(self, call: Call[R]) -> R:
+    async def perform(self, call: Call[R], keys: Custody) -> R:
         """Make a call, as often as it may be made, and return its value or raise."""
-        attempts = self.attempts(call)
+        attempts = self.attempts(call, keys)
         outcome = await attempts.settle()
         refused = isinstance(outcome, Failed) and isinstance(outcome.error, AuthenticationError)
-        if refused and call.authenticated and await self._keys.was_rotated():
-            attempts = self.attempts(call)
+        # Compared with the key of the attempt that was refused: another call may have read the new one meanwhile.
+        if refused and call.authenticated and await keys.current() != attempts.trail.keys[-1]:
+            attempts = self.attempts(call, keys)
             outcome = await attempts.settle()
         self.tell_routes(attempts)
         if isinstance(outcome, Failed):
             # That the last attempt was never sent does not undo an earlier one that may have been carried out.
             undecided = outcome.kind is Kind.NEVER_SENT and call.unknown_repeats < calls.ALWAYS
-            raise bare((attempts.unknown[0] if undecided and attempts.unknown else outcome).error)
+            failed = attempts.unknown[0] if undecided and attempts.unknown else outcome
+            raise bare(self.with_origin(failed.error, keys))
         return outcome.value
 
-    def attempts(self, call: Call[R], window: PendingRegistration | None = None) -> Attempts[R]:
+    def with_origin(self, error: FavCRMError, keys: Custody) -> FavCRMError:
+        """Name in an error the endpoint that was asked and, where a key was refused, where that came from."""
+        error.endpoint = getattr(self._port.transport, "endpoint", None)
+        if isinstance(error, AuthenticationError):
+            error.key_source = keys.source or None
+        return error
+
+    def attempts(
+        self, call: Call[R], keys: Custody, window: PendingRegistration | None = None
+    ) -> Attempts[R]:
         """Plan the attempts at a call; none of them, and no wait, goes past the deadline or the code's expiry."""
         clock = self._port.clock
         ends_at = clock.monotonic() + self._policy.deadline
@@ -68,10 +84,17 @@ class Caller:
             left = ends_at - clock.monotonic()
             return min(left, window.remaining()) if window else left
 
-        routes: dict[int, str] = {}
+        def too_late() -> Failed | None:
+            if window and window.expired:
+                return Failed(Kind.REFUSED, CodeExpiredError(NOT_SENT_SINCE_EXPIRED))
+            late = NotSentError("The time for the call was over before it was made. Nothing was sent.")
+            return Failed(Kind.NEVER_SENT, late) if remaining() <= 0 else None
+
+        trail = Trail()
         return Attempts(
-            attempt=partial(self._attempt, call, remaining, routes),
-            routes=routes,
+            attempt=partial(self._attempt, call, keys, remaining, trail),
+            too_late=too_late,
+            trail=trail,
             remaining=remaining,
             policy=self._policy,
             unknown_repeats=call.unknown_repeats,
@@ -80,10 +103,11 @@ class Caller:
         )
 
     async def _attempt(
-        self, call: Call[R], remaining: Callable[[], float], routes: dict[int, str], number: int
+        self, call: Call[R], keys: Custody, remaining: Callable[[], float], trail: Trail, number: int
     ) -> Outcome[R]:
         clock = self._port.clock
-        key = await self._keys.current() if call.authenticated else None
+        key = await keys.current() if call.authenticated else None
+        trail.keys.append(key)
         started = clock.monotonic()
         outcome: Outcome[R]
         try:
@@ -115,5 +139,5 @@ class Caller:
             request_id=outcome.x_request_id,
         )
         if via:
-            routes[number] = via
+            trail.routes[number] = via
         return outcome

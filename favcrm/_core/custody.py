@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from favcrm._core.bare import bare
+from favcrm._core.records import blocks
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.events import EventKind, Teller
 from favcrm.secret import SecretRef
@@ -21,85 +23,99 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NAMELESS = "workspace"
 SAVE_IT = "Save workspace.api_key of this error elsewhere now: FavCRM shows it only once."
+TAKEN = "Use the key that is there, or give another store or another name for the key, and confirm the code again."
 MOVE_IT = "Move the key from the escrow to a store that works, and delete it there."
 
 
-@frozen(kw_only=True)
-class Saving:
-    """How a key is saved.
+class Custody:
+    """One key, or where it is, and the stores around it. Each sign-up has a custody of its own.
 
-    Attributes:
-        name: Its name in the store; the organisation's id where it is None.
-        replace: Whether it may take the place of another key.
-        escrow: Where it goes if the store fails.
+    Args:
+        port: Where stores are asked.
+        tell: Who is told.
+        key: The key or its reference, if there is one.
+        store: Where the key is or goes.
+        escrow: Where the key goes if the store fails.
+        name: The name of the key in the store; the organisation's id where it is None.
+        replace: Whether the key may take the place of another one.
+        source: Where the key came from, for people.
     """
 
-    name: str | None = None
-    replace: bool = False
-    escrow: Store | None = None
-
-
-class Custody:
-    """The key of one engine, or where it is, and the store."""
-
     def __init__(
-        self, port: Port, tell: Teller, *, key: Secret | SecretRef | None, store: Store | None
+        self,
+        port: Port,
+        tell: Teller,
+        *,
+        key: Secret | SecretRef | None = None,
+        store: Store | None = None,
+        escrow: Store | None = None,
+        name: str | None = None,
+        replace: bool = False,
+        source: str = "",
     ) -> None:
         self._port = port
         self._tell = tell
+        self._source = source
+        self._name = name
+        self._replace = replace
         self.key = key
         self.store = store
-        self._last_read: Secret | None = None
+        self.escrow = escrow
+
+    @property
+    def source(self) -> str:
+        """Where the key came from, for people; empty where there is none."""
+        return f"the store, at {self.key}" if isinstance(self.key, SecretRef) else self._source
 
     async def current(self) -> Secret | None:
         """Return the key, read from its store at this moment, so that a rotated key works at once."""
         key = self.key
-        if isinstance(key, SecretRef):
-            self._last_read = await self.ask(lambda store: store.get(key))
-            return self._last_read
-        return key
-
-    async def was_rotated(self) -> bool:
-        """Tell whether the store has another key now than when it was read last."""
-        before = self._last_read
-        return before is not None and await self.current() != before
+        return await self.ask(lambda store: store.get(key)) if isinstance(key, SecretRef) else key
 
     async def ask(self, question: Callable[[Store], T], store: Store | None = None) -> T:
         """Ask a store something, ours if none is given; whatever it raises becomes a `StoreError`."""
-        asked = store or self.store
+        asked = self.store if store is None else store
         assert asked is not None  # a reference comes with its store
         try:
-            return await self._port.blocking(lambda: question(asked))
+            if blocks(asked):
+                return await self._port.blocking(lambda: question(asked))
+            return question(asked)
         except StoreError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
             failure = StoreError(f"The store failed with {type(error).__name__}.")
         raise bare(failure)
 
-    async def make_sure_of_room(self, saving: Saving) -> None:
+    async def check_writable(self, request_id: str) -> None:
         """Find out, before a code is used, that the store can be written and that the place is free.
+
+        A store with room for one key alone answers to any name where its key has none.
 
         Raises:
             StoreError: It cannot, or it is not.
         """
-        await self.ask(lambda store: store.check())
-        if saving.replace:
+        if self.store is None:
             return
-        name = saving.name or NAMELESS
+        await self.ask(lambda store: store.check())
+        if self._replace:
+            return
+        name = self._name_for(request_id)
         try:
             await self.ask(lambda store: store.get(SecretRef.of(store.scheme, name)))
         except MissingKeyError:
             return
-        if saving.name is not None:
-            raise StoreError(f"Another key is stored under the name {name}. The code was not used.")
+        taken = (
+            "The store holds another key already"
+            if self._name is None
+            else f"Another key is stored as {name}"
+        )
+        raise StoreError(f"{taken}. The code was not used.", next_step=TAKEN)
 
     async def save(
         self,
         workspace: Workspace,
-        saving: Saving,
-        request_id: str | None = None,
+        request_id: str = "",
         received: Callable[[], None] | None = None,
     ) -> Workspace:
         """Put a key into the store, or else into the escrow, and return its workspace with the reference.
@@ -108,19 +124,21 @@ class Custody:
 
         Args:
             workspace: The workspace with the key.
-            saving: How to save it.
             request_id: The registration.
             received: Tells that the key was received.
 
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
-        tell = partial(self._tell, registration_id=request_id, organisation_id=workspace.organisation_id)
+        tell = partial(
+            self._tell, registration_id=request_id or None, organisation_id=workspace.organisation_id
+        )
+        put = partial(self._try_to_put, workspace, self._name_for(request_id, workspace.organisation_id))
         fingerprint = workspace.api_key.fingerprint
-        ref, failure = await self._try_to_put(workspace, saving)
+        ref, failure = await put(self.store)
         escrowed, second = None, None
-        if failure is not None and saving.escrow is not None:
-            escrowed, second = await self._try_to_put(workspace, saving, saving.escrow)
+        if failure is not None and self.escrow is not None:
+            escrowed, second = await put(self.escrow)
         if ref is not None:
             self.key = ref
         if received is not None:
@@ -138,17 +156,27 @@ class Custody:
             what = f"{what} Neither could the escrow take it: {second.message}"
         raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
 
+    def _name_for(self, request_id: str, organisation_id: str | None = None) -> str:
+        """Return the name of the key of a registration, also where the answer does not name the organisation."""
+        mark = hashlib.sha256(request_id.encode()).hexdigest()[:8]
+        return self._name or organisation_id or f"workspace-{mark}"
+
     async def _try_to_put(
-        self, workspace: Workspace, saving: Saving, store: Store | None = None
+        self, workspace: Workspace, name: str, store: Store | None
     ) -> tuple[SecretRef | None, StoreError | None]:
+        def put(asked: Store) -> SecretRef:
+            scheme, metadata = asked.scheme, {"organisation_id": workspace.organisation_id or ""}
+            told = asked.put(name, workspace.api_key, metadata, if_absent=not self._replace)
+            return _as_ref(told, scheme, name)
+
         try:
-            return await self._put(workspace, saving, store), None
+            return await self.ask(put, store), None
         except StoreError as error:
             return None, error
 
-    async def _put(self, workspace: Workspace, saving: Saving, store: Store | None = None) -> SecretRef:
-        name = saving.name or workspace.organisation_id or NAMELESS
-        metadata = {"organisation_id": workspace.organisation_id or ""}
-        return await self.ask(
-            lambda asked: asked.put(name, workspace.api_key, metadata, if_absent=not saving.replace), store
-        )
+
+def _as_ref(told: object, scheme: str, name: str) -> SecretRef:
+    """Return what a store's `put` gave as a reference: a store of the user's may give plain text, or nothing."""
+    if isinstance(told, SecretRef):
+        return told
+    return SecretRef(told) if isinstance(told, str) and "://" in told else SecretRef.of(scheme, name)

@@ -20,6 +20,11 @@ class Port(Protocol):
 
     clock: Clock
 
+    @property
+    def transport(self) -> object:
+        """What requests go through."""
+        ...
+
     async def request(
         self,
         method: str,
@@ -34,6 +39,10 @@ class Port(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for what others do, on the real clock, whatever the transport's clock says."""
         ...
 
     async def side_by_side(self, tasks: Sequence[Callable[[], Coroutine[None, None, T]]]) -> list[T]:

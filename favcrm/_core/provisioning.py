@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
-from favcrm._core.custody import Saving
-from favcrm._core.states import Journey, State
+from favcrm._core.states import State
 from favcrm.errors import (
     AlreadyRegisteredError,
     CodeExpiredError,
@@ -22,6 +21,7 @@ from favcrm.errors import (
     TooManyAttemptsError,
 )
 from favcrm.events import EventKind
+from favcrm.inputs import check_plan
 from favcrm.models import Workspace
 from favcrm.secret import SecretRef
 from favcrm.settings import check_key
@@ -29,6 +29,7 @@ from favcrm.settings import check_key
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from favcrm._core.custody import Custody
     from favcrm._core.engine import Engine
     from favcrm._core.ports import Store
     from favcrm.inputs import Registration
@@ -43,17 +44,17 @@ class Plan:
     """How a registration is to be carried out.
 
     Attributes:
-        store: Where the key goes.
+        store: Where the key goes; the engine's store where it is None.
         name: The name of the key in the store.
         read_code: Brings the code from the email; not needed to adopt a key.
         resume: A registration that is pending already.
         code_attempts: How many codes may be wrong.
         fresh_codes: How many fresh codes are asked for when one has expired.
         use_existing: Whether to stop at a key that the store has under this name.
-        escrow: Where the key goes if the store fails after all.
+        escrow: Where the key goes if the store fails after all; the engine's where it is None.
     """
 
-    store: Store
+    store: Store | None
     name: str
     read_code: Callable[[PendingRegistration], Awaitable[str]] | None = field(default=None, repr=False)
     resume: PendingRegistration | None = None
@@ -87,7 +88,7 @@ class Route(Protocol):
         engine: Engine,
         pending: PendingRegistration,
         code: str,
-        saving: Saving,
+        custody: Custody,
         before_sending: Callable[[], None],
     ) -> Coroutine[None, None, Workspace]:
         """Use a code."""
@@ -109,11 +110,11 @@ class SigningUp:
         engine: Engine,
         pending: PendingRegistration,
         code: str,
-        saving: Saving,
+        custody: Custody,
         before_sending: Callable[[], None],
     ) -> Coroutine[None, None, Workspace]:
         """Use a code."""
-        return engine.confirm(pending, code, saving=saving, before_sending=before_sending)
+        return engine.confirm(pending, code, custody=custody, before_sending=before_sending)
 
 
 @frozen
@@ -128,40 +129,63 @@ class Joining:
     token: Secret
     person: str | None
 
-    async def request(self, engine: Engine, *, resend: bool) -> PendingRegistration:  # noqa: ARG002  # a route's contract
-        """Ask for a code."""
-        return await engine.request_invite(self.token)
+    async def request(self, engine: Engine, *, resend: bool) -> PendingRegistration:
+        """Ask for a code, unless one is pending."""
+        return await engine.request_invite(self.token, resend=resend)
 
     def confirm(
         self,
         engine: Engine,
         pending: PendingRegistration,
         code: str,
-        saving: Saving,
+        custody: Custody,
         before_sending: Callable[[], None],
     ) -> Coroutine[None, None, Workspace]:
         """Use a code."""
         return engine.confirm_invite(
-            self.token, pending, code, person=self.person, saving=saving, before_sending=before_sending
+            self.token,
+            pending,
+            code,
+            person=self.person,
+            custody=custody,
+            before_sending=before_sending,
         )
 
 
 class Provisioning:
-    """One run of a registration over an engine."""
+    """One run of a registration over an engine.
+
+    Args:
+        engine: Makes the calls.
+        plan: How it is carried out.
+
+    Attributes:
+        store: Where the key goes.
+
+    Raises:
+        InvalidInputError: The plan has numbers that cannot be meant.
+    """
 
     def __init__(self, engine: Engine, plan: Plan) -> None:
+        check_plan(code_attempts=plan.code_attempts, fresh_codes=plan.fresh_codes)
         self._engine = engine
         self._plan = plan
-        self._journey = Journey(lambda state: engine.tell(EventKind.STATE_CHANGED, state=state.value))
-        self._keys = engine.keys
-        self._keys.store = plan.store
+        self.store: Store = engine.store_for_provisioning(plan.store)
+        self._escrow = engine.escrow if plan.escrow is None else plan.escrow
+        self._custody = engine.custody(
+            store=self.store, escrow=self._escrow, name=plan.name, replace=not plan.use_existing
+        )
+
+    def _reach(self, state: State) -> None:
+        """Tell that a state is reached."""
+        self._engine.tell(EventKind.STATE_CHANGED, state=state.value)
 
     async def provision(self, route: Route) -> tuple[Workspace, DiagnosticReport]:
         """Go all the way."""
         existing = await self._existing_key() if self._plan.use_existing else None
         if existing is not None:
             # Not asked whether it can be written: nothing is going to be.
-            self._journey.move(State.STORE_CHECKED)
+            self._reach(State.STORE_CHECKED)
             return await self._finish(existing)
         await self._check_store()
         await self._check_reader()
@@ -170,32 +194,25 @@ class Provisioning:
         try:
             workspace = await self._receive(route)
         except AlreadyRegisteredError:
-            self._journey.move(State.ALREADY_REGISTERED)
-            raise
-        except OutcomeUnknownError:
-            # A request for a code whose outcome is unknown ends nothing: asking again is all there is to do.
-            if self._journey.state is State.VERIFY_SENT:
-                self._journey.move(State.OUTCOME_UNKNOWN)
+            self._reach(State.ALREADY_REGISTERED)
             raise
         except StoreError as error:
             if error.workspace is not None:
-                self._journey.move(State.KEY_RECEIVED)
-                self._journey.move(State.NOT_STORED if error.workspace.ref is None else State.ESCROWED)
+                self._reach(State.KEY_RECEIVED)
+                self._reach(State.NOT_STORED if error.workspace.ref is None else State.ESCROWED)
             raise
-        self._journey.move(State.KEY_RECEIVED)
+        self._reach(State.KEY_RECEIVED)
         return await self._finish(workspace)
 
     async def adopt(self, api_key: Secret) -> tuple[Workspace, DiagnosticReport]:
         """Take a key that was made in the portal through the same check, store and diagnosis."""
         check_key(api_key)
         await self._check_store()
-        workspace = Workspace(api_key=api_key)
-        saving = Saving(name=self._plan.name, replace=not self._plan.use_existing)
-        return await self._finish(await self._keys.save(workspace, saving))
+        return await self._finish(await self._custody.save(Workspace(api_key=api_key)))
 
     async def _check_store(self) -> None:
-        await self._keys.ask(lambda store: store.check())
-        self._journey.move(State.STORE_CHECKED)
+        await self._custody.ask(lambda store: store.check())
+        self._reach(State.STORE_CHECKED)
 
     async def _check_reader(self) -> None:
         """Let what reads the code find out whether it can, before an email is spent."""
@@ -204,37 +221,43 @@ class Provisioning:
             await check()
 
     async def _existing_key(self) -> Workspace | None:
-        ref = SecretRef.of(self._plan.store.scheme, self._plan.name)
+        def look(store: Store) -> tuple[SecretRef, Secret]:
+            ref = SecretRef.of(store.scheme, self._plan.name)
+            return ref, store.get(ref)
+
         try:
-            key = await self._keys.ask(lambda store: store.get(ref))
+            ref, key = await self._custody.ask(look)
         except MissingKeyError:
             return None
-        self._keys.key = ref
+        self._custody.key = ref
         return Workspace(api_key=key, ref=ref)
 
     async def _out_of_escrow(self) -> Workspace | None:
         """Bring a key that an earlier run left in the escrow to the store."""
-        if (escrow := self._plan.escrow) is None:
+        if (escrow := self._escrow) is None:
             return None
         ref = SecretRef.of(escrow.scheme, self._plan.name)
         try:
-            key = await self._keys.ask(lambda store: store.get(ref), escrow)
+            key = await self._custody.ask(lambda store: store.get(ref), escrow)
         except MissingKeyError:
             return None
-        workspace = await self._keys.save(Workspace(api_key=key, ref=ref), Saving(name=self._plan.name))
-        await self._keys.ask(lambda store: store.delete(ref), escrow)
+        workspace = await self._custody.save(Workspace(api_key=key, ref=ref))
+        await self._custody.ask(lambda store: store.delete(ref), escrow)
         return workspace
 
     async def _finish(self, workspace: Workspace) -> tuple[Workspace, DiagnosticReport]:
-        self._journey.move(State.STORED)
-        report = await self._engine.diagnose()
-        self._journey.move(State.DIAGNOSED)
+        self._reach(State.STORED)
+        self._engine.keys = self._custody
+        report = await self._engine.diagnose(self._custody)
+        self._reach(State.DIAGNOSED)
         return workspace, report
 
     async def _receive(self, route: Route) -> Workspace:
         pending = self._plan.resume or await self._request(route, resend=False)
         if pending is self._plan.resume:
-            self._journey.move(State.CODE_REQUESTED)
+            self._reach(State.CODE_REQUESTED)
+        if not self._plan.use_existing and await self._engine.confirmation.knows(pending.request_id):
+            pending = await self._request(route, resend=True)
         wrong_codes_left, fresh_codes_left = self._plan.code_attempts, self._plan.fresh_codes
         while True:
             try:
@@ -243,7 +266,7 @@ class Provisioning:
                 wrong_codes_left -= 1
                 if not wrong_codes_left:
                     raise
-                self._journey.move(State.CODE_REQUESTED)
+                self._reach(State.CODE_REQUESTED)
             except (CodeExpiredError, TooManyAttemptsError):
                 fresh_codes_left -= 1
                 if fresh_codes_left < 0:
@@ -252,20 +275,31 @@ class Provisioning:
 
     async def _request(self, route: Route, *, resend: bool) -> PendingRegistration:
         pending = await route.request(self._engine, resend=resend)
-        self._journey.move(State.CODE_REQUESTED)
+        self._reach(State.CODE_REQUESTED)
         return pending
 
     async def _confirm(self, route: Route, pending: PendingRegistration) -> Workspace:
         """Read one code and use it; the code is in no variable of a frame that an error passes through."""
-        saving = Saving(name=self._plan.name, replace=not self._plan.use_existing, escrow=self._plan.escrow)
-        before_sending = partial(self._journey.move, State.VERIFY_SENT)
-        flow = route.confirm(self._engine, pending, await self._read_code(pending), saving, before_sending)
-        return await flow
+        known = await self._engine.confirmation.find(pending.request_id, self._custody)
+        if known is not None:
+            return known
+        flow = route.confirm(
+            self._engine,
+            pending,
+            await self._read_code(pending),
+            self._custody,
+            partial(self._reach, State.VERIFY_SENT),
+        )
+        try:
+            return await flow
+        except OutcomeUnknownError:
+            self._reach(State.OUTCOME_UNKNOWN)
+            raise
 
     async def _read_code(self, pending: PendingRegistration) -> str:
         if pending.expired:
             raise CodeExpiredError("The code has expired, so it was not asked for.")
         assert self._plan.read_code is not None  # every sign-up has one
         code = await self._plan.read_code(pending)
-        self._journey.move(State.CODE_READ)
+        self._reach(State.CODE_READ)
         return code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -11,6 +10,7 @@ from attrs import fields, frozen
 from cattrs import ClassValidationError, Converter, transform_error
 
 from favcrm._core import payloads
+from favcrm._core.records import id_of_invitation
 from favcrm._core.refusals import server_time
 from favcrm._core.text import clean, mask, without_emails
 from favcrm.errors import UnexpectedAnswerError
@@ -146,11 +146,9 @@ def read_pending_invite(response: Response, *, clock: Clock, token: str) -> Pend
         expires_at = _time(told.get("expiresAt"), datetime)
     except TypeError:
         expires_at = datetime.fromtimestamp(now + CODE_LIFE, UTC)
-    # The token opens the door, so it is named by its hash.
-    name = f"invite_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
     masked, instructions = told.get("maskedEmail"), told.get("instructions")
     return PendingRegistration(
-        request_id=name,
+        request_id=id_of_invitation(Secret(token)),
         expires_at=expires_at,
         masked_email=clean(masked, hide=[token]) if isinstance(masked, str) else "",
         instructions=clean(without_emails(instructions), hide=[token])

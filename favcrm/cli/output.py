@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from favcrm.models import Check, DiagnosticReport
     from favcrm.sandbox import Mail
+    from favcrm.typing import JSON
 
-__all__ = ["Output", "Phase"]
+__all__ = ["Found", "Output", "Phase"]
 
 ENDPOINT_VARIABLE = "FAVCRM_MCP_URL"
 HEADINGS = ("Check", "Status", "Time", "Found")
@@ -43,6 +44,21 @@ class Phase:
     result: str = ""
     status: CheckStatus = CheckStatus.OK
     duration: float = 0.0
+
+
+@attrs.frozen
+class Found:
+    """What a command brings.
+
+    Attributes:
+        payload: For machines.
+        lines: For people.
+        report: The diagnosis, where it is one.
+    """
+
+    payload: JSON
+    lines: tuple[str, ...] = ()
+    report: DiagnosticReport | None = None
 
 
 class Output(ABC):

@@ -46,12 +46,16 @@ def signup() -> None:
 @click.option("--industry", help="Such as fitness.")
 @click.option("--country", help="ISO 3166-1 alpha-2, such as HK.")
 @click.option("--timezone", help="An IANA name, such as Asia/Hong_Kong.")
+@click.option("--resend", is_flag=True, help="Ask for a new code, also where an earlier one is good.")
 @action
-def signup_request(given: Given, /, **fields: str | None) -> None:
-    """Ask for a 6-digit code by email."""
+def signup_request(given: Given, /, *, resend: bool, **fields: str | None) -> None:
+    """Ask for a 6-digit code by email.
+
+    While the code of an earlier request is good, no second email is sent.
+    """
     from favcrm.cli import work
 
-    work.perform(given, lambda: work.request_code(given, **fields))
+    work.perform(given, lambda: work.request_code(given, resend=resend, **fields))
 
 
 @signup.command("verify")
@@ -203,18 +207,20 @@ def tool_call(given: Given, *, name: str, arguments: str) -> None:
 
 @click.command()
 @click.argument("key", type=as_secret, required=False)
+@click.option("--replace", is_flag=True, help="Replace another key; the old file is kept.")
 @action
-def login(given: Given, *, key: Secret | None) -> None:
+def login(given: Given, *, key: Secret | None, replace: bool) -> None:
     """Save a key that was made in the portal in the config file.
 
-    Without KEY it is asked for, so that it stands in no history.
+    The server is asked first whether it takes the key. Without KEY it is asked for, so that it stands in no
+    history.
     """
-    from favcrm.cli import work
+    from favcrm.cli import keys, work
 
     def ask() -> Secret:
         return as_secret(click.prompt("Key", hide_input=True, err=True))
 
-    work.perform(given, lambda: work.save_key(given, key or ask()))
+    work.perform(given, lambda: keys.save_key(given, key or ask(), replace=replace))
 
 
 def _call(given: Given, name: str, arguments: str = "{}") -> None:

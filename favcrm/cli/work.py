@@ -2,57 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from attrs import frozen
 
 from favcrm import FavCRMClient, FavCRMError, FavCRMProvisioner, InvalidInputError, RetryPolicy, Secret
 from favcrm._assembly import Options, blocking_engine
 from favcrm._bridge import run_sync
 from favcrm._core import calls, payloads
-from favcrm._core.custody import Saving
 from favcrm._core.text import clean
+from favcrm.cli.keys import key_file, received, refuse_another_key
+from favcrm.cli.output import Found
 from favcrm.errors import Problem, StoreError
+from favcrm.events import EventKind
 from favcrm.inputs import raise_problems, read_invite, registration_of
 from favcrm.ledger import MemoryLedger
+from favcrm.ledger_file import FileLedger
 from favcrm.models import CheckStatus, PendingRegistration
-from favcrm.settings import KEY_VARIABLES, Settings, check_key, config_path
-from favcrm.stores.config_file import ConfigFileStore
+from favcrm.settings import Settings, config_path
 
 if TYPE_CHECKING:
     from favcrm._core.engine import Engine
     from favcrm._core.ports import Store
     from favcrm.cli.options import Given
-    from favcrm.models import DiagnosticReport, Tool, ToolResult, Workspace
+    from favcrm.events import Event
+    from favcrm.inputs import Registration
+    from favcrm.models import Tool, ToolResult
     from favcrm.typing import JSON
 
 ONCE = RetryPolicy.never()
 FAILED, WRONG_USE = 1, 2
 CODE_LIFE = timedelta(minutes=10)
 WIDEST = 100
-
-
-@frozen
-class Found:
-    """What a command brings.
-
-    Attributes:
-        payload: For machines.
-        lines: For people.
-        report: The diagnosis, where it is one.
-    """
-
-    payload: JSON
-    lines: tuple[str, ...] = ()
-    report: DiagnosticReport | None = None
+MINUTE = 60
+HASH_LENGTH = 12
 
 
 def perform(given: Given, act: Callable[[], Found]) -> None:
@@ -104,20 +94,53 @@ def connected(given: Given, store: Store | None = None) -> Generator[Engine]:
 # Signing up
 
 
-def request_code(given: Given, **fields: str | None) -> Found:
-    """Ask for a code."""
-    with FavCRMProvisioner(given.url, retry=ONCE) as favcrm:
-        pending = favcrm.initiate(registration_of(None, fields))
+def request_code(given: Given, *, resend: bool, **fields: str | None) -> Found:
+    """Ask for a code, unless one that was asked for before is still good."""
+    registration = registration_of(None, fields)
+    ledger = pending_ledger(given)
+    events: list[Event] = []
+    with FavCRMProvisioner(given.url, retry=ONCE, ledger=ledger, on_event=events.append) as favcrm:
+        pending = favcrm.initiate(registration, resend=resend)
+    if not is_remembered(registration, ledger):
+        warn(given, "This request could not be remembered, so asking again sends another email.")
+    reused = any(event.kind is EventKind.CODE_REUSED for event in events)
     then = f"Then: favcrm signup verify --request-id {clean(pending.request_id)} --code CODE"
-    return Found({"requestId": pending.request_id, **asked(pending)}, (*told(pending), then))
+    payload = {"requestId": pending.request_id, **asked(pending), "reused": reused}
+    return Found(payload, (*told(pending, reused=reused), then))
 
 
 def verify_code(given: Given, request_id: str, code: str, *, save: bool, show_key: bool) -> Found:
     """Confirm a code."""
     store, path = key_file(save=save)
-    with FavCRMProvisioner(given.url, retry=ONCE, store=store) as favcrm:
+    refuse_another_key(path)
+    with FavCRMProvisioner(given.url, retry=ONCE, store=store, ledger=pending_ledger(given)) as favcrm:
         workspace = favcrm.confirm(request_id, code)
     return received(workspace, path, show_key=show_key, given=given)
+
+
+def pending_ledger(given: Given) -> FileLedger | None:
+    """Return what remembers requests from one command to the next, or None where there is no place for a file."""
+    path = config_path(os.environ, sys.platform)
+    if path is None:
+        return None
+    # A file for each endpoint, because a code of one endpoint means nothing to another. The endpoint is hashed,
+    # because an address may hold a secret.
+    endpoint = Settings.load(endpoint=given.url).endpoint
+    name = hashlib.sha256(endpoint.encode()).hexdigest()[:HASH_LENGTH]
+    return FileLedger(path.with_name(f"pending-{name}.json"))
+
+
+def is_remembered(registration: Registration, ledger: FileLedger | None) -> bool:
+    """Tell whether the next command will find a request."""
+    try:
+        return ledger is not None and ledger.find(registration) is not None
+    except StoreError:
+        return False
+
+
+def warn(given: Given, words: str) -> None:
+    """Write a warning to stderr."""
+    click.echo(json.dumps({"warning": words}) if given.as_json else f"Warning: {words}", err=True)
 
 
 # Invitations
@@ -146,12 +169,10 @@ def verify_invite(
 ) -> Found:
     """Confirm the code of an invitation."""
     store, path = key_file(save=save)
+    refuse_another_key(path)
     pending = PendingRegistration(request_id="invitation", expires_at=datetime.now(UTC) + CODE_LIFE)
     with connected(given, store) as engine:
-        flow = engine.confirm_invite(
-            Secret(token), pending, code, person=name, saving=Saving(), before_sending=lambda: None
-        )
-        workspace = run_sync(flow)
+        workspace = run_sync(engine.confirm_invite(Secret(token), pending, code, person=name))
     return received(workspace, path, show_key=show_key, given=given)
 
 
@@ -164,57 +185,17 @@ def asked(pending: PendingRegistration) -> dict[str, JSON]:
     }
 
 
-def told(pending: PendingRegistration) -> tuple[str, ...]:
+def told(pending: PendingRegistration, *, reused: bool = False) -> tuple[str, ...]:
     """Return what was asked for, for people."""
-    minutes = round(pending.remaining() / 60)
-    return (f"A code was sent to {pending.masked_email}, and is good for {minutes} minutes.",)
-
-
-# Keys
-
-
-def key_file(*, save: bool) -> tuple[ConfigFileStore | None, Path | None]:
-    """Return where a key is saved, and the path of that; nothing where it is not."""
-    path = config_path(os.environ, sys.platform)
-    return (ConfigFileStore(path), path) if save else (None, None)
-
-
-def received(workspace: Workspace, path: Path | None, *, show_key: bool, given: Given) -> Found:
-    """Return a workspace. Whoever asks for JSON takes the key from there."""
-    key = workspace.api_key
-    names = {"organisationId": workspace.organisation_id, "companyId": workspace.company_id}
-    names |= {"userId": workspace.user_id, "apiKey": key.reveal(), "loginUrl": workspace.login_url}
-    payload: dict[str, JSON] = {name: value for name, value in names.items() if value is not None}
-    payload |= {"nextSteps": list(workspace.next_steps), **workspace.extra}
-    lines = [f"Organisation: {workspace.organisation_id}", f"Key: {key.reveal() if show_key else key}"]
-    if path is not None:
-        payload["apiKeySavedTo"] = str(path)
-        lines.append(f"Saved in: {path}")
-        lines += elsewhere(given)
-    return Found(payload, (*lines, *workspace.next_steps))
-
-
-def elsewhere(given: Given) -> list[str]:
-    """Say it where the key in the config file is not the key of this address: that goes where the file says."""
-    variables = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES}
-    settings = Settings.load(endpoint=given.url, environment=variables)
-    return (
-        []
-        if settings.api_key
-        else [f'To have it used here, add this to that file: url = "{settings.endpoint}"']
-    )
-
-
-def save_key(given: Given, key: Secret) -> Found:
-    """Save a key in place of the one that is there."""
-    # Looked at before anything is replaced: a key that can be sent, and settings that can be read.
-    check_key(key)
-    Settings.load(endpoint=given.url)
-    store, path = key_file(save=True)
-    assert store is not None
-    store.check()
-    store.put("workspace", key, {}, if_absent=False)
-    return Found({"apiKeySavedTo": str(path)}, (f"Saved in: {path}", *elsewhere(given)))
+    seconds = pending.remaining()
+    time = f"{seconds / MINUTE:.0f} minutes" if seconds >= 2 * MINUTE else f"{seconds:.0f} seconds"
+    if reused:
+        return (
+            f"A code was sent by an earlier request, and is good for {time} more. No second email was sent.",
+            "Give --resend to ask for a new code.",
+        )
+    place = f" to {pending.masked_email}" if pending.masked_email else ""
+    return (f"A code was sent{place}, and is good for {time}.",)
 
 
 # Tools

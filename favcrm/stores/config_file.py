@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from favcrm import settings
+from favcrm._atomic import attempted, create, read
 from favcrm.errors import InvalidInputError, Problem
+from favcrm.secret import Secret
+from favcrm.stores._git import refuse_if_git_would_commit
 from favcrm.stores._one_key import Changes, OneKeyFileStore
 from favcrm.stores._toml import edited, values
 
@@ -49,6 +53,50 @@ class ConfigFileStore(OneKeyFileStore):
         if found is None:
             raise InvalidInputError([Problem("path", "must be given: this machine names no home directory")])
         super().__init__(found, label="api_key", name_label="api_key_name")
+
+    def replace(self, name: str, secret: Secret) -> Path | None:
+        """Save a key in place of any other one, and keep the file as it was beside it.
+
+        The copy has the name of the file and ``.backup-1``, or the next number that is free. Only its owner can read
+        it. Where the key is in the file already, nothing is changed.
+
+        Args:
+            name: The workspace's name.
+            secret: The key.
+
+        Returns:
+            The copy, or None where there was no other key.
+
+        Raises:
+            StoreError: It was not saved, and the file is as it was; also where git would commit the copy.
+
+        Example:
+            >>> from favcrm import Secret
+            >>> store = ConfigFileStore("replaced.toml")
+            >>> store.replace("acme", Secret("not-a-real-key-6789"))
+            >>> store.replace("acme", Secret("not-a-real-key-9876")).name
+            'replaced.toml.backup-1'
+        """
+        copies: list[Path] = []
+
+        def decide(found: Mapping[str, str]) -> Changes:
+            there = self._key_in(found)
+            if there == secret:
+                return {}
+            if there is not None:
+                copies.append(self._kept())
+            return {self._label: secret.reveal(), self._name_label: name}
+
+        attempted(lambda: self._change(decide), f"The key could not be saved in {self._place}")
+        return copies[0] if copies else None
+
+    def _kept(self) -> Path:
+        """Copy the file to a new one beside it, and return that."""
+        names = (self._path.with_name(f"{self._path.name}.backup-{number}") for number in itertools.count(1))
+        copy = next(name for name in names if not os.path.lexists(name))
+        refuse_if_git_would_commit(copy)
+        create(copy, read(self._path) or b"")
+        return copy
 
     def _texts(self, content: bytes) -> Mapping[str, str]:
         return {label: text for label, text in values(content.decode()).items() if isinstance(text, str)}

@@ -37,6 +37,7 @@ class EnvironmentStore(OneKeyStore):
     """
 
     scheme: str = "env"
+    blocks: bool = False
 
     def __init__(self, variable: str = "FAVCRM_API_KEY") -> None:
         super().__init__(place=checked_variable(variable), label=variable, name_label=f"{variable}_NAME")

@@ -25,6 +25,7 @@ class MemoryStore:
     """
 
     scheme: str = "memory"
+    blocks: bool = False
 
     def __init__(self) -> None:
         self._secrets: dict[str, Secret] = {}

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from favcrm.cli.commands import favcrm
+from favcrm.sandbox import Sandbox
+from favcrm.sandbox.server import Server
 
 LOOKS = {
     "COLUMNS",
@@ -24,3 +27,37 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """The environment of somebody who has never used FavCRM, in an ordinary terminal."""
     kept = {name: value for name, value in os.environ.items() if name not in LOOKS and "FAVCRM" not in name}
     return {**kept, "HOME": str(tmp_path), "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    return Sandbox()
+
+
+@pytest.fixture
+def server(sandbox: Sandbox) -> Iterator[Server]:
+    with sandbox.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def config(environment: dict[str, str], server: Server, tmp_path: Path) -> Path:
+    """The config file, which names the sandbox and has no key yet."""
+    environment["XDG_CONFIG_HOME"] = str(tmp_path)
+    path = tmp_path / "favcrm" / "config.toml"
+    path.parent.mkdir()
+    path.write_text(f'url = "{server.url}"\n')
+    return path
+
+
+@pytest.fixture
+def command(environment: dict[str, str]) -> Callable[..., Result]:
+    """The command in this process."""
+
+    def run(*arguments: str) -> Result:
+        absent = dict.fromkeys(os.environ.keys() - environment.keys())
+        ran = CliRunner().invoke(favcrm, arguments, env={**absent, **environment})
+        assert ran.exception is None or isinstance(ran.exception, SystemExit)
+        return ran
+
+    return run

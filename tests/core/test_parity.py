@@ -57,6 +57,7 @@ def test_constructors_are_as_designed() -> None:
         "api_key",
         "transport",
         "store",
+        "escrow",
         "ledger",
         "retry",
         "timeout",
@@ -65,7 +66,7 @@ def test_constructors_are_as_designed() -> None:
         "era",
     ]
     assert list(inspect.signature(favcrm.FavCRMClient).parameters) == [
-        name for name in provisioner if name != "ledger"
+        name for name in provisioner if name not in {"ledger", "escrow"}
     ]
     assert all(parameter.default is None for parameter in provisioner.values())
 
@@ -74,7 +75,12 @@ def test_the_transport_protocols_are_twins() -> None:
     ours = inspect.signature(transports.Transport.request).parameters
     theirs = inspect.signature(transports.AsyncTransport.request).parameters
     assert list(ours) == list(theirs)
-    assert set(_methods(stores.MemoryStore)) - {"__init__", "scheme"} == {"check", "put", "get", "delete"}
+    assert set(_methods(stores.MemoryStore)) - {"__init__", "scheme", "blocks"} == {
+        "check",
+        "put",
+        "get",
+        "delete",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(set(favcrm.__all__) - {"__version__", "JSON"}))

@@ -104,20 +104,16 @@ class Ledger(FileLedger):
         super().__init__(settings.place / "ledger.json")
         self._settings = settings
 
-    def keep(self, registration: Registration, pending: PendingRegistration) -> None:
+    def keep(self, name: str, pending: PendingRegistration) -> None:
         self._settings.reach("before the ledger keeps")
-        super().keep(registration, pending)
+        super().keep(name, pending)
         self._settings.reach("after the ledger kept")
 
     def mark_sent(self, *args: Any, **keywords: Any) -> None:
-        self._settings.reach("before the ledger marks")
+        what = "marks" if keywords["sent"] else "settles"
+        self._settings.reach(f"before the ledger {what}")
         super().mark_sent(*args, **keywords)
-        self._settings.reach("after the ledger marked")
-
-    def forget(self, request_id: str) -> None:
-        self._settings.reach("before the ledger forgets")
-        super().forget(request_id)
-        self._settings.reach("after the ledger forgot")
+        self._settings.reach(f"after the ledger {what}")
 
 
 class Store(ConfigFileStore):

@@ -121,7 +121,8 @@ class Stage:
             code = self.code(to)
             if left[0] < 0:
                 return code
-            other = f"{(int(code) + 1) % 1_000_000:06}"
+            # Another one each time: a code that was refused is not sent again.
+            other = f"{(int(code) + 1 + left[0]) % 1_000_000:06}"
             self.search.hide("code", other)
             return other
 

@@ -74,9 +74,9 @@ async def wrong_codes(stage: Stage) -> None:
 
 
 async def expired(stage: Stage) -> None:
-    stage.sandbox.rules.code_ttl = 0.0
     favcrm = stage.provisioner()
     pending = await stage.play(favcrm.initiate(REGISTRATION))
+    stage.sandbox.clock.advance(stage.sandbox.rules.code_ttl)
     assert isinstance(await stage.play(favcrm.confirm(pending, stage.code())), errors.CodeExpiredError)
     refused = await stage.play(favcrm.confirm(pending.request_id, stage.code()))
     assert isinstance(refused, errors.CodeExpiredError)
@@ -211,8 +211,10 @@ async def accepted(stage: Stage) -> None:
     stage.search.take("workspace", done.workspace)
     again = await stage.play(favcrm.accept_invite(token.reveal(), read_code=read, store=store))
     assert again.ref == done.ref
-    used = await stage.play(favcrm.accept_invite(token.reveal(), read_code=read, key_name="another"))
-    assert isinstance(used, errors.RefusedError)
+    other = await stage.play(favcrm.accept_invite(token.reveal(), read_code=read, key_name="another"))
+    assert other.workspace.api_key == done.workspace.api_key
+    used = await stage.play(stage.provisioner().accept_invite(token.reveal(), read_code=read))
+    assert isinstance(used, errors.MissingKeyError)
 
 
 async def not_accepted(stage: Stage) -> None:

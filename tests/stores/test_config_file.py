@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import subprocess
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,6 +117,73 @@ def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path / "elsewhere")
     store.put("acme", Secret(new_key()), {})
     assert there(tmp_path) == {"config.toml", "elsewhere"}
+
+
+def test_replacing_without_another_key_keeps_no_copy(path: Path) -> None:
+    key = Secret(new_key())
+    store = ConfigFileStore(path)
+    assert store.replace("acme", key) is None
+    assert store.get(REF) == key
+    before = path.read_bytes()
+    assert store.replace("another name", key) is None
+    assert path.read_bytes() == before
+    assert there(path.parent) == {path.name}
+
+
+def test_of_keys_that_replace_each_other_at_once_none_is_lost(path: Path) -> None:
+    keys = {new_key() for _ in range(8)}
+    store = ConfigFileStore(path)
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda key: store.replace("acme", Secret(key)), keys))
+    files = list(path.parent.iterdir())
+    assert {tomllib.loads(file.read_text())["api_key"] for file in files} == keys
+    assert {mode(file) for file in files} == {0o600}
+
+
+def test_a_name_that_is_taken_is_not_taken_for_a_copy(path: Path) -> None:
+    store = ConfigFileStore(path)
+    store.put("acme", Secret(new_key()), {})
+    # A link to nothing is no file that exists, and a copy must not be written to where it leads.
+    path.with_name("config.toml.backup-1").symlink_to(path.with_name("nothing"))
+    copy = store.replace("acme", Secret(new_key()))
+    assert copy == path.with_name("config.toml.backup-2")
+    assert "nothing" not in there(path.parent)
+
+
+def test_a_key_is_not_replaced_where_git_would_commit_the_copy(path: Path) -> None:
+    make_tree = ["git", "init", "--quiet", str(path.parent)]
+    subprocess.run(make_tree, check=True)
+    (path.parent / ".gitignore").write_text("config.toml\n")
+    old, new = new_key(), new_key()
+    store = ConfigFileStore(path)
+    store.put("acme", Secret(old), {})
+    before = there(path.parent)
+    with pytest.raises(StoreError, match="git would commit") as caught:
+        store.replace("acme", Secret(new))
+    assert "Add config.toml.backup-1 to the .gitignore" in caught.value.next_step
+    assert old not in seen(caught.value)
+    assert new not in seen(caught.value)
+    assert store.get(REF) == Secret(old)
+    assert there(path.parent) == before
+
+
+def test_a_key_is_not_replaced_where_the_copy_cannot_be_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = new_key(), new_key()
+    store = ConfigFileStore(path)
+    store.put("acme", Secret(old), {})
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match=r"could not be saved in .*: No space left on device") as caught:
+        store.replace("acme", Secret(new))
+    assert old not in seen(caught.value)
+    assert new not in seen(caught.value)
+    assert store.get(REF) == Secret(old)
+    assert there(path.parent) == {path.name}
 
 
 words = st.text(st.characters(blacklist_categories=["Cs"]), max_size=30)

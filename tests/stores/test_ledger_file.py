@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from stores.machine import mode, run, seen, there
 
-from favcrm import FavCRMProvisioner, PendingRegistration, Registration, StoreError
+from favcrm import CodeState, FavCRMProvisioner, PendingRegistration, Registration, SecretRef, StoreError
 from favcrm.ledger_file import FileLedger
 from favcrm.sandbox import Sandbox
 
-ACME = Registration(email="you@example.com", organisation_name="Acme Gym")
-BETA = Registration(email="you@example.com", organisation_name="Beta Gym")
+ACME, BETA = "registration-acme", "registration-beta"
+REGISTRATION = Registration(email="you@example.com", organisation_name="Acme Gym")
+DAY = 86_400.0
 START = 1_800_000_000.0
 LIFE = 600.0
 
@@ -88,13 +90,6 @@ def test_a_clock_that_was_set_back_gives_no_more_time_than_there_was(path: Path,
     assert found.remaining() == LIFE
 
 
-def test_it_is_found_by_email_and_organisation_in_any_case(path: Path, clock: Clock) -> None:
-    ledger(path, clock).keep(ACME, pending(clock))
-    same = Registration(email="YOU@Example.com", organisation_name="ACME gym", country="HK")
-    assert ledger(path, clock).find(same) == ledger(path, clock).find(ACME) is not None
-    assert ledger(path, clock).find(BETA) is None
-
-
 def test_the_dead_are_not_found_and_dropped_with_the_next_write(path: Path, clock: Clock) -> None:
     book = ledger(path, clock)
     book.keep(ACME, pending(clock))
@@ -119,29 +114,93 @@ def test_forget_and_replace(path: Path, clock: Clock) -> None:
 
 
 def test_nothing_is_made_to_forget_nothing(path: Path, clock: Clock) -> None:
-    ledger(path, clock).forget("signup_req_1")
-    ledger(path, clock).mark_sent("signup_req_1", sent=True)
+    book = ledger(path, clock)
+    book.forget("signup_req_1")
+    book.release("signup_req_1")
+    assert book.state("signup_req_1") == CodeState()
     assert not path.parent.exists()
 
 
-def test_a_mark_outlives_the_process(path: Path, clock: Clock) -> None:
+def test_what_is_known_of_a_code_outlives_the_process_and_the_code(path: Path, clock: Clock) -> None:
+    ref = SecretRef("keyring://favcrm/acme")
+    ledger(path, clock).mark_sent("signup_req_1", sent=True)
+    ledger(path, clock).mark_sent("signup_req_2", sent=False, refused="ab12")
+    ledger(path, clock).mark_sent("signup_req_2", sent=False, refused="cd34")
+    ledger(path, clock).mark_sent("signup_req_3", sent=False, ref=ref)
+    clock.advance(LIFE + 1)
+    book = ledger(path, clock)
+    assert book.state("signup_req_1") == CodeState(sent=True)
+    assert book.state("signup_req_2") == CodeState(refused=frozenset({"ab12", "cd34"}))
+    assert book.state("signup_req_3") == CodeState(ref=ref)
+    clock.advance(DAY)
+    book.mark_sent("signup_req_4", sent=True)
+    assert "signup_req_1" not in path.read_text()
+
+
+def test_a_reservation_keeps_others_out_until_it_is_given_back(path: Path, clock: Clock) -> None:
+    first, second = ledger(path, clock), ledger(path, clock)
+    assert first.reserve(ACME)
+    assert not second.reserve(ACME)
+    assert not first.reserve(ACME)
+    assert second.reserve(BETA)
+    second.release(ACME)
+    assert not second.reserve(ACME)
+    first.release(ACME)
+    assert second.reserve(ACME)
+    second.release(ACME)
+    second.release(BETA)
+    assert there(path.parent) == set()
+
+
+RESERVE = """
+import os, signal, sys
+from favcrm.ledger_file import FileLedger
+assert FileLedger(sys.argv[1]).reserve("registration-acme")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_reservation_ends_with_its_process(path: Path, clock: Clock) -> None:
+    assert run(RESERVE, path)[0] == -signal.SIGKILL
+    book = ledger(path, clock)
+    assert book.reserve(ACME)
+    book.release(ACME)
+
+
+def test_what_a_killed_process_left_is_removed(path: Path, clock: Clock) -> None:
+    assert run(RESERVE, path)[0] == -signal.SIGKILL
+    book = ledger(path, clock)
+    assert book.reserve(BETA)
+    book.keep(BETA, pending(clock))
+    assert not ledger(path, clock).reserve(BETA)
+    book.release(BETA)
+    assert there(path.parent) == {path.name}
+
+
+def test_a_change_by_another_process_is_seen(path: Path, clock: Clock) -> None:
     book = ledger(path, clock)
     book.keep(ACME, pending(clock))
-    book.keep(BETA, pending(clock, "signup_req_2"))
-    assert not book.was_sent("signup_req_1")
-    book.mark_sent("signup_req_1", sent=True)
-    book.mark_sent("signup_req_2", sent=True)
-    assert ledger(path, clock).was_sent("signup_req_1")
-    # Kept again under the same id it is the same request; another id is another one.
+    for number in range(3):
+        ledger(path, clock).keep(ACME, pending(clock, f"signup_req_{number}"))
+        found = book.find(ACME)
+        assert found is not None
+        assert found.request_id == f"signup_req_{number}"
+
+
+def test_an_old_file_is_read_once_for_each_change(path: Path, clock: Clock) -> None:
+    book = ledger(path, clock)
     book.keep(ACME, pending(clock))
-    assert book.was_sent("signup_req_1")
-    book.keep(ACME, pending(clock, "signup_req_3"))
-    assert (book.was_sent("signup_req_3"), book.was_sent("signup_req_1")) == (False, False)
-    assert book.was_sent("signup_req_2")
-    # A code that was refused makes no workspace.
-    book.mark_sent("signup_req_2", sent=False)
-    assert not book.was_sent("signup_req_2")
-    assert book.find(BETA) is not None
+    long_ago = 1_000_000_000
+    os.utime(path, (long_ago, long_ago))
+    assert book.find(ACME) is not None
+    # A change that cannot be seen from outside tells whether the file is read again.
+    with_other_content = path.read_text().replace("signup_req_1", "signup_req_2")
+    with path.open("r+") as file:
+        file.write(with_other_content)
+    os.utime(path, (long_ago, long_ago))
+    found = book.find(ACME)
+    assert found is not None
+    assert found.request_id == "signup_req_1"
 
 
 def test_rule_8_neither_email_nor_masked_email_nor_code_is_in_it(path: Path, clock: Clock) -> None:
@@ -155,24 +214,39 @@ def test_rule_8_neither_email_nor_masked_email_nor_code_is_in_it(path: Path, clo
         assert hidden not in content
     assert mode(path) == 0o600
     assert there(path.parent) == {path.name}
-    (entry,) = json.loads(content)["pending"].values()
-    assert entry == {
-        "request_id": "signup_req_1",
-        "expires_at": pending(clock).expires_at.isoformat(),
-        "kept_at": START,
-        "ends_at": START + LIFE,
-        "sent": False,
+    assert json.loads(content) == {
+        "favcrm_ledger": 2,
+        "pending": {
+            ACME: {
+                "request_id": "signup_req_1",
+                "expires_at": pending(clock).expires_at.isoformat(),
+                "kept_at": START,
+                "ends_at": START + LIFE,
+            }
+        },
+        "codes": {},
     }
     assert repr(ledger(path, clock)) == f"FileLedger({str(path)!r})"
 
 
-GOOD = {
+WAITING = {
     "request_id": "r",
     "expires_at": "2026-05-11T12:00:00+00:00",
     "kept_at": START,
     "ends_at": START + 1,
-    "sent": True,
 }
+CODE = {"kept_at": START, "sent": True, "refused": ["ab12"], "ref": None}
+
+
+def written(pending: object, codes: object) -> str:
+    return json.dumps({"favcrm_ledger": 2, "pending": pending, "codes": codes})
+
+
+def test_a_whole_file_is_a_ledger(path: Path, clock: Clock) -> None:
+    path.parent.mkdir()
+    path.write_text(written({"x": WAITING}, {"r": CODE}))
+    assert ledger(path, clock).find("x") is not None
+    assert ledger(path, clock).state("r") == CodeState(sent=True, refused=frozenset({"ab12"}))
 
 
 @pytest.mark.parametrize(
@@ -181,19 +255,31 @@ GOOD = {
         "someone's notes",
         "{}",
         "[]",
+        '{"favcrm_ledger": 1, "pending": {}}',
         '{"favcrm_ledger": 2, "pending": {}}',
-        '{"favcrm_ledger": 1, "pending": []}',
-        '{"favcrm_ledger": 1, "pending": {"x": []}}',
-        '{"favcrm_ledger": 1, "pending": {"x": {}}}',
+        written([], {}),
+        written({"x": []}, {}),
+        written({"x": {}}, {}),
+        written({}, {"x": {}}),
         *(
-            json.dumps({"favcrm_ledger": 1, "pending": {"x": {**GOOD, **wrong}}})
+            written({"x": {**WAITING, **wrong}}, {})
             for wrong in (
-                {"sent": 1},
                 {"request_id": 5},
                 {"ends_at": "soon"},
                 {"ends_at": float("nan")},
                 {"kept_at": float("inf")},
                 {"expires_at": "soon"},
+                {"more": 1},
+            )
+        ),
+        *(
+            written({}, {"x": {**CODE, **wrong}})
+            for wrong in (
+                {"sent": 1},
+                {"refused": [5]},
+                {"refused": None},
+                {"ref": 5},
+                {"kept_at": float("nan")},
                 {"more": 1},
             )
         ),
@@ -211,11 +297,11 @@ def test_a_file_that_is_no_ledger_is_left_and_told(path: Path, clock: Clock, con
         lambda: book.keep(ACME, pending(clock)),
         lambda: book.forget("r"),
         lambda: book.mark_sent("r", sent=True),
-        lambda: book.was_sent("r"),
+        lambda: book.state("r"),
     ):
         with pytest.raises(StoreError, match="is not a ledger of this version") as caught:
             use()
-        assert ACME.email not in seen(caught.value)
+        assert caught.value.__context__ is None
     assert path.read_bytes() == content
 
 
@@ -235,7 +321,9 @@ def test_what_cannot_be_read_or_written_is_told(tmp_path: Path, clock: Clock) ->
         book.find(ACME)
     with pytest.raises(StoreError, match="cannot be written: Not a directory") as caught:
         book.keep(ACME, pending(clock))
-    assert ACME.email not in seen(caught.value)
+    assert "yo*" not in seen(caught.value)
+    with pytest.raises(StoreError, match="cannot be locked: File exists"):
+        ledger(tmp_path / "file" / "pending.json", clock).reserve(ACME)
 
 
 def test_rule_3_another_process_goes_on_with_confirm(path: Path) -> None:
@@ -245,22 +333,21 @@ def test_rule_3_another_process_goes_on_with_confirm(path: Path) -> None:
         book = FileLedger(path, time=sandbox.clock.time, monotonic=sandbox.clock.monotonic)
         return FavCRMProvisioner(transport=sandbox.transport(), ledger=book)
 
-    sign_up().initiate(ACME)
+    sign_up().initiate(REGISTRATION)
     favcrm = sign_up()
-    again = favcrm.initiate(ACME)
+    again = favcrm.initiate(REGISTRATION)
     assert len(sandbox.inbox) == 1
-    assert favcrm.confirm(again, code=sandbox.inbox.code_for(ACME.email)).organisation_id
+    assert favcrm.confirm(again, code=sandbox.inbox.code_for(REGISTRATION.email)).organisation_id
     assert json.loads(path.read_text())["pending"] == {}
 
 
 KEEP = """
 import sys
 from datetime import datetime, UTC
-from favcrm import PendingRegistration, Registration
+from favcrm import PendingRegistration
 from favcrm.ledger_file import FileLedger
-who = Registration(email="you@example.com", organisation_name="Acme Gym")
 pending = PendingRegistration(request_id="signup_req_9", expires_at=datetime.max.replace(tzinfo=UTC))
-FileLedger(sys.argv[1]).keep(who, pending)
+FileLedger(sys.argv[1]).keep("registration-acme", pending)
 """
 
 

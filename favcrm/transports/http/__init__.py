@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from favcrm._bridge import run_sync
 from favcrm._core.transport import AsyncHTTPClient, HTTPClient, Response
+from favcrm.endpoint import without_details
 from favcrm.models import Progress
 from favcrm.secret import Secret
 from favcrm.transports.http.auth import BearerAuth
@@ -37,6 +38,9 @@ class HTTPTransport:
         on_input: Given what a server of MCP 2026-07-28 asks for before it completes a call, by name; returns the
             answers by the same names. Without it such a call raises `InputRequiredError`.
 
+    Attributes:
+        endpoint: The address without user, password and query, which errors name.
+
     Raises:
         InvalidInputError: The endpoint or the client cannot be used, or there is no such era.
 
@@ -57,6 +61,7 @@ class HTTPTransport:
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
     ) -> None:
         self._endpoint = parse_endpoint(endpoint)
+        self.endpoint: str = without_details(self._endpoint.url)
         self._owned = blocking_client(self._endpoint) if http_client is None else None
         self._channel = BlockingChannel(http_client or self._owned)
         self._conversation = Conversation(self._endpoint, era, BlockingLock(), on_input)
@@ -111,6 +116,7 @@ class AsyncHTTPTransport:
         | None = None,
     ) -> None:
         self._endpoint = parse_endpoint(endpoint)
+        self.endpoint: str = without_details(self._endpoint.url)
         self._lanes = Lanes(self._endpoint, http_client)
         self._conversation = Conversation(self._endpoint, era, AsyncLock(), on_input)
 

@@ -1,0 +1,197 @@
+"""What the ledger is asked and told. Of all that work on one registration, one goes on and the others wait for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from favcrm.errors import NotSentError
+from favcrm.events import logger
+from favcrm.ledger import CodeState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from favcrm._core.ports import Port
+    from favcrm.inputs import Registration
+    from favcrm.ledger import Ledger
+    from favcrm.models import PendingRegistration
+    from favcrm.secret import Secret, SecretRef
+
+T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
+
+
+def name_of_registration(registration: Registration) -> str:
+    """Return what a registration is found by: a hash, since a ledger holds no email."""
+    pair = [registration.email.casefold(), registration.organisation_name.casefold()]
+    # A list in JSON, so that no two pairs look the same.
+    return f"registration-{hashlib.sha256(json.dumps(pair).encode()).hexdigest()}"
+
+
+def name_of_invitation(token: Secret) -> str:
+    """Return what an invitation is found by, without its token."""
+    return f"invitation-{hashlib.sha256(token.reveal().encode()).hexdigest()}"
+
+
+def id_of_invitation(token: Secret) -> str:
+    """Return what stands for the request id of an invitation, which the server does not give."""
+    return f"invite_{hashlib.sha256(token.reveal().encode()).hexdigest()[:12]}"
+
+
+def mark_of_code(request_id: str, code: Secret) -> str:
+    """Return what a wrong code is remembered by."""
+    return hashlib.sha256(f"{request_id}\n{code.reveal()}".encode()).hexdigest()[:16]
+
+
+class Turns:
+    """Waits until others are done, on the real clock, and for so long at the most.
+
+    Args:
+        port: Where to wait.
+        seconds: How long.
+        what: What the others do.
+    """
+
+    def __init__(self, port: Port, seconds: float, what: str) -> None:
+        self._port = port
+        self._left = seconds
+        self._pause = FIRST_PAUSE
+        self._what = what
+
+    async def wait(self) -> None:
+        """Wait a little longer than the last time.
+
+        Raises:
+            NotSentError: The time is up.
+        """
+        if self._left <= 0:
+            raise NotSentError(
+                f"Another call {self._what}, and did not end in time. Nothing was sent.",
+                next_step="Wait for the other call, or call again: it is safe.",
+            )
+        await self._port.pause(self._pause)
+        self._left -= self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+
+class Records:
+    """The ledger, as the flows use it. One that fails costs an email at worst, and never a key.
+
+    Args:
+        port: Where a ledger that blocks is asked.
+        ledger: The ledger.
+    """
+
+    def __init__(self, port: Port, ledger: Ledger) -> None:
+        self._port = port
+        self._ledger = ledger
+
+    async def find(self, name: str) -> PendingRegistration | None:
+        """Return the pending registration of a name, if its code lives."""
+        return await self._ask(lambda ledger: _alive(ledger.find(name)), None)
+
+    async def keep(self, name: str, pending: PendingRegistration) -> None:
+        """Remember a pending registration."""
+        await self._ask(lambda ledger: ledger.keep(name, pending), None)
+
+    async def forget(self, request_id: str) -> None:
+        """Drop a pending registration, so that the next one who asks is sent a fresh code."""
+        await self._ask(lambda ledger: ledger.forget(request_id), None)
+
+    async def state(self, request_id: str) -> CodeState:
+        """Return what is known of a code."""
+        return await self._ask(lambda ledger: ledger.state(request_id), CodeState())
+
+    async def mark_sent(
+        self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
+    ) -> None:
+        """Remember what became of a code."""
+        await self._ask(
+            lambda ledger: ledger.mark_sent(request_id, sent=sent, refused=refused, ref=ref), None
+        )
+
+    def reservation(self, name: str) -> Reservation:
+        """Return a reservation of a name, which is not made yet."""
+        return Reservation(self._port, self._ledger, name)
+
+    async def _ask(self, question: Callable[[Ledger], T], instead: T) -> T:
+        return await ask(self._port, self._ledger, question, instead)
+
+
+class Reservation:
+    """One name that somebody works on, to be given back whatever happens.
+
+    Attributes:
+        held: Whether it is reserved here.
+    """
+
+    def __init__(self, port: Port, ledger: Ledger, name: str) -> None:
+        self._port = port
+        self._ledger = ledger
+        self._name = name
+        self.held = False
+
+    async def take(self) -> bool:
+        """Reserve the name, and say whether it was free."""
+        # A ledger that fails keeps nobody waiting.
+        self.held = True
+        self.held = await self._ask_to_the_end(lambda ledger: ledger.reserve(self._name), self.held)
+        return self.held
+
+    async def find_or_take(self, *, besides: str | None) -> PendingRegistration | None:
+        """Return the pending registration of the name; reserve the name where there is none.
+
+        Args:
+            besides: The request id of a registration that does not count.
+        """
+
+        def look(ledger: Ledger) -> PendingRegistration | None:
+            pending = _alive(ledger.find(self._name))
+            return None if pending is None or pending.request_id == besides else pending
+
+        def look_and_reserve(ledger: Ledger) -> PendingRegistration | None:
+            pending = look(ledger)
+            self.held = pending is None and ledger.reserve(self._name)
+            # Somebody may have asked and been answered between the look and the reservation.
+            return look(ledger) if self.held else pending
+
+        self.held = True
+        return await self._ask_to_the_end(look_and_reserve, None)
+
+    async def give_back(self) -> None:
+        """Let others work on the name, if it is reserved here."""
+        if self.held:
+            self.held = False
+            await self._ask_to_the_end(lambda ledger: ledger.release(self._name), None)
+
+    async def _ask_to_the_end(self, question: Callable[[Ledger], T], instead: T) -> T:
+        """Ask the ledger even if the caller is cancelled meanwhile, so that it is known what is reserved."""
+        task = partial(ask, self._port, self._ledger, question, instead)
+        return await (self._port.uncancelled(task) if blocks(self._ledger) else task())
+
+
+async def ask(port: Port, ledger: Ledger, question: Callable[[Ledger], T], instead: T) -> T:
+    """Ask a ledger something; where it raises, return something instead."""
+    try:
+        if blocks(ledger):
+            return await port.blocking(lambda: question(ledger))
+        return question(ledger)
+    except Exception as error:  # noqa: BLE001  # a ledger of the user's may raise anything
+        with suppress(Exception):
+            logger.warning("the ledger failed with %s", type(error).__name__)
+        return instead
+
+
+def blocks(asked: object) -> bool:
+    """Tell whether a ledger or store may wait for a disk or a network, which it denies by an attribute."""
+    return bool(getattr(asked, "blocks", True))
+
+
+def _alive(pending: PendingRegistration | None) -> PendingRegistration | None:
+    """Return a registration if its code lives; a ledger of the user's may not look."""
+    return None if pending is None or pending.expired else pending

@@ -1,0 +1,29 @@
+"""What tests of the command arrange in a sandbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from attrs import evolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from favcrm.sandbox import Sandbox
+    from favcrm.sandbox.forms import Answered
+    from favcrm.sandbox.tool import Tool
+    from favcrm.typing import JSON
+
+VERIFY, ACCEPT = "register_organisation_verify", "accept_team_invite_verify"
+
+
+def replace_tool(sandbox: Sandbox, name: str, first: Callable[[], object]) -> None:
+    """Let something happen at the server before a tool acts."""
+    tools = cast("dict[str, Tool]", sandbox.tools)
+    act = tools[name].act
+
+    def act_later(*arguments: object, **fields: JSON) -> Answered:
+        first()
+        return act(*arguments, **fields)
+
+    tools[name] = evolve(tools[name], act=act_later)

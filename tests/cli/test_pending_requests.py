@@ -1,0 +1,194 @@
+"""What one command remembers of a request for a code, for the next one."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cli.processes import PATIENCE, run, start
+from cli.sandboxes import VERIFY, replace_tool
+
+from favcrm import PendingRegistration
+from favcrm.cli.work import told
+from favcrm.sandbox import Fault, Sandbox
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+Command = Callable[..., "Result"]
+
+EMAIL = "you@example.com"
+REQUEST = ("signup", "request", "--email", EMAIL, "--organisation-name", "Acme")
+UNREMEMBERED = "This request could not be remembered, so asking again sends another email."
+
+
+def load(command: Command, *arguments: str) -> Any:
+    """Return the JSON that a command writes that ends well."""
+    ran = command("--json", *arguments)
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    return json.loads(ran.stdout)
+
+
+def pending_file(config: Path) -> Path:
+    (path,) = config.parent.glob("pending-*.json")
+    return path
+
+
+def test_a_second_process_asks_for_no_second_email(
+    environment: dict[str, str], config: Path, sandbox: Sandbox
+) -> None:
+    first, second = (run("--json", *REQUEST, environment=environment) for _ in range(2))
+    assert (second.returncode, second.stderr) == (0, "")
+    asked, found = json.loads(first.stdout), json.loads(second.stdout)
+    assert (asked["reused"], found["reused"]) == (False, True)
+    assert found["requestId"] == asked["requestId"]
+    assert len(sandbox.inbox) == 1
+    verify = ("signup", "verify", "--request-id", found["requestId"])
+    code = str(sandbox.inbox.code_for(EMAIL))
+    assert run(*verify, "--code", code, environment=environment).returncode == 0
+    assert "api_key" in config.read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--email", EMAIL, "--organisation-name", "Acme", "--country", "HK"),
+        ("--email", "YOU@Example.com", "--organisation-name", "  ACME "),
+    ],
+    ids=["with another country", "written otherwise"],
+)
+@pytest.mark.usefixtures("config")
+def test_the_same_request_again_says_that_no_email_was_sent(
+    words: tuple[str, ...], command: Command, sandbox: Sandbox
+) -> None:
+    request_id = load(command, *REQUEST)["requestId"]
+    ran = command("signup", "request", *words)
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    first, second, third = ran.stdout.splitlines()
+    assert re.fullmatch(
+        r"A code was sent by an earlier request, and is good for \d+ minutes more. No second email was sent.",
+        first,
+    )
+    assert second == "Give --resend to ask for a new code."
+    assert third == f"Then: favcrm signup verify --request-id {request_id} --code CODE"
+    assert len(sandbox.inbox) == 1
+
+
+@pytest.mark.usefixtures("config")
+def test_resend_asks_for_a_new_code(command: Command, sandbox: Sandbox) -> None:
+    first = load(command, *REQUEST)
+    second = load(command, *REQUEST, "--resend")
+    assert not second["reused"]
+    assert second["requestId"] != first["requestId"]
+    assert len(sandbox.inbox) == 2
+    assert load(command, *REQUEST)["requestId"] == second["requestId"]
+
+
+@pytest.mark.usefixtures("config")
+def test_another_organisation_gets_a_code_of_its_own(command: Command, sandbox: Sandbox) -> None:
+    load(command, *REQUEST)
+    assert not load(command, *REQUEST[:-1], "Other")["reused"]
+    assert len(sandbox.inbox) == 2
+
+
+@pytest.mark.usefixtures("config")
+def test_a_code_of_one_endpoint_is_not_taken_for_one_of_another(command: Command, sandbox: Sandbox) -> None:
+    load(command, *REQUEST)
+    other = Sandbox()
+    with other.serve() as server:
+        assert not load(command, "--url", server.url, *REQUEST)["reused"]
+    assert (len(sandbox.inbox), len(other.inbox)) == (1, 1)
+    assert load(command, *REQUEST)["reused"]
+
+
+@pytest.mark.usefixtures("config")
+def test_a_request_that_was_confirmed_is_over(command: Command, sandbox: Sandbox) -> None:
+    request_id = load(command, *REQUEST)["requestId"]
+    code = str(sandbox.inbox.code_for(EMAIL))
+    load(command, "signup", "verify", "--request-id", request_id, "--code", code, "--no-save")
+    ran = command("--json", *REQUEST)
+    assert ran.exit_code == 1
+    assert json.loads(ran.stderr)["error"]["type"] == "AlreadyRegisteredError"
+
+
+def test_what_is_remembered_holds_no_email(command: Command, config: Path) -> None:
+    load(command, *REQUEST)
+    path = pending_file(config)
+    assert "example.com" not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def _is_no_ledger(path: Path) -> None:
+    path.write_text("something else")
+
+
+def _is_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("spoil", [_is_no_ledger, _is_a_directory])
+def test_a_request_that_cannot_be_remembered_is_made_with_a_warning(
+    spoil: Callable[[Path], None], command: Command, config: Path, sandbox: Sandbox
+) -> None:
+    load(command, *REQUEST)
+    spoil(pending_file(config))
+    ran = command(*REQUEST)
+    assert (ran.exit_code, ran.stderr) == (0, f"Warning: {UNREMEMBERED}\n")
+    ran = command("--json", *REQUEST)
+    assert (ran.exit_code, json.loads(ran.stderr)) == (0, {"warning": UNREMEMBERED})
+    request_id = json.loads(ran.stdout)["requestId"]
+    code = str(sandbox.inbox.code_for(EMAIL))
+    assert command("signup", "verify", "--request-id", request_id, "--code", code).exit_code == 0
+
+
+def test_a_machine_without_a_home_remembers_nothing(
+    environment: dict[str, str], config: Path, command: Command, sandbox: Sandbox
+) -> None:
+    environment["FAVCRM_MCP_URL"] = config.read_text().split('"')[1]
+    del environment["HOME"], environment["XDG_CONFIG_HOME"]
+    ran = command(*REQUEST)
+    assert (ran.exit_code, ran.stderr) == (0, f"Warning: {UNREMEMBERED}\n")
+    code = str(sandbox.inbox.code_for(EMAIL))
+    request_id = ran.stdout.splitlines()[-1].split()[5]
+    verify = ("signup", "verify", "--request-id", request_id, "--code", code)
+    assert "path: must be given" in command(*verify).stderr
+    assert "fav_mcp_" in command(*verify, "--no-save", "--show-key").stdout
+
+
+def test_a_code_that_a_killed_process_sent_is_not_called_wrong(
+    environment: dict[str, str], config: Path, command: Command, sandbox: Sandbox
+) -> None:
+    request_id = load(command, *REQUEST)["requestId"]
+    code = str(sandbox.inbox.code_for(EMAIL))
+    verify = ("signup", "verify", "--request-id", request_id, "--code", code)
+    arrived = Event()
+    replace_tool(sandbox, VERIFY, arrived.set)
+    sandbox.fail_next(VERIFY, Fault.STALL_AFTER)
+    with start(*verify, environment=environment) as process:
+        assert arrived.wait(PATIENCE)
+        process.kill()
+    assert "api_key" not in config.read_text()
+    ran = command("--json", *verify)
+    assert ran.exit_code == 1
+    assert json.loads(ran.stderr)["error"]["type"] == "OutcomeUnknownError"
+
+
+@pytest.mark.usefixtures("config")
+def test_a_code_that_dies_soon_is_told_in_seconds(command: Command, sandbox: Sandbox) -> None:
+    sandbox.rules.code_ttl = 110
+    assert re.search(r"is good for \d+ seconds\.", command(*REQUEST).stdout)
+
+
+def test_a_mail_to_an_address_that_is_not_told_is_told_without_one() -> None:
+    pending = PendingRegistration(
+        request_id="signup_req_1", expires_at=datetime.now(UTC) + timedelta(seconds=600.4)
+    )
+    assert told(pending) == ("A code was sent, and is good for 10 minutes.",)

@@ -1,0 +1,442 @@
+"""Many sign-ups at once on one provisioner, and many callers of one registration, in both colours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier, Event
+from typing import Any
+
+import anyio
+import pytest
+
+import favcrm
+from favcrm import (
+    AsyncFavCRMProvisioner,
+    FavCRMProvisioner,
+    FileLedger,
+    MemoryLedger,
+    MemoryStore,
+    PendingRegistration,
+    Registration,
+    Secret,
+    SecretRef,
+    errors,
+)
+from favcrm.sandbox import Fault, Sandbox
+from favcrm.sandbox.transport import SandboxTransport
+
+REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
+EMAIL = "you@example.com"
+REGISTRATION = Registration(email=EMAIL, organisation_name="Stretch + Breathe")
+COUNT, CALLERS = 50, 8
+AsyncReader = Callable[[PendingRegistration], Awaitable[str]]
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    made = Sandbox()
+    made.rules.requests_per_hour = made.rules.requests_per_day = 1000
+    return made
+
+
+class Full(MemoryStore):
+    """A store that can be checked and cannot be written."""
+
+    def put(
+        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+    ) -> SecretRef:
+        raise errors.StoreError("The disk is full.")
+
+
+class Attempt:
+    """One of many sign-ups: its registration, its store, and what came of it."""
+
+    def __init__(self, sandbox: Sandbox, number: int) -> None:
+        self.sandbox = sandbox
+        self.email = f"user-{number}@example.com"
+        self.registration = Registration(email=self.email, organisation_name=f"Organisation {number}")
+        self.fails, self.is_cancelled = number % 5 == 1, number % 7 == 3
+        self.store: MemoryStore = Full() if self.fails else MemoryStore()
+        self.escrow = MemoryStore()
+        self.scope: anyio.CancelScope
+        self.result: Any = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"store": self.store, "escrow": self.escrow, "name": self.email}
+
+    def code(self, _: PendingRegistration) -> str:
+        return self.sandbox.inbox.code_for(self.email)
+
+    async def run(self, provisioner: AsyncFavCRMProvisioner, read_code: AsyncReader) -> None:
+        with anyio.CancelScope() as self.scope:
+            try:
+                self.result = await provisioner.provision(
+                    self.registration, read_code=read_code, **self.options
+                )
+            except errors.FavCRMError as error:
+                self.result = error
+
+    def check_stores(self) -> None:
+        """The key is where this sign-up put it, and there is no other one."""
+        used, unused = (self.escrow, self.store) if self.fails else (self.store, self.escrow)
+        assert [ref.name for ref in keys_in(used)] == [self.email]
+        assert keys_in(unused) == []
+
+    def check_result(self) -> None:
+        if self.fails:
+            assert isinstance(self.result, errors.StoreError)
+            assert self.result.workspace is not None
+            assert self.result.workspace.ref == SecretRef.of("memory", self.email)
+        else:
+            assert self.result.report.organisation == self.registration.organisation_name
+            assert self.result.workspace.api_key == self.store.get(self.result.ref)
+
+
+def keys_in(store: MemoryStore) -> list[SecretRef]:
+    return [SecretRef(ref) for ref in vars(store)["_secrets"]]
+
+
+def test_fifty_threads_sign_up_with_one_provisioner_and_share_nothing(sandbox: Sandbox) -> None:
+    attempts = [Attempt(sandbox, number) for number in range(COUNT)]
+    together = Barrier(COUNT)
+    with FavCRMProvisioner(transport=sandbox.transport()) as provisioner, ThreadPoolExecutor(COUNT) as pool:
+
+        def run(attempt: Attempt) -> None:
+            def read_code(pending: PendingRegistration) -> str:
+                together.wait()
+                return attempt.code(pending)
+
+            try:
+                attempt.result = provisioner.provision(
+                    attempt.registration, read_code=read_code, **attempt.options
+                )
+            except errors.FavCRMError as error:
+                attempt.result = error
+
+        list(pool.map(run, attempts))
+        for attempt in attempts:
+            attempt.check_stores()
+            attempt.check_result()
+        with attempts[0].result.client() as crm:
+            assert "Organisation 0" in str(crm.call_tool("list_my_companies").data)
+    assert sandbox.count(REQUEST) == sandbox.count(VERIFY) == COUNT
+
+
+@pytest.mark.anyio
+async def test_fifty_tasks_sign_up_with_one_provisioner_and_share_nothing(sandbox: Sandbox) -> None:
+    attempts = [Attempt(sandbox, number) for number in range(COUNT)]
+    waiting, may_go_on = dict[str, Attempt](), anyio.Event()
+
+    def on_event(event: favcrm.Event) -> None:
+        if event.kind is favcrm.EventKind.VERIFY_SENT:
+            attempt = waiting[event.registration_id or ""]
+            if attempt.is_cancelled:
+                attempt.scope.cancel()
+
+    async def run(attempt: Attempt) -> None:
+        async def read_code(pending: PendingRegistration) -> str:
+            waiting[pending.request_id] = attempt
+            if len(waiting) == COUNT:
+                may_go_on.set()
+            await may_go_on.wait()
+            return attempt.code(pending)
+
+        await attempt.run(provisioner, read_code)
+
+    async with (
+        AsyncFavCRMProvisioner(transport=sandbox.async_transport(), on_event=on_event) as provisioner,
+        anyio.create_task_group() as group,
+    ):
+        for attempt in attempts:
+            group.start_soon(run, attempt)
+    for attempt in attempts:
+        attempt.check_stores()
+        if not attempt.is_cancelled:
+            attempt.check_result()
+    async with attempts[0].result.client() as crm:
+        assert "Organisation 0" in str((await crm.call_tool("list_my_companies")).data)
+    assert sandbox.count(REQUEST) == sandbox.count(VERIFY) == COUNT
+
+
+@pytest.mark.anyio
+async def test_a_store_for_one_call_does_not_stick(sandbox: Sandbox) -> None:
+    theirs, ours = MemoryStore(), MemoryStore()
+    with FavCRMProvisioner(transport=sandbox.transport(), store=ours) as provisioner:
+        provisioner.provision(REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL), store=theirs)
+        pending = provisioner.initiate(email="me@example.com", organisation_name="Acme")
+        workspace = provisioner.confirm(pending, sandbox.inbox.code_for("me@example.com"))
+        assert provisioner.diagnose().organisation == "Acme"
+    assert len(keys_in(theirs)) == 1
+    assert keys_in(ours) == [workspace.ref]
+
+
+def test_without_a_store_a_later_confirm_stores_nothing(sandbox: Sandbox) -> None:
+    with FavCRMProvisioner(transport=sandbox.transport()) as provisioner:
+        provisioner.provision(REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL))
+        pending = provisioner.initiate(email="me@example.com", organisation_name="Acme")
+        assert provisioner.confirm(pending, sandbox.inbox.code_for("me@example.com")).ref is None
+
+
+# Many callers of one registration
+
+
+class Crowd(MemoryLedger):
+    """A ledger that tells when as many callers as there are wait for the one who was first."""
+
+    def __init__(self, callers: int = CALLERS) -> None:
+        super().__init__()
+        self.refused: set[int] = set()
+        self.callers = callers
+        self.everybody_waits = Event()
+
+    def reserve(self, name: str) -> bool:
+        reserved = super().reserve(name)
+        if not reserved:
+            self.turn_away()
+        return reserved
+
+    def turn_away(self) -> None:
+        # A thread counts once, however often it asks; tasks share a thread, and are told apart by the loop.
+        self.refused.add(who_asks())
+        if len(self.refused) == self.callers - 1:
+            self.everybody_waits.set()
+
+
+def who_asks() -> int:
+    import threading
+
+    try:
+        return id(asyncio.current_task())
+    except RuntimeError:
+        return threading.get_ident()
+
+
+class Slow(SandboxTransport):
+    """A transport that answers a tool only when everybody else waits."""
+
+    def __init__(self, sandbox: Sandbox, ledger: Crowd, *tools: str) -> None:
+        super().__init__(sandbox)
+        self.ledger, self.tools = ledger, tools
+
+    def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
+        if params.get("name") in self.tools:
+            assert self.ledger.everybody_waits.wait(60)
+        return super().request(method, params, **options)
+
+
+class AsyncSlow:
+    """The same, asynchronous, in one thread."""
+
+    def __init__(self, sandbox: Sandbox, ledger: Crowd, *tools: str) -> None:
+        self.clock = sandbox.clock
+        self.inner = sandbox.async_transport()
+        self.ledger, self.tools = ledger, tools
+
+    async def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
+        if params.get("name") in self.tools:
+            assert await asyncio.to_thread(self.ledger.everybody_waits.wait, 60)
+        return await self.inner.request(method, params, **options)
+
+    async def aclose(self) -> None: ...
+
+
+def in_threads(call: Callable[[], Any], callers: int = CALLERS) -> list[Any]:
+    def outcome(_: int) -> Any:
+        try:
+            return call()
+        except errors.FavCRMError as error:
+            return error
+
+    with ThreadPoolExecutor(callers) as pool:
+        return list(pool.map(outcome, range(callers)))
+
+
+async def in_tasks(call: Callable[[], Awaitable[Any]], callers: int = CALLERS) -> list[Any]:
+    return await asyncio.gather(*(call() for _ in range(callers)), return_exceptions=True)
+
+
+def test_threads_that_ask_for_one_registration_get_one_mail(sandbox: Sandbox) -> None:
+    ledger = Crowd()
+    with FavCRMProvisioner(transport=Slow(sandbox, ledger, REQUEST), ledger=ledger) as provisioner:
+        found = in_threads(lambda: provisioner.initiate(REGISTRATION))
+    assert len({pending.request_id for pending in found}) == 1
+    assert len(sandbox.inbox) == 1
+
+
+def test_tasks_that_ask_for_one_registration_get_one_mail(sandbox: Sandbox) -> None:
+    ledger = Crowd()
+
+    async def main() -> list[Any]:
+        transport = AsyncSlow(sandbox, ledger, REQUEST)
+        async with AsyncFavCRMProvisioner(transport=transport, ledger=ledger) as provisioner:
+            return await in_tasks(lambda: provisioner.initiate(REGISTRATION))
+
+    found = asyncio.run(main())
+    assert len({pending.request_id for pending in found}) == 1
+    assert len(sandbox.inbox) == 1
+
+
+def test_threads_that_ask_for_a_fresh_code_at_once_get_one_mail_more(sandbox: Sandbox) -> None:
+    ledger = Crowd()
+    with FavCRMProvisioner(transport=sandbox.transport(), ledger=ledger) as provisioner:
+        first = provisioner.initiate(REGISTRATION)
+    with FavCRMProvisioner(transport=Slow(sandbox, ledger, REQUEST), ledger=ledger) as provisioner:
+        found = in_threads(lambda: provisioner.initiate(REGISTRATION, resend=True))
+    assert len({pending.request_id for pending in found} - {first.request_id}) == 1
+    assert len(sandbox.inbox) == 2
+
+
+def test_where_the_first_one_fails_another_one_asks(sandbox: Sandbox) -> None:
+    ledger = Crowd()
+    sandbox.fail_next(REQUEST, Fault.REFUSE_CONNECTION)
+    with FavCRMProvisioner(
+        transport=Slow(sandbox, ledger, REQUEST), ledger=ledger, retry=favcrm.RetryPolicy.never()
+    ) as provisioner:
+        found = in_threads(lambda: provisioner.initiate(REGISTRATION))
+    assert sorted(type(one).__name__ for one in found) == ["NotSentError"] + ["PendingRegistration"] * 7
+    assert len(sandbox.inbox) == 1
+
+
+@pytest.mark.parametrize("store", [None, MemoryStore])
+def test_threads_that_confirm_one_registration_get_one_workspace(
+    sandbox: Sandbox, store: Callable[[], MemoryStore] | None
+) -> None:
+    ledger = Crowd()
+    transport = Slow(sandbox, ledger, VERIFY)
+    with FavCRMProvisioner(
+        transport=transport, ledger=ledger, store=store() if store else None
+    ) as provisioner:
+        pending = provisioner.initiate(REGISTRATION)
+        code = sandbox.inbox.code_for(EMAIL)
+        found = in_threads(lambda: provisioner.confirm(pending, code))
+        assert provisioner.confirm(pending, code) == found[0]
+    assert len({workspace.api_key.reveal() for workspace in found}) == 1
+    assert sandbox.count(VERIFY) == 1
+
+
+def test_tasks_that_confirm_one_registration_get_one_workspace(sandbox: Sandbox) -> None:
+    ledger, store = Crowd(), MemoryStore()
+
+    async def main() -> list[Any]:
+        transport = AsyncSlow(sandbox, ledger, VERIFY)
+        async with AsyncFavCRMProvisioner(transport=transport, ledger=ledger, store=store) as provisioner:
+            pending = await provisioner.initiate(REGISTRATION)
+            code = sandbox.inbox.code_for(EMAIL)
+            # Each confirms in tasks of its own, which the ledger cannot tell apart: one that waits is enough.
+            ledger.callers = 2
+            return await in_tasks(lambda: provisioner.confirm(pending, code))
+
+    found = asyncio.run(main())
+    assert len({workspace.ref for workspace in found}) == 1
+    assert sandbox.count(VERIFY) == 1
+
+
+def test_threads_that_provision_one_registration_get_one_workspace(sandbox: Sandbox) -> None:
+    ledger, store = Crowd(), MemoryStore()
+    with FavCRMProvisioner(
+        transport=Slow(sandbox, ledger, REQUEST), ledger=ledger, store=store
+    ) as provisioner:
+        found = in_threads(
+            lambda: provisioner.provision(REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL))
+        )
+    assert {one.ref for one in found} == set(keys_in(store))
+    assert len(keys_in(store)) == 1
+    assert sandbox.count(VERIFY) == len(sandbox.inbox) == 1
+
+
+def test_a_call_does_not_wait_for_ever_for_another_one(sandbox: Sandbox) -> None:
+    ledger = MemoryLedger()
+    retry = favcrm.RetryPolicy(deadline=0.01)
+    with FavCRMProvisioner(transport=sandbox.transport(), ledger=ledger, retry=retry) as provisioner:
+        pending = provisioner.initiate(REGISTRATION)
+        ledger.reserve(pending.request_id)
+        with pytest.raises(errors.NotSentError, match="uses a code of the same registration"):
+            provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL))
+        ledger.release(pending.request_id)
+        assert provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL)).organisation_id
+
+
+@pytest.mark.anyio
+async def test_a_call_that_is_cancelled_while_it_asks_keeps_nobody_waiting(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ledger = FileLedger(tmp_path / "pending.json")
+    asked = anyio.Event()
+
+    class Stuck:
+        async def request(self, *_: object, **__: object) -> None:
+            asked.set()
+            await anyio.sleep_forever()
+
+        async def aclose(self) -> None: ...
+
+    async with anyio.create_task_group() as group:
+        stuck = AsyncFavCRMProvisioner(transport=Stuck(), ledger=ledger)  # type: ignore[arg-type]  # as far as needed
+        group.start_soon(stuck.initiate, REGISTRATION)
+        await asked.wait()
+        group.cancel_scope.cancel()
+    again = AsyncFavCRMProvisioner(transport=sandbox.async_transport(), ledger=ledger)
+    assert not (await again.initiate(REGISTRATION)).expired
+
+
+# Several processes with one file
+
+CHILD = """
+import json, sys
+from favcrm import FavCRMProvisioner, FileLedger
+from favcrm.stores.config_file import ConfigFileStore
+url, directory = sys.argv[1:]
+ledger, store = FileLedger(directory + "/pending.json"), ConfigFileStore(directory + "/config.toml")
+with FavCRMProvisioner(url, era="bare", ledger=ledger, store=store) as favcrm:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    pending = favcrm.initiate(email="you@example.com", organisation_name="Stretch + Breathe")
+    print(pending.request_id, flush=True)
+    code = sys.stdin.readline().strip()
+    print(json.dumps([favcrm.confirm(pending, code).ref]), flush=True)
+"""
+
+
+@pytest.fixture
+def children(sandbox: Sandbox, tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    with sandbox.serve() as server:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", CHILD, server.url, str(tmp_path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        yield started
+        for child in started:
+            child.communicate(timeout=60)
+
+
+def each(children: list[subprocess.Popen[str]], line: str) -> set[str]:
+    """Let every process go on at once, and return what they say."""
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write(f"{line}\n")
+        child.stdin.flush()
+    return {child.stdout.readline() for child in children if child.stdout is not None}
+
+
+def test_processes_with_one_file_get_one_mail_and_one_workspace(
+    sandbox: Sandbox, children: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    assert {child.stdout.readline() for child in children if child.stdout is not None} == {"ready\n"}
+    assert len(each(children, "")) == 1
+    assert len(sandbox.inbox) == 1
+    (told,) = each(children, sandbox.inbox.code_for(EMAIL))
+    assert sandbox.count(VERIFY) == 1
+    assert json.loads(told)[0].startswith("config://favcrm/")
+    assert {path.name for path in tmp_path.iterdir()} == {"pending.json", "config.toml"}

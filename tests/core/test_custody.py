@@ -1,0 +1,259 @@
+"""Where a key goes and what stores of all kinds may do, in both colours."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from colours import Colour, Facade, client, provisioner, transport_to
+
+from favcrm import (
+    ConfigFileStore,
+    KeyNotStoredWarning,
+    MemoryStore,
+    PendingRegistration,
+    Registration,
+    Secret,
+    SecretRef,
+    errors,
+)
+from favcrm.sandbox import Sandbox
+
+pytestmark = pytest.mark.anyio
+
+EMAIL = "you@example.com"
+WHO = {"email": EMAIL, "organisation_name": "Stretch + Breathe"}
+VERIFY = "register_organisation_verify"
+
+
+def sign_up(sandbox: Sandbox, colour: Colour, **options: Any) -> Facade:
+    return provisioner(colour, transport=transport_to(sandbox, colour), **options)
+
+
+async def confirmed(favcrm: Facade, sandbox: Sandbox) -> Any:
+    return await favcrm.confirm(await favcrm.initiate(**WHO), sandbox.inbox.code_for(EMAIL))
+
+
+async def provisioned(favcrm: Facade, sandbox: Sandbox, colour: Colour, **options: Any) -> Any:
+    def read(_: PendingRegistration) -> str:
+        return sandbox.inbox.code_for(EMAIL)
+
+    async def read_async(pending: PendingRegistration) -> str:
+        return read(pending)
+
+    chosen = read if colour == "blocking" else read_async
+    return await favcrm.provision(Registration(**WHO), read_code=chosen, **options)
+
+
+class Mapped(dict[str, Secret]):
+    """A store of a user's: a mapping, which is false while it is empty."""
+
+    scheme = "mapped"
+
+    def check(self) -> None:
+        """Nothing can go wrong."""
+
+    def put(
+        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
+    ) -> SecretRef:
+        ref = SecretRef.of(self.scheme, name)
+        self[ref] = secret
+        return ref
+
+    def get(self, ref: str) -> Secret:  # type: ignore[override]  # a store's contract, not a mapping's
+        if ref not in self:
+            raise errors.MissingKeyError(f"There is no key at {ref}.")
+        return self[ref]
+
+    def delete(self, ref: SecretRef) -> None:
+        self.pop(ref, None)
+
+
+class Full(Mapped):
+    """A store that can be checked and cannot be written."""
+
+    def put(self, *_: object, **__: object) -> SecretRef:
+        raise errors.StoreError("The disk is full.")
+
+
+@pytest.mark.parametrize("given", ["constructor", "call"])
+async def test_a_store_that_is_empty_and_so_false_gets_the_key(
+    sandbox: Sandbox, colour: Colour, given: str
+) -> None:
+    store = Mapped()
+    if given == "constructor":
+        workspace = await confirmed(sign_up(sandbox, colour, store=store), sandbox)
+    else:
+        workspace = (await provisioned(sign_up(sandbox, colour), sandbox, colour, store=store)).workspace
+    assert list(store) == [workspace.ref]
+
+
+@pytest.mark.parametrize("given", ["constructor", "call", "confirm"])
+async def test_an_escrow_that_is_empty_and_so_false_gets_the_key(
+    sandbox: Sandbox, colour: Colour, given: str
+) -> None:
+    stores = {"store": Full(), "escrow": (escrow := Mapped())}
+    if given == "call":
+        flow = provisioned(sign_up(sandbox, colour), sandbox, colour, **stores)
+    elif given == "constructor":
+        flow = provisioned(sign_up(sandbox, colour, **stores), sandbox, colour)
+    else:
+        flow = confirmed(sign_up(sandbox, colour, **stores), sandbox)
+    with pytest.raises(errors.StoreError, match="It is in the escrow") as caught:
+        await flow
+    assert caught.value.workspace is not None
+    assert list(escrow) == [caught.value.workspace.ref]
+
+
+async def test_an_adopted_key_goes_to_the_escrow_too(sandbox: Sandbox, colour: Colour) -> None:
+    escrow = Mapped()
+    with pytest.raises(errors.StoreError, match="It is in the escrow"):
+        await sign_up(sandbox, colour, store=Full(), escrow=escrow).adopt("k" * 20)
+    assert len(escrow) == 1
+
+
+# What a store's `put` returns
+
+
+class Odd(Mapped):
+    """A store whose `put` returns something else than a reference."""
+
+    told: Any = None
+
+    def put(self, name: str, secret: Secret, *_: object, **__: object) -> Any:
+        ref = SecretRef.of(self.scheme, name)
+        self[ref] = secret
+        return str(ref) if self.told == "text" else self.told
+
+
+@pytest.mark.parametrize("told", ["text", "ok", "", None, 7])
+async def test_a_store_that_returns_no_reference_is_read_at_its_own(
+    sandbox: Sandbox, colour: Colour, told: Any
+) -> None:
+    store = Odd()
+    store.told = told
+    done = await provisioned(sign_up(sandbox, colour), sandbox, colour, store=store)
+    assert isinstance(done.ref, SecretRef)
+    assert store.get(done.ref) == done.workspace.api_key
+    assert done.report.ready
+
+
+# A place that is taken
+
+
+@pytest.mark.parametrize("login", ["", "acme"])
+async def test_a_file_that_has_a_key_already_is_found_before_the_code_is_used(
+    sandbox: Sandbox, colour: Colour, tmp_path: Path, login: str
+) -> None:
+    path = tmp_path / "config.toml"
+    name = f'\napi_key_name = "{login}"' if login else ""
+    path.write_text(f'api_key = "not-a-real-key-6789"{name}\n', encoding="utf-8")
+    with pytest.raises(errors.StoreError, match=r"another workspace's|holds another key") as caught:
+        await confirmed(sign_up(sandbox, colour, store=ConfigFileStore(path)), sandbox)
+    assert caught.value.workspace is None
+    assert sandbox.count(VERIFY) == 0
+    assert "not-a-real-key-6789" in path.read_text(encoding="utf-8")
+
+
+async def test_a_key_in_the_environment_is_in_the_way_of_none(
+    sandbox: Sandbox, colour: Colour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAVCRM_API_KEY", "not-a-real-key-6789")
+    store = ConfigFileStore(tmp_path / "config.toml")
+    workspace = await confirmed(sign_up(sandbox, colour, store=store), sandbox)
+    assert store.get(workspace.ref) == workspace.api_key
+
+
+# No store
+
+
+async def test_without_a_store_a_warning_says_once_that_the_key_is_not_kept(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    favcrm = sign_up(sandbox, colour)
+    pending = await favcrm.initiate(**WHO)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert [warning.category for warning in caught] == [KeyNotStoredWarning]
+    assert "Give a store" in str(caught[0].message)
+    # It names the line of the user's, who may be far from this package.
+    assert caught[0].filename.endswith("colours.py")
+
+
+async def test_a_warning_that_is_an_error_comes_before_the_code_is_used(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyNotStoredWarning):
+            await confirmed(sign_up(sandbox, colour), sandbox)
+        with pytest.raises(KeyNotStoredWarning):
+            await provisioned(sign_up(sandbox, colour), sandbox, colour)
+    assert sandbox.count(VERIFY) == 0
+
+
+async def test_a_store_in_memory_that_is_given_is_meant(sandbox: Sandbox, colour: Colour) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        await confirmed(sign_up(sandbox, colour, store=MemoryStore()), sandbox)
+        another = Sandbox()
+        await provisioned(sign_up(another, colour), another, colour, store=MemoryStore())
+
+
+# A key that is replaced meanwhile
+
+
+async def test_a_late_refusal_of_the_old_key_is_met_with_the_new_one(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    store = MemoryStore()
+    ref = store.put("acme", Secret("not-a-real-key-6789"), {})
+    good = sandbox.add_organisation()
+
+    class Rotating(MemoryStore):
+        """The key is replaced, and read by another call, while a request with the old one is under way."""
+
+        reads = 0
+
+        def get(self, asked: SecretRef) -> Secret:
+            self.reads += 1
+            if self.reads == 2:
+                self.put("acme", good, {}, if_absent=False)
+            return super().get(asked)
+
+    rotating = Rotating()
+    rotating.put("acme", store.get(ref), {})
+    crm = client(colour, transport=transport_to(sandbox, colour), store=rotating, api_key=ref)
+    assert (await crm.call_tool("list_services")).data == {"services": []}
+
+
+# Where a refused key came from, and who refused it
+
+
+async def test_a_refused_key_names_where_it_came_from(sandbox: Sandbox, colour: Colour) -> None:
+    store = MemoryStore()
+    ref = store.put("acme", Secret("not-a-real-key-6789"), {})
+    crm = client(colour, transport=transport_to(sandbox, colour), store=store, api_key=ref)
+    with pytest.raises(errors.AuthenticationError) as caught:
+        await crm.call_tool("list_services")
+    assert caught.value.key_source == f"the store, at {ref}"
+    assert f"The key came from the store, at {ref}." in str(caught.value)
+    crm = client(colour, transport=transport_to(sandbox, colour), api_key="not-a-real-key-6789")
+    with pytest.raises(errors.AuthenticationError, match="The key came from the argument api_key"):
+        await crm.call_tool("list_services")
+
+
+async def test_an_error_names_the_endpoint_without_what_is_secret_in_it(colour: Colour) -> None:
+    url = "http://127.0.0.1:9/mcp"
+    favcrm = provisioner(colour, f"{url}?token=hidden")
+    with pytest.raises(errors.NotSentError) as caught:
+        await favcrm.initiate(**WHO)
+    await favcrm.end()
+    assert caught.value.endpoint == url
+    assert str(caught.value).endswith(f"The endpoint was {url}.")
+    assert "hidden" not in str(caught.value)
