@@ -101,7 +101,10 @@ class Sections:
         # Looked at once the section is open: either this sees that the process ends, or `wait` sees the section.
         if self._process_ends and not section.in_main_thread:
             self.end(section)
-            raise NotSentError("The process is ending, so the code was not sent.")
+            raise NotSentError(
+                "The process is ending, so nothing was sent.",
+                next_step="Call again in another process: it is safe.",
+            )
         if section.in_main_thread:
             try:
                 self._signals.hold()
@@ -119,10 +122,20 @@ class Sections:
         return None
 
     def wait(self) -> None:
-        """Let no other thread begin a section, and wait for those that have."""
+        """Wait for the sections of other threads, and then let none of them begin another."""
+        self._wait_for_others()
         self._process_ends = True
-        for section in list(self._open):
-            if not section.in_main_thread:
+        self._wait_for_others()
+
+    def _wait_for_others(self) -> None:
+        def others() -> list[Section]:
+            return [
+                section for section in list(self._open) if not section.in_main_thread and section.goes_on()
+            ]
+
+        # Again, because a thread whose section has ended may have begun the next.
+        while sections := others():
+            for section in sections:
                 section.wait()
 
     def forget(self) -> None:

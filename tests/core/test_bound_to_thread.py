@@ -12,6 +12,7 @@ import pytest
 from favcrm import FavCRMProvisioner, MemoryLedger, PendingRegistration, Registration, Secret, SecretRef
 from favcrm._errands import Errands
 from favcrm.errors import MissingKeyError
+from favcrm.ledger import CodeState
 from favcrm.sandbox import Fault, Sandbox
 
 REGISTRATION = Registration(email="you@example.com", organisation_name="Stretch + Breathe")
@@ -55,9 +56,11 @@ class BoundLedger(MemoryLedger):
         super().__init__()
         self.asked_by = set[threading.Thread]()
 
-    def was_sent(self, request_id: str) -> bool:
+    blocks = True
+
+    def state(self, request_id: str) -> CodeState:
         self.asked_by.add(threading.current_thread())
-        return super().was_sent(request_id)
+        return super().state(request_id)
 
 
 def provision(sandbox: Sandbox, store: SqliteStore, ledger: MemoryLedger) -> bool:

@@ -13,7 +13,9 @@ from typing import TypeAlias
 
 import pytest
 
+from favcrm import MemoryLedger
 from favcrm._bridge import run_sync
+from favcrm._core.records import Records
 from favcrm._ports import AsyncPort, BlockingPort
 from favcrm._uninterrupted import Section, Sections
 from favcrm.errors import NotSentError
@@ -348,10 +350,10 @@ def test_the_end_of_the_process_waits_for_a_section_of_another_thread() -> None:
 
 def test_it_does_not_wait_for_a_loop_that_stands_still() -> None:
     sections, begun, may_end = Sections(), threading.Event(), threading.Event()
-    runs = iter([True, False])
+    runs = [True, True]
 
     def work() -> None:
-        sections.begin(Section(lambda: next(runs)))
+        sections.begin(Section(lambda: bool(runs and runs.pop())))
         begun.set()
         may_end.wait()
 
@@ -360,7 +362,7 @@ def test_it_does_not_wait_for_a_loop_that_stands_still() -> None:
     sections.wait()
     may_end.set()
     thread.join()
-    assert list(runs) == []
+    assert runs == []
 
 
 def test_it_does_not_wait_for_its_own_thread() -> None:
@@ -382,7 +384,22 @@ def test_while_the_process_ends_another_thread_sends_no_code() -> None:
             errors.append(error)
 
     in_thread(work).join()
-    assert [error.message for error in errors] == ["The process is ending, so the code was not sent."]
+    assert [error.message for error in errors] == ["The process is ending, so nothing was sent."]
+
+
+def test_while_the_process_ends_a_ledger_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise NotSentError("The process is ending, so nothing was sent.")
+
+    class BlockingLedger(MemoryLedger):
+        blocks = True
+
+    ledger, port = BlockingLedger(), BlockingPort(Sandbox().transport())
+    reservation = Records(port, ledger).reservation("a name")
+    assert run_sync(reservation.take())
+    monkeypatch.setattr(port, "uncancelled", refuse)
+    run_sync(reservation.give_back())
+    assert ledger.reserve("a name")
 
 
 def test_a_section_that_is_collected_in_another_thread_leaves_signals_alone() -> None:
@@ -397,7 +414,9 @@ def test_a_section_that_is_collected_in_another_thread_leaves_signals_alone() ->
 
 FORKING = """
 import os, signal, sys
+from favcrm import MemoryLedger
 from favcrm._bridge import run_sync
+from favcrm._core.records import Records
 from favcrm._uninterrupted import uninterrupted
 
 def handle(*_): ...
