@@ -213,6 +213,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    # Freezers, which cannot see what is imported here, see the imports for type checkers above.
     if name in _MODULES:
         value = getattr(import_module(f"favcrm.{_MODULES[name]}"), name)
         globals()[name] = value

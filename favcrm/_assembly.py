@@ -12,6 +12,7 @@ from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
 from favcrm.settings import Settings, as_secret
+from favcrm.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,8 +49,12 @@ class Options:
         if self.reference is not None and self.store is None:
             raise InvalidInputError([Problem("api_key", "is a reference, so the store must be given too")])
         key = self.api_key if isinstance(self.api_key, Secret) else None
+        needed = {"endpoint"} if self.reference is not None else {"endpoint", "api_key"}
         return Settings.load(
-            endpoint=self.endpoint, api_key=key, timeout=self.timeout, key_from_file=transport is None
+            endpoint=self.endpoint,
+            api_key=key,
+            timeout=self.timeout,
+            from_file=needed if transport is None else (),
         )
 
     @property
@@ -64,7 +69,7 @@ class Options:
             policy=self.retry or RetryPolicy(),
             timeout=settings.timeout,
             key=self.reference or settings.api_key,
-            key_source="the argument api_key",
+            key_source=settings.key_source,
             store=self.store,
             escrow=self.escrow,
             ledger=self.ledger,
@@ -79,6 +84,15 @@ class Options:
             raise InvalidInputError([Problem("transport", f"must be of this colour, with a method {close}")])
         if not (self.endpoint is None and http_client is None and era is None):
             raise InvalidInputError([Problem("transport", "goes with none of endpoint, http_client and era")])
+
+
+def store_for_provisioning(engine: Engine, store: Store | None) -> Store:
+    """Return the store of one sign-up: the one given for it, the usual one, or one in this process."""
+    store = engine.store if store is None else store
+    if store is not None:
+        return store
+    engine.warn_that_key_is_not_kept()
+    return MemoryStore()
 
 
 def blocking_engine(

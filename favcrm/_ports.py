@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from favcrm._bridge import on_trio, run_sync
+from favcrm._clock import monotonic
 from favcrm._errands import Errands, of_thread
 from favcrm._uninterrupted import uninterrupted
 
@@ -27,8 +28,8 @@ class SystemClock:
     """This machine's clock."""
 
     def monotonic(self) -> float:
-        """Return seconds that only go forward."""
-        return time.monotonic()
+        """Return seconds that only go forward, also while the machine sleeps."""
+        return monotonic()
 
     def time(self) -> float:
         """Return seconds since 1970."""

@@ -7,7 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, overload
 
-from favcrm._assembly import Options, async_engine
+from favcrm._assembly import Options, async_engine, store_for_provisioning
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
@@ -144,7 +144,7 @@ class AsyncFavCRMProvisioner:
             registration: What to register, in place of the fields below.
             email: Where the code goes.
             organisation_name: 2 to 80 characters.
-            industry: One of `favcrm.Industry`, or its text.
+            industry: One of `favcrm.Industry`, or its text. An unknown one is sent as ``other``, with a warning.
             country: An ISO 3166-1 alpha-2 code such as ``HK``.
             timezone: An IANA name such as ``Asia/Hong_Kong``.
             resend: Whether to ask for a new code even if one is pending.
@@ -160,7 +160,6 @@ class AsyncFavCRMProvisioner:
             NotSentError: Nothing reached the server.
             OutcomeUnknownError: An email may have been sent.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: The answer lacks what it should have.
         """
         given = {
             "email": email,
@@ -196,7 +195,6 @@ class AsyncFavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: The answer has no key.
             StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
                 is in the error's ``workspace``.
         """
@@ -253,10 +251,9 @@ class AsyncFavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: An answer lacks what it should have.
         """
         plan = Plan(
-            store=store,
+            store=store_for_provisioning(self._engine, store),
             name=name or name_of(registration),
             read_code=read_code,
             resume=resume,
@@ -265,9 +262,8 @@ class AsyncFavCRMProvisioner:
             use_existing=use_existing,
             escrow=escrow,
         )
-        run = Provisioning(self._engine, plan)
-        workspace, report = await run.provision(SigningUp(registration))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
+        workspace, report = await Provisioning(self._engine, plan).provision(SigningUp(registration))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
 
     async def accept_invite(
         self,
@@ -306,7 +302,7 @@ class AsyncFavCRMProvisioner:
         secret = as_secret(token)
         del token
         plan = Plan(
-            store=store,
+            store=store_for_provisioning(self._engine, store),
             name=key_name or name_of_invite(secret),
             read_code=read_code,
             resume=resume,
@@ -315,9 +311,8 @@ class AsyncFavCRMProvisioner:
             use_existing=use_existing,
             escrow=escrow,
         )
-        run = Provisioning(self._engine, plan)
-        workspace, report = await run.provision(Joining(secret, name))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
+        workspace, report = await Provisioning(self._engine, plan).provision(Joining(secret, name))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
 
     async def adopt(
         self,
@@ -346,13 +341,12 @@ class AsyncFavCRMProvisioner:
         key = as_secret(api_key)
         del api_key
         plan = Plan(
-            store=store,
+            store=store_for_provisioning(self._engine, store),
             name=name or "workspace",
             use_existing=not replace,
         )
-        run = Provisioning(self._engine, plan)
-        workspace, report = await run.adopt(key)
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
+        workspace, report = await Provisioning(self._engine, plan).adopt(key)
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
 
     async def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.

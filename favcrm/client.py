@@ -107,7 +107,6 @@ class FavCRMClient:
             ServerBusyError: The server asks to wait.
             NotSentError: Nothing reached the server.
             OutcomeUnknownError: The call may have been carried out.
-            UnexpectedAnswerError: The answer is no MCP result.
             StoreError: The key cannot be read from its store.
         """
         return run_sync(

@@ -259,31 +259,67 @@ COUNTRIES = {
     "ZW": "Zimbabwe",
 }
 
-# Codes and abbreviations that people write though they are not the country's alpha-2 code.
+# Codes that the standard leaves to its users, and that are in use everywhere: Kosovo's.
+IN_USE_BESIDE = frozenset({"XK"})
+
+# What people write in place of the alpha-2 code. The start of an alpha-3 code would lead astray: AUT is Austria.
 USUAL_MISTAKES = {
     "UK": "GB",
     "EN": "GB",
     "GREAT BRITAIN": "GB",
     "ENGLAND": "GB",
     "EL": "GR",
-    "USA": "US",
     "UAE": "AE",
     "JA": "JP",
     "SP": "ES",
     "HOLLAND": "NL",
     "KOREA": "KR",
+    "ARE": "AE",
+    "AUS": "AU",
+    "AUT": "AT",
+    "BEL": "BE",
+    "BRA": "BR",
+    "CAN": "CA",
+    "CHE": "CH",
+    "CHN": "CN",
+    "DEU": "DE",
+    "DNK": "DK",
+    "ESP": "ES",
+    "FRA": "FR",
+    "GBR": "GB",
+    "HKG": "HK",
+    "IDN": "ID",
+    "IND": "IN",
+    "IRL": "IE",
+    "ITA": "IT",
+    "JPN": "JP",
+    "KOR": "KR",
+    "MAC": "MO",
+    "MEX": "MX",
+    "MYS": "MY",
+    "NLD": "NL",
+    "NOR": "NO",
+    "NZL": "NZ",
+    "PHL": "PH",
+    "POL": "PL",
+    "PRT": "PT",
+    "SGP": "SG",
+    "SWE": "SE",
+    "THA": "TH",
+    "TWN": "TW",
+    "USA": "US",
+    "VNM": "VN",
+    "ZAF": "ZA",
 }
+# Less alike, a country is taken for another.
+CLOSE = 0.85
 
 
 def near_match(text: str) -> str | None:
-    """Return the code that was probably meant, by usual mistakes, by name, by the three-letter code's start."""
+    """Return the code that was probably meant, by the usual mistakes or by the country's name."""
     wanted = text.strip().upper()
     if wanted in USUAL_MISTAKES:
         return USUAL_MISTAKES[wanted]
     by_name = {name.upper(): code for code, name in COUNTRIES.items()}
-    if matches := get_close_matches(wanted, by_name, n=1, cutoff=0.75):
-        return by_name[matches[0]]
-    if len(wanted) == 3 and wanted[:2] in COUNTRIES:  # noqa: PLR2004  # the length of an alpha-3 code
-        return wanted[:2]
-    matches = get_close_matches(wanted, COUNTRIES, n=1, cutoff=0.5)
-    return matches[0] if matches else None
+    matches = get_close_matches(wanted, by_name, n=1, cutoff=CLOSE)
+    return by_name[matches[0]] if matches else None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -76,13 +77,14 @@ class JsonlAuditLog:
     """Appends each event to a file as one line of JSON, for ``on_event``.
 
     The file is made readable by its owner alone. Each line is written at once and whole, also where several
-    threads and processes write to the same file.
+    threads and processes write to the same file. If a process died inside of a line, or the disk was full, the next
+    line begins on a line of its own.
 
     Args:
         path: The file; it is made where there is none.
 
     Raises:
-        OSError: The file cannot be opened for writing.
+        OSError: The file cannot be opened for reading and writing.
 
     Example:
         >>> from favcrm.sandbox import Sandbox
@@ -92,16 +94,29 @@ class JsonlAuditLog:
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        # A pipe is only written to: whoever opens it for reading too keeps it open when its reader has gone.
+        mode = os.O_WRONLY if _is_no_file(path) else os.O_RDWR
+        self._file = os.open(path, mode | os.O_APPEND | os.O_CREAT, 0o600)
 
     def __call__(self, event: Event) -> None:
         """Write one event; what is None in it is left out."""
         told = {name: value for name, value in asdict(event).items() if value is not None}
-        os.write(self._file, f"{json.dumps(told, ensure_ascii=False)}\n".encode())
+        line = f"{json.dumps(told, ensure_ascii=False)}\n".encode()
+        if self._ends_inside_a_line():
+            line = b"\n" + line
+        while line:
+            line = line[os.write(self._file, line) :]
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+    def _ends_inside_a_line(self) -> bool:
+        """Look at the last byte; a pipe and an empty file have none. Writing is at the end, wherever this looks."""
+        if not os.fstat(self._file).st_size:
+            return False
+        os.lseek(self._file, -1, os.SEEK_END)
+        return os.read(self._file, 1) not in {b"\n", b""}
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +125,10 @@ class JsonlAuditLog:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_no_file(path: str | PathLike[str]) -> bool:
+    return Path(path).exists() and not Path(path).is_file()
 
 
 class Teller:

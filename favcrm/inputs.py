@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import cast
 
@@ -27,6 +28,8 @@ EMAIL = re.compile(
     r"(?!\.)(?!.*\.\.)[A-Za-z0-9_'+\-.]*[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9-]*\.)+([A-Za-z]{2,}|xn--[A-Za-z0-9-]+)"
 )
 CODE = re.compile(r"[0-9]{6}")
+# Less alike, catering is taken for tutoring.
+CLOSE = 0.8
 
 
 class Industry(StrEnum):
@@ -39,6 +42,12 @@ class Industry(StrEnum):
     HOSPITALITY = "hospitality"
     SERVICES = "services"
     OTHER = "other"
+
+
+SENT_AS_OTHER = (
+    f"The industry is not one of {', '.join(Industry)}, so it is sent as other. "
+    "The list is FavCRM's and may have grown: a newer version of this package may know the industry."
+)
 
 
 def _hidden(_: object) -> str:
@@ -79,10 +88,20 @@ def _upper(value: str | None) -> str | None:
 
 
 def _industry(value: Industry | str | None) -> Industry | str | None:
+    """Return the industry that a text names; leave what is no text, or nearly names one, to the check."""
     value = _trimmed_if_any(value)
-    if value is not None and _is_text(value) and value.lower() in set(Industry):
+    if value is None or not _is_text(value):
+        return value
+    if value.lower() in set(Industry):
         return Industry(value.lower())
-    return value
+    names_another = re.search(r"\w", value) and not _near_industries(value)
+    return Industry.OTHER if names_another else value
+
+
+def _near_industries(text: str) -> list[str]:
+    from difflib import get_close_matches
+
+    return get_close_matches(text.casefold(), list(Industry), cutoff=CLOSE)
 
 
 @frozen(kw_only=True, init=False)
@@ -92,9 +111,11 @@ class Registration:
     Args:
         email: Where the 6-digit code goes. International domains are turned into their ASCII form.
         organisation_name: 2 to 80 characters after trimming.
-        industry: One of `Industry`, or its text.
-        country: An ISO 3166-1 alpha-2 code such as ``HK``.
-        timezone: An IANA name such as ``Asia/Hong_Kong``. The country's default where it is None.
+        industry: One of `Industry`, or its text. Any other text is sent as ``other``, with a `UserWarning`, unless it
+            nearly names one of them: then it is a problem.
+        country: An ISO 3166-1 alpha-2 code such as ``HK``, or ``XK``.
+        timezone: An IANA name such as ``Asia/Hong_Kong``. The country's default where it is None. Whether there is a
+            zone of that name is for the server to decide.
 
     Raises:
         InvalidInputError: With every problem found, each with its field.
@@ -137,6 +158,8 @@ class Registration:
             "timezone": _check_timezone(self.timezone),
         }
         raise_problems(checks)
+        if self.industry is Industry.OTHER and str(industry).strip().lower() != Industry.OTHER:
+            warnings.warn(SENT_AS_OTHER, UserWarning, stacklevel=2)
 
 
 def registration_of(registration: Registration | None, fields: dict[str, str | None]) -> Registration:
@@ -284,58 +307,31 @@ def _check_name(value: object) -> str | None:
 def _check_industry(value: object) -> str | None:
     if value is None or isinstance(value, Industry):
         return None
-    return f"must be one of {', '.join(Industry)}{_near(value, list(Industry))}"
+    near = _near_industries(value) if isinstance(value, str) else []
+    return f"must be one of {', '.join(Industry)}{_hint(near)}"
 
 
 def _check_country(value: object) -> str | None:
     if value is None:
         return None
-    from favcrm.countries import COUNTRIES, near_match
+    from favcrm.countries import COUNTRIES, IN_USE_BESIDE, near_match
 
-    if isinstance(value, str) and value in COUNTRIES:
+    if isinstance(value, str) and value in {*COUNTRIES, *IN_USE_BESIDE}:
         return None
     match = near_match(value) if isinstance(value, str) else None
-    hint = f"; did you mean {match} ({COUNTRIES[match]})?" if match else ""
-    return f"must be an ISO 3166-1 alpha-2 code such as HK{hint}"
+    return f"must be an ISO 3166-1 alpha-2 code such as HK{_hint([f'{match} ({COUNTRIES[match]})'] if match else [])}"
 
 
 def _check_timezone(value: object) -> str | None:
     if value is None:
         return None
-    import zoneinfo
+    from favcrm.timezones import can_be_zone, find_near_zones
 
-    if isinstance(value, str) and _is_timezone(value):
+    if isinstance(value, str) and can_be_zone(value):
         return None
-    known = zoneinfo.available_timezones()
-    # A machine without time zone data knows none; then the server decides.
-    if isinstance(value, str) and value and not known:
-        return None
-    return f"must be an IANA time zone such as Asia/Hong_Kong{_near(value, sorted(known))}"
+    near = find_near_zones(value) if isinstance(value, str) else []
+    return f"must be an IANA time zone such as Asia/Hong_Kong{_hint(near)}"
 
 
-def _is_timezone(name: str) -> bool:
-    """Look one name up; listing them all takes a hundred times as long."""
-    import zoneinfo
-
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        return False
-    return True
-
-
-def _near(value: object, known: list[str]) -> str:
-    """Name what is close to a wrong value, whatever its case and blanks."""
-    from difflib import get_close_matches
-
-    if not isinstance(value, str):
-        return ""
-    by_folded = {_folded(name): name for name in known}
-    # A city without its area is the usual mistake: Hong_Kong for Asia/Hong_Kong.
-    by_folded |= {_folded(name.rpartition("/")[2]): name for name in known if "/" in name}
-    matches = dict.fromkeys(by_folded[match] for match in get_close_matches(_folded(value), by_folded))
-    return f"; did you mean {' or '.join(matches)}?" if matches else ""
-
-
-def _folded(name: str) -> str:
-    return name.casefold().replace(" ", "_")
+def _hint(near: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(near)}?" if near else ""

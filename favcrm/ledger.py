@@ -5,13 +5,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
-import time
 from collections.abc import Callable
 from threading import Lock
 from typing import Protocol
 
 from attrs import evolve, frozen
 
+from favcrm._clock import monotonic
 from favcrm.models import PendingRegistration
 from favcrm.secret import SecretRef
 
@@ -110,7 +110,7 @@ class MemoryLedger:
 
     blocks: bool = False
 
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, monotonic: Callable[[], float] = monotonic) -> None:
         self._monotonic = monotonic
         self._pending: dict[str, PendingRegistration] = {}
         self._names: dict[str, str] = {}

@@ -15,6 +15,7 @@ from typing import Any
 from attrs import asdict, evolve, field, frozen
 
 from favcrm._atomic import acquire, attempted, read, release, updated
+from favcrm._clock import monotonic
 from favcrm.errors import StoreError
 from favcrm.ledger import STATE_LIFE, CodeState
 from favcrm.models import PendingRegistration
@@ -90,7 +91,7 @@ class FileLedger:
         path: str | os.PathLike[str],
         *,
         time: Callable[[], float] = clocks.time,
-        monotonic: Callable[[], float] = clocks.monotonic,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         self._path = Path(path).absolute()
         self._time = time

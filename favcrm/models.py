@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from attrs import field, frozen
 
+from favcrm._clock import monotonic
 from favcrm.errors import InvalidInputError, NotReadyError, Problem
 from favcrm.secret import Secret, SecretRef
 from favcrm.typing import JSON
@@ -59,7 +60,7 @@ class PendingRegistration:
     x_request_id: str | None = field(default=None, repr=False)
     extra: Mapping[str, JSON] = field(factory=_no_json, repr=False)
     _ends_at: float | None = field(default=None, alias="ends_at", repr=False, eq=False)
-    _monotonic: Callable[[], float] = field(default=time.monotonic, alias="monotonic", repr=False, eq=False)
+    _monotonic: Callable[[], float] = field(default=monotonic, alias="monotonic", repr=False, eq=False)
 
     def __copy__(self) -> PendingRegistration:
         return self
@@ -111,7 +112,7 @@ class PendingRegistration:
             return cls(
                 request_id=str(kept["request_id"]),
                 expires_at=datetime.fromisoformat(str(kept["expires_at"])),
-                ends_at=time.monotonic() + left,
+                ends_at=monotonic() + left,
             )
         except (KeyError, TypeError, ValueError):
             problem = Problem("kept", "must be what PendingRegistration.to_dict() gave")

@@ -7,7 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, overload
 
-from favcrm._assembly import Options, blocking_engine
+from favcrm._assembly import Options, blocking_engine, store_for_provisioning
 from favcrm._bridge import Awaitable, run_sync
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
@@ -142,7 +142,7 @@ class FavCRMProvisioner:
             registration: What to register, in place of the fields below.
             email: Where the code goes.
             organisation_name: 2 to 80 characters.
-            industry: One of `favcrm.Industry`, or its text.
+            industry: One of `favcrm.Industry`, or its text. An unknown one is sent as ``other``, with a warning.
             country: An ISO 3166-1 alpha-2 code such as ``HK``.
             timezone: An IANA name such as ``Asia/Hong_Kong``.
             resend: Whether to ask for a new code even if one is pending.
@@ -158,7 +158,6 @@ class FavCRMProvisioner:
             NotSentError: Nothing reached the server.
             OutcomeUnknownError: An email may have been sent.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: The answer lacks what it should have.
         """
         given = {
             "email": email,
@@ -194,7 +193,6 @@ class FavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: The answer has no key.
             StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
                 is in the error's ``workspace``.
         """
@@ -251,10 +249,9 @@ class FavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            UnexpectedAnswerError: An answer lacks what it should have.
         """
         plan = Plan(
-            store=store,
+            store=store_for_provisioning(self._engine, store),
             name=name or name_of(registration),
             read_code=Awaitable(read_code),
             resume=resume,
@@ -263,9 +260,8 @@ class FavCRMProvisioner:
             use_existing=use_existing,
             escrow=escrow,
         )
-        run = Provisioning(self._engine, plan)
-        workspace, report = run_sync(run.provision(SigningUp(registration)))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
+        workspace, report = run_sync(Provisioning(self._engine, plan).provision(SigningUp(registration)))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
 
     def accept_invite(
         self,
@@ -304,7 +300,7 @@ class FavCRMProvisioner:
         secret = as_secret(token)
         del token
         plan = Plan(
-            store=store,
+            store=store_for_provisioning(self._engine, store),
             name=key_name or name_of_invite(secret),
             read_code=Awaitable(read_code),
             resume=resume,
@@ -313,9 +309,8 @@ class FavCRMProvisioner:
             use_existing=use_existing,
             escrow=escrow,
         )
-        run = Provisioning(self._engine, plan)
-        workspace, report = run_sync(run.provision(Joining(secret, name)))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
+        workspace, report = run_sync(Provisioning(self._engine, plan).provision(Joining(secret, name)))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
 
     def adopt(
         self,
@@ -344,13 +339,12 @@ class FavCRMProvisioner:
         key = as_secret(api_key)
         del api_key
         plan = Plan(
-            store=store,
+            store=store_for_provisioning(self._engine, store),
             name=name or "workspace",
             use_existing=not replace,
         )
-        run = Provisioning(self._engine, plan)
-        workspace, report = run_sync(run.adopt(key))
-        return Provisioned(workspace=workspace, report=report, connect=self._connector(run.store))
+        workspace, report = run_sync(Provisioning(self._engine, plan).adopt(key))
+        return Provisioned(workspace=workspace, report=report, connect=self._connector(plan.store))
 
     def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.

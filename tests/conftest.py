@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, and nothing of the package.
+settings.register_profile("favcrm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("favcrm")
 
 
 @pytest.fixture(params=["asyncio", "trio"])

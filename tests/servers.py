@@ -13,7 +13,7 @@ from typing import Any, Never, TypeAlias
 
 from attrs import field, frozen
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a test that waits for something has failed."""
 
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)

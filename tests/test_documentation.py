@@ -51,7 +51,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         return sandbox.inbox[-1].code
 
     monkeypatch.setattr("secrets.randbelow", the_written_code)
-    monkeypatch.setattr("builtins.input", the_mailed_code)
+    monkeypatch.setattr("getpass.getpass", the_mailed_code)
     with sandbox.serve() as server:
         monkeypatch.setenv("FAVCRM_MCP_URL", server.url)
         yield sandbox

@@ -27,6 +27,7 @@ LIST = "tools/list"
 DOCTOR = "favcrm_doctor"
 COMPANIES = "list_my_companies"
 PLAN = "get_plan_status"
+PLAN_OPERATION = "check_plan_operation"
 WHATSAPP = "get_whatsapp_connection_status"
 
 
@@ -59,6 +60,11 @@ class Call(Generic[R]):
     authenticated: bool = True
     hide: tuple[str, ...] = field(default=(), repr=False)
     on_progress: Callable[[Progress], None] | None = field(default=None, repr=False)
+
+    @property
+    def acts(self) -> bool:
+        """Whether it may change something, so that an answer that cannot be read leaves its outcome unknown."""
+        return self.unknown_repeats < ALWAYS
 
     @property
     def sign_up(self) -> bool:
@@ -156,6 +162,17 @@ def check_tool(name: str) -> Call[ToolResult]:
         params=_named(name, {}),
         read=structure.read_result,
         promised=SOMETHING,
+        unknown_repeats=ALWAYS,
+    )
+
+
+def ask_plan(question: Mapping[str, JSON]) -> Call[ToolResult]:
+    """Ask whether the plan allows something; it only reads."""
+    return Call(
+        phase="call",
+        tool=PLAN_OPERATION,
+        params=_named(PLAN_OPERATION, question),
+        read=structure.read_result,
         unknown_repeats=ALWAYS,
     )
 

@@ -90,27 +90,34 @@ class Custody:
     async def check_writable(self, request_id: str) -> None:
         """Find out, before a code is used, that the store can be written and that the place is free.
 
-        A store with room for one key alone answers to any name where its key has none.
-
         Raises:
             StoreError: It cannot, or it is not.
         """
-        if self.store is None:
-            return
-        await self.ask(lambda store: store.check())
-        if self._replace:
-            return
+        if self.store is not None:
+            await self.ask(lambda store: store.check())
+            await self.check_place(request_id)
+
+    async def check_place(self, request_id: str = "") -> None:
+        """Find out whether the place is free, or has a key that may be replaced.
+
+        A store with room for one key alone answers to any name where its key has none, and refuses to answer where
+        its key is another workspace's, which is never replaced.
+
+        Raises:
+            StoreError: It is not, or the store cannot be read.
+        """
         name = self._name_for(request_id)
         try:
             await self.ask(lambda store: store.get(SecretRef.of(store.scheme, name)))
         except MissingKeyError:
             return
-        taken = (
-            "The store holds another key already"
-            if self._name is None
-            else f"Another key is stored as {name}"
-        )
-        raise StoreError(f"{taken}. The code was not used.", next_step=TAKEN)
+        if not self._replace:
+            what = (
+                "The store holds another key already"
+                if self._name is None
+                else f"Another key is stored as {name}"
+            )
+            raise StoreError(f"{what}. The code was not used.", next_step=TAKEN)
 
     async def save(
         self,

@@ -36,7 +36,6 @@ from favcrm.events import Event, EventKind, Teller
 from favcrm.inputs import check_request_id, check_tool_call, raise_problems, read_code
 from favcrm.ledger import MemoryLedger
 from favcrm.models import PendingRegistration
-from favcrm.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -97,14 +96,6 @@ class Engine:
         self.confirmation = Confirmation(
             port, self._caller, self._records, self.tell, deadline=policy.deadline
         )
-
-    def store_for_provisioning(self, store: Store | None) -> Store:
-        """Return the store of one sign-up: the one given for it, the usual one, or one in this process."""
-        store = self.store if store is None else store
-        if store is not None:
-            return store
-        self.warn_that_key_is_not_kept()
-        return MemoryStore()
 
     def warn_that_key_is_not_kept(self) -> None:
         """Warn, once for each engine, that the key ends with this process."""

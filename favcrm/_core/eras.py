@@ -47,6 +47,8 @@ MISSING_CAPABILITY = -32021
 UNSUPPORTED_VERSION = -32022
 LEGACY_CODES = {INVALID_REQUEST, -32000, -32002}
 NEVER_RAN = {PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND}
+# Codes with which a server speaks for itself; of a tool's own failures they say nothing.
+SERVER_CODES = {INVALID_REQUEST, *range(-32099, -31999)}
 
 BAD_REQUEST = 400
 UNAUTHORIZED = 401
@@ -55,11 +57,22 @@ SERVICE_UNAVAILABLE = 503
 REFUSALS = range(400, 500)
 SERVER_ERRORS = range(500, 600)
 REDIRECTS = range(300, 400)
+SUCCESS = range(200, 300)
 # Statuses that speak of the caller or the moment, never of the era.
 NO_EVIDENCE = {UNAUTHORIZED, 403, 407, 408, 413, 429}
 NO_SUCH_ENDPOINT = {BAD_REQUEST, NOT_FOUND, 405}
 STRANGE_REQUEST = {*NO_SUCH_ENDPOINT, 406}
-SPEAKS_OF_THE_ERA = re.compile(r"initiali[sz]|session|protocol version", re.IGNORECASE)
+SPEAKS_OF_THE_ERA = re.compile(r"initiali[sz]|protocol version", re.IGNORECASE)
+SESSION_IS_OVER = re.compile(
+    r"session( id)? (is |was |has |has been |does )?"
+    r"(not found|not exist|unknown|invalid|expired|terminated|closed|ended|lost|gone|no longer)"
+    r"|(unknown|invalid|expired|terminated|missing|no such|no valid|no) (mcp[ -])?session",
+    re.IGNORECASE,
+)
+# In a sign-up "expired" speaks of the code, also of the code of a session; as the name of a field "code" says nothing.
+OF_A_SIGN_UP = re.compile(
+    r"\bcode\b(?![\\\"])|\botp\b|sign-?\s?up|registration|register|verif|invit", re.IGNORECASE
+)
 VISIBLE = re.compile("[!-~]+")
 
 WRONG_ADDRESS = "Check that the endpoint is the address of an MCP endpoint."
@@ -270,28 +283,50 @@ def find_remedy(agreement: Agreement, response: Response, *, confirmed: bool) ->
     code = _code(response)
     if code == UNSUPPORTED_VERSION:
         return Remedy.NEGOTIATE
+    if agreement.session_id and _session_is_over(response):
+        return Remedy.INITIALIZE
     # With success or a failure of the server's, the tool itself may have answered.
     if status not in REFUSALS or status in NO_EVIDENCE:
         return None
-    if agreement.session_id and _session_is_over(response):
-        return Remedy.INITIALIZE
     if agreement.era == "modern" and code == HEADER_MISMATCH:
         return Remedy.LIST_TOOLS
     return Remedy.NEGOTIATE if _speaks_another_era(agreement, response, confirmed=confirmed) else None
 
 
 def _session_is_over(response: Response) -> bool:
-    """Tell whether the session has ended: 404 by the specification, 400 by what several servers do."""
-    return response.status == NOT_FOUND or (
-        response.status == BAD_REQUEST and "session" in _words(response).lower()
-    )
+    """Tell whether the session has ended: 404 by the specification, the rest by what several servers do.
+
+    With success only an error of the server's own that says so proves that the call did not run.
+    """
+    words = _words(response)
+    match response.status:
+        case 404:
+            return _is_bare(response) or not OF_A_SIGN_UP.search(words)
+        case 410:
+            return _is_bare(response) or _names_a_session(words)
+        case 400:
+            return _names_a_session(words)
+        case _:
+            over = _code(response) in SERVER_CODES and SESSION_IS_OVER.search(words)
+            return response.status in SUCCESS and bool(over) and _names_a_session(words)
+
+
+def _names_a_session(words: str) -> bool:
+    """Tell whether words are about a session of the protocol's, and not about a sign-up."""
+    return "session" in words.lower() and not OF_A_SIGN_UP.search(words)
+
+
+def _is_bare(response: Response) -> bool:
+    """Tell an answer that gives its status alone: nothing with it, or a page."""
+    return response.error is None and response.body.lstrip()[:1] in {"", "<"}
 
 
 def _speaks_another_era(agreement: Agreement, response: Response, *, confirmed: bool) -> bool:
     code, modern = _code(response), agreement.era == "modern"
-    if code in LEGACY_CODES and SPEAKS_OF_THE_ERA.search(_words(response)):
+    words = _words(response)
+    if code in LEGACY_CODES and (SPEAKS_OF_THE_ERA.search(words) or _names_a_session(words)):
         return True
-    if not modern and (code == HEADER_MISMATCH or (code == INVALID_PARAMS and META in _words(response))):
+    if not modern and (code == HEADER_MISMATCH or (code == INVALID_PARAMS and META in words)):
         return True
     doubtful = response.error is None if modern else not confirmed
     return doubtful and response.status in STRANGE_REQUEST and _gives_no_reason(response)

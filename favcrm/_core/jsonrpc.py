@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from favcrm._core.parameters import PLAIN
 from favcrm._core.payloads import as_json
-from favcrm._core.sse import BYTE_ORDER_MARK, EventDecoder
+from favcrm._core.sse import MESSAGE, EventDecoder
+from favcrm._core.transcoding import Transcoder
 from favcrm._core.transport import JSONRPCError, Response
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.typing import JSON
@@ -16,8 +17,11 @@ from favcrm.typing import JSON
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from favcrm._core.sse import Event
+
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 FIRST_ERROR_STATUS = 400
+STARTS_OF_JSON = (b"{", b"[")
 OWN_ID = re.compile("[1-9][0-9]{0,17}")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -64,27 +68,39 @@ def is_stream(status: int, headers: Mapping[str, str]) -> bool:
 class AnswerReader:
     """Reads the HTTP answer to one request: fed with chunks, asked for the `Response` at the end.
 
+    What proxies put around an answer is passed over. Whether a body is JSON or a stream of events is told by its
+    first character and not by its content type alone, which may be wrong.
+
     Args:
         request_id: The id of the request that is being answered.
         status: The HTTP status.
         headers: The HTTP headers, names in lower case.
         max_bytes: How much is read at the most; what is longer is left unread.
+        lasting: Whether the stream goes on after the answer, so that nobody waits for its end.
     """
 
     def __init__(
-        self, request_id: int, status: int, headers: Mapping[str, str], *, max_bytes: int = MAX_ANSWER_BYTES
+        self,
+        request_id: int,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        lasting: bool = False,
     ) -> None:
         self._request_id = request_id
         self._status = status
         self._headers = headers
         self._room = max_bytes
+        self._lasting = lasting
+        self._transcoder = Transcoder()
         self._body = bytearray()
-        self._events: EventDecoder | None = None
+        self._began = False
+        self._events = EventDecoder() if is_stream(status, headers) else None
         self._answer: Mapping[str, JSON] | None = None
+        self._stray: Mapping[str, JSON] | None = None
         self._defect = ""
         self._messages: list[Mapping[str, JSON]] = []
-        if is_stream(status, headers):
-            self._events = EventDecoder()
 
     @property
     def last_event_id(self) -> str:
@@ -114,13 +130,8 @@ class AnswerReader:
         self._room -= len(chunk)
         if self._room < 0:
             self._defect = "is larger than this client reads"
-        elif self._events is None:
-            self._body += chunk
         else:
-            for event in self._events.feed(chunk):
-                # Events with other names carry no JSON-RPC, and one without data only says that the stream is open.
-                if event.name == "message" and event.data and not self.done:
-                    self.take_event(event.data)
+            self._take(self._transcoder.feed(chunk))
 
     def take_messages(self) -> list[Mapping[str, JSON]]:
         """Return what the server told or asked before its answer, each message once."""
@@ -129,17 +140,19 @@ class AnswerReader:
 
     def finish(self, *, cut: bool = False) -> Response:
         """Return what the body says, once it has ended or broken off (``cut``)."""
-        if self._events is None and not cut and not self._defect:
-            self._take_body()
-        answer = self._answer
-        complete = not cut and (answer is not None or bool(self._defect) or self._events is None)
+        self._take(self._transcoder.end())
+        framed = self._events is not None
+        if not framed and not self._defect:
+            self._take_body(cut=cut)
+        # An error that names no request is the answer only where no better one came until the end.
+        answer = self._answer or (None if cut else self._stray)
         if answer is None:
             return Response(
                 status=self._status,
                 headers=self._headers,
                 body=self._unread().decode("utf-8", "replace"),
                 defect=self._defect,
-                complete=complete,
+                complete=not cut and (bool(self._defect) or not framed),
             )
         return Response(
             result=answer.get("result"),
@@ -148,43 +161,74 @@ class AnswerReader:
             headers=self._headers,
         )
 
+    def take_event(self, event: Event) -> None:
+        """Take one event of a stream."""
+        # An event with another name carries no JSON-RPC.
+        found = read_message(event.data) if event.name == MESSAGE else None
+        messages = [member for member in _members(found) if isinstance(member.get("method"), str)]
+        self._stray = self._stray or _pick_stray(found)
+        self._answer = _pick(found, self._request_id) or (self._stray if self._lasting else None)
+        self._messages += messages
+        if self._answer is None and not messages:
+            # Kept: a key in an event that cannot be read, or that has another name or id, is a key all the same.
+            self._body += f"{event.data}\n".encode()
+
+    def _take(self, data: bytes) -> None:
+        if self._events is not None and not self._began:
+            data = data.lstrip()
+            self._began = bool(data)
+            if data.startswith(STARTS_OF_JSON):
+                self._events = None
+        if self._events is None:
+            self._body += data
+            return
+        for event in self._events.feed(data):
+            # An event without data only says that the stream is open.
+            if event.data and not self.done:
+                self.take_event(event)
+
+    def _take_body(self, *, cut: bool) -> None:
+        body = bytes(self._body)
+        if not cut:
+            found = read_message(body.decode("utf-8", "replace"))
+            self._answer = _pick(found, self._request_id) or _pick_stray(found, any_id=True)
+        # JSON that broke off is no answer, even if it looks like one; an event that is complete is.
+        for event in () if self._answer else EventDecoder().feed(body):
+            self._answer = self._answer or _pick(read_message(event.data), self._request_id)
+        if self._answer is None and not cut:
+            self._defect = "is no JSON-RPC answer" if body.strip() else "is empty"
+
     def _unread(self) -> bytes:
         return bytes(self._body) if self._events is None else bytes(self._body) + self._events.unfinished
 
-    def _take_body(self) -> None:
-        found = as_json(self._body.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace"))
-        self._answer = _pick(found, self._request_id, alone=True)
-        if self._answer is None:
-            self._defect = "is no JSON-RPC answer" if self._body.strip() else "is empty"
 
-    def take_event(self, data: str) -> None:
-        """Take the data of one event."""
-        found = as_json(data)
-        if found is None:
-            self._defect = "has an event that is not JSON"
-        else:
-            self._answer = _pick(found, self._request_id, alone=False)
-        messages = [member for member in _members(found) if isinstance(member.get("method"), str)]
-        self._messages += messages
-        if self._answer is None and not messages:
-            # Kept: a key in a message that cannot be read, or that has another id, is a key all the same.
-            self._body += f"{data}\n".encode()
+def read_message(text: str) -> JSON:
+    """Return the JSON value in a text, or None."""
+    return as_json(text.removeprefix("\ufeff"))
 
 
-def _pick(message: JSON, request_id: int, *, alone: bool) -> Mapping[str, JSON] | None:
-    """Return the answer to our request: the message itself, or its member in a batch.
+def _pick(message: JSON, request_id: int) -> Mapping[str, JSON] | None:
+    """Return the answer to our request: the message itself, or its member in a batch; a result before an error."""
+    ours = [member for member in _members(message) if as_id(member.get("id")) == request_id]
+    results = [member for member in ours if "result" in member]
+    errors = [member for member in ours if _is_error(member.get("error"))]
+    return next(iter(results + errors), None)
+
+
+def _pick_stray(message: JSON, *, any_id: bool = False) -> Mapping[str, JSON] | None:
+    """Return an error that names no request, or any other one than ours (``any_id``).
 
     In a body there is one outstanding request, so an error may have any id there: servers answer refusals
     with null or a word. In a stream, other people's answers may pass by.
     """
-    for member in _members(message):
-        identifier = member.get("id")
-        ours = as_id(identifier) == request_id
-        if "result" in member and ours:
-            return member
-        if _is_error(member.get("error")) and (ours or alone or identifier is None):
-            return member
-    return None
+    return next(
+        (
+            member
+            for member in _members(message)
+            if _is_error(member.get("error")) and (any_id or member.get("id") is None)
+        ),
+        None,
+    )
 
 
 def _members(message: JSON) -> list[Mapping[str, JSON]]:

@@ -59,7 +59,7 @@ async def can(
     """Ask whether the plan allows something, before it is tried."""
     asked = check_question(tool=tool, quota=quota, module=module, delta=delta)
     try:
-        result = await engine.call_tool("check_plan_operation", asked)
+        result = await engine.perform(calls.ask_plan(asked))
     except PlanLimitError as error:
         return Allowance(allowed=False, upgrade_action=error.upgrade_action, summary=error.summary)
     told = result.data if isinstance(result.data, dict) else {}

@@ -70,7 +70,8 @@ def judge(call: Call[R], response: Response, clock: Clock) -> Outcome[R]:
     try:
         return Answered(_read(call, response), response.x_request_id)
     except UnexpectedAnswerError as error:
-        return Failed(Kind.REFUSED, error)
+        # The server took the call, and nobody can read what it made of it.
+        return _unknown(error.message, response) if call.acts else Failed(Kind.REFUSED, error)
 
 
 def _read(call: Call[R], response: Response) -> R:
@@ -97,5 +98,7 @@ def _server_error(response: Response, clock: Clock) -> Failed:
 def _unknown(what: str, response: Response) -> Failed:
     return Failed(
         Kind.UNKNOWN,
-        OutcomeUnknownError(f"{what}, so it may have been carried out.", request_id=response.x_request_id),
+        OutcomeUnknownError(
+            f"{what.rstrip('.')}, so it may have been carried out.", request_id=response.x_request_id
+        ),
     )

@@ -44,7 +44,7 @@ class Plan:
     """How a registration is to be carried out.
 
     Attributes:
-        store: Where the key goes; the engine's store where it is None.
+        store: Where the key goes.
         name: The name of the key in the store.
         read_code: Brings the code from the email; not needed to adopt a key.
         resume: A registration that is pending already.
@@ -54,7 +54,7 @@ class Plan:
         escrow: Where the key goes if the store fails after all; the engine's where it is None.
     """
 
-    store: Store | None
+    store: Store
     name: str
     read_code: Callable[[PendingRegistration], Awaitable[str]] | None = field(default=None, repr=False)
     resume: PendingRegistration | None = None
@@ -159,9 +159,6 @@ class Provisioning:
         engine: Makes the calls.
         plan: How it is carried out.
 
-    Attributes:
-        store: Where the key goes.
-
     Raises:
         InvalidInputError: The plan has numbers that cannot be meant.
     """
@@ -170,10 +167,9 @@ class Provisioning:
         check_plan(code_attempts=plan.code_attempts, fresh_codes=plan.fresh_codes)
         self._engine = engine
         self._plan = plan
-        self.store: Store = engine.store_for_provisioning(plan.store)
         self._escrow = engine.escrow if plan.escrow is None else plan.escrow
         self._custody = engine.custody(
-            store=self.store, escrow=self._escrow, name=plan.name, replace=not plan.use_existing
+            store=plan.store, escrow=self._escrow, name=plan.name, replace=not plan.use_existing
         )
 
     def _reach(self, state: State) -> None:
@@ -208,6 +204,8 @@ class Provisioning:
         """Take a key that was made in the portal through the same check, store and diagnosis."""
         check_key(api_key)
         await self._check_store()
+        if not self._plan.use_existing:
+            await self._custody.check_place()
         return await self._finish(await self._custody.save(Workspace(api_key=api_key)))
 
     async def _check_store(self) -> None:

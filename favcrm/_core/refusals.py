@@ -85,9 +85,13 @@ def find_failure(response: Response, *, now: float, promised: str | None = None)
         return _from_body(response, wait)
     if response.result is not None:
         return _from_result(response, promised, wait)
-    # A REST refusal sent with status 200.
+    # A REST refusal sent with status 200. Words alone may as well tell of a success.
     told = payloads.as_json(response.body)
-    return _from_body(response, wait) if isinstance(told, dict) and _reason(told) != (None, "") else None
+    failure = _from_body(response, wait)
+    refused = isinstance(told, dict) and (
+        bool(told.get("error")) or told.get("success") is False or _match(failure, sign_up=True) is not None
+    )
+    return failure if refused else None
 
 
 def to_error(

@@ -18,6 +18,8 @@ LINE_END = re.compile(rb"\r\n|\n|\r")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 RETRY = re.compile(rb"[0-9]{1,9}")
 MILLISECONDS = 1000
+MESSAGE = "message"
+"""The name of an event without a name."""
 
 
 @frozen
@@ -61,7 +63,7 @@ class EventDecoder:
                 continue
             self.last_event_id = self._id
             if self._data:
-                yield Event(self._name or "message", b"\n".join(self._data).decode("utf-8", "replace"))
+                yield Event(self._name or MESSAGE, b"\n".join(self._data).decode("utf-8", "replace"))
                 self._name, self._data = "", []
             else:
                 self._name = ""

@@ -177,7 +177,6 @@ def read_workspace(response: Response) -> Workspace:
         "The answer lacks what it should have.",
         problems=["$.apiKey is missing"],
         request_id=response.x_request_id,
-        next_step="The workspace may exist. Sign in with the email, and create a key under Settings, MCP Keys.",
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,13 +18,13 @@ from favcrm import FavCRMClient, FavCRMError, FavCRMProvisioner, InvalidInputErr
 from favcrm._assembly import Options, blocking_engine
 from favcrm._bridge import run_sync
 from favcrm._core import calls, payloads
+from favcrm._core.records import name_of_registration
 from favcrm._core.text import clean
 from favcrm.cli.keys import key_file, received, refuse_another_key
 from favcrm.cli.output import Found
-from favcrm.errors import Problem, StoreError
+from favcrm.errors import KeyNotStoredWarning, Problem, StoreError
 from favcrm.events import EventKind
 from favcrm.inputs import raise_problems, read_invite, registration_of
-from favcrm.ledger import MemoryLedger
 from favcrm.ledger_file import FileLedger
 from favcrm.models import CheckStatus, PendingRegistration
 from favcrm.settings import Settings, config_path
@@ -48,7 +49,10 @@ HASH_LENGTH = 12
 def perform(given: Given, act: Callable[[], Found]) -> None:
     """Do it and show what it brings; where it fails, say why and end with a status that tells."""
     try:
-        found = act()
+        with warnings.catch_warnings():
+            # A command says by itself where a key is, and shows one that is not saved.
+            warnings.simplefilter("ignore", KeyNotStoredWarning)
+            found = act()
         show(given, found)
         if found.report is not None:
             found.report.raise_if_not_ready()
@@ -79,7 +83,7 @@ def connected(given: Given, store: Store | None = None) -> Generator[Engine]:
         endpoint=given.url,
         api_key=given.api_key,
         store=store,
-        ledger=MemoryLedger(),
+        ledger=pending_ledger(given),
         retry=ONCE,
         timeout=None,
         on_event=None,
@@ -133,7 +137,7 @@ def pending_ledger(given: Given) -> FileLedger | None:
 def is_remembered(registration: Registration, ledger: FileLedger | None) -> bool:
     """Tell whether the next command will find a request."""
     try:
-        return ledger is not None and ledger.find(registration) is not None
+        return ledger is not None and ledger.find(name_of_registration(registration)) is not None
     except StoreError:
         return False
 

@@ -8,22 +8,23 @@ import re
 from collections.abc import Set as AbstractSet
 from email.message import Message
 
+from favcrm.codes._numbers import numbers_in
+
 __all__ = ["codes_in"]
 
 ADDRESS = re.compile(r"(?:[^<>]*<([^<>\s]+)>|([^<>\s]+))")
-# Six digits that stand alone. They are no part of a longer number, a link, a colour, an amount or a phone number.
-# A letter that is not ASCII may stand beside them: some languages put no blanks between words.
-STANDS_ALONE = re.compile(r"(?<![A-Za-z0-9_/=#&?.+%@$-])[0-9]{6}(?![A-Za-z0-9_/%@-]|[.,][0-9])")
 TAG = re.compile(r"/?[a-z0-9]*")
-# Unlike any other tag, these do not part the digits on their two sides.
+BLANKS = re.compile(r"\s+")
 INLINE = frozenset(
     ("a", "b", "big", "code", "em", "font", "i", "small", "span", "strong", "sub", "sup", "tt", "u", "wbr")
 )
+# What a reader sees between the texts before and behind a tag. Any other tag begins a line.
+BETWEEN = {**dict.fromkeys(INLINE, ""), "td": "\t", "th": "\t"}
 UNSEEN = frozenset({"head", "script", "style", "title"})
 
 
 def codes_in(raw: bytes, senders: AbstractSet[str]) -> frozenset[str] | None:
-    """Return the different six-digit codes in the text of a mail.
+    """Return the numbers in a mail for which most speaks that they are its code: one, if the mail is clear.
 
     None where it is from nobody of the senders, or cannot be read.
 
@@ -42,7 +43,9 @@ def _codes_in(raw: bytes, senders: AbstractSet[str]) -> frozenset[str] | None:
     named = [ADDRESS.fullmatch(str(header).strip()) for header in mail.get_all("From", [])]
     if len(named) != 1 or named[0] is None or (named[0][1] or named[0][2]).lower() not in senders:
         return None
-    return frozenset(code for part in mail.walk() for code in STANDS_ALONE.findall(_text_of(part)))
+    numbers = [found for part in mail.walk() for found in numbers_in(_text_of(part))]
+    most = min((standing for standing, _ in numbers), default=None)
+    return frozenset(number for standing, number in numbers if standing is most)
 
 
 def _text_of(part: Message) -> str:
@@ -66,7 +69,7 @@ def _text_of(part: Message) -> str:
 def _text_of_html(source: str) -> str:
     """Return the visible text. It takes one pass, whatever a stranger wrote."""
     first, *tokens = source.split("<")
-    pieces = [first]
+    pieces = [BLANKS.sub(" ", first)]
     hidden_until = ""
     for token in tokens:
         tag, _, text = token.partition(">")
@@ -85,5 +88,5 @@ def _text_of_html(source: str) -> str:
             hidden_until = f"/{name}"
             continue
         hidden_until = ""
-        pieces.append(text if name.lstrip("/") in INLINE else f"\n{text}")
+        pieces.append(BETWEEN.get(name.lstrip("/"), "\n") + BLANKS.sub(" ", text))
     return html.unescape("".join(pieces))

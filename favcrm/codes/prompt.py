@@ -6,8 +6,10 @@ import getpass
 import os
 import re
 import sys
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 
 from favcrm.codes._threads import in_daemon_thread
@@ -18,12 +20,15 @@ from favcrm.models import PendingRegistration
 __all__ = ["prompt", "prompt_async"]
 
 QUESTIONS = 3
+# The last registrations for which a code was typed: who is asked again should see why.
+ANSWERED: deque[tuple[str, datetime]] = deque(maxlen=16)
 
 
 def prompt(pending: PendingRegistration) -> str:
     """Ask the person at the keyboard for the code, in a terminal or a notebook. What is typed is never shown.
 
-    The question says where the code went and how long it lives. Ctrl-C passes through.
+    The question says where the code went and how long it lives, and, when it is asked again for the same registration,
+    that the last code did not work. Ctrl-C passes through.
 
     Args:
         pending: The registration that waits for the code.
@@ -47,8 +52,8 @@ def prompt(pending: PendingRegistration) -> str:
 async def prompt_async(pending: PendingRegistration) -> str:
     """Ask like `prompt`, while other tasks run, on asyncio or trio.
 
-    Cancelling gives the terminal its echo back at once. The next line that is typed there is lost, since nothing
-    can take a question back from a terminal.
+    Cancelling, and interrupting the cell of a notebook, ends the question. In a terminal it gives the echo back at
+    once; the next line that is typed there is lost, since nothing can take a question back from a terminal.
 
     Args:
         pending: The registration that waits for the code.
@@ -61,11 +66,15 @@ async def prompt_async(pending: PendingRegistration) -> str:
         CodeExpiredError: The code was dead before it could be asked for.
     """
     with _hiding() as hidden:
-        return await in_daemon_thread(partial(_ask, pending, hidden=hidden))
+        # A notebook's question that is left behind would take the answer to the next one.
+        return await in_daemon_thread(partial(_ask, pending, hidden=hidden), interrupt=_is_notebook())
 
 
 def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
     question = f"The 6-digit code that FavCRM sent to {pending.masked_email or 'your email'}"
+    registration = (pending.request_id, pending.expires_at)
+    if registration in ANSWERED:
+        question = f"That code did not work. {question}"
     for _ in range(QUESTIONS):
         minutes, seconds = divmod(int(pending.remaining()), 60)
         if pending.expired:
@@ -76,6 +85,7 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
                 "Nobody can be asked for the code: there is no terminal or notebook to type it in."
             )
         if digits:
+            ANSWERED.append(registration)
             return digits
         question = "That is not six digits. The code"
     raise NoCodeError(f"What was typed is not six digits, {QUESTIONS} times. Nothing was sent.")
@@ -91,14 +101,19 @@ def _type(question: str) -> str | None:
     return None
 
 
+def _is_notebook() -> bool:
+    """Tell whether a notebook put a getpass of its own in, which hides what is typed."""
+    return getpass.getpass.__module__ != "getpass"
+
+
 @contextmanager
 def _hiding() -> Generator[bool]:
     """Yield whether what is typed stays hidden, and leave the terminal as it was.
 
     Where getpass cannot switch the echo off, it warns and shows what is typed. So it is found out before.
     """
-    if getpass.getpass.__module__ != "getpass":
-        yield True  # a notebook's own, which hides
+    if _is_notebook():
+        yield True
         return
     try:
         import termios

@@ -47,6 +47,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
+    # Freezers, which cannot see what is imported here, see the imports for type checkers above.
     if name in _MODULES:
         return getattr(import_module(f"favcrm.stores.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

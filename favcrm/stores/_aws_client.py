@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from favcrm.stores._services import library
+from favcrm.stores._packages import boto3
 
 
 class SecretsManagerClient(Protocol):
@@ -30,12 +30,13 @@ class SecretsManagerClient(Protocol):
 
 def connect(region: str | None, timeout: float) -> SecretsManagerClient:
     """Make a client whose calls end soon."""
+    session, config = boto3()
     # A session of its own: the one that boto3 shares is not made for several threads.
-    session = library("boto3", "aws").session.Session(region_name=region)
-    config = library("botocore.config", "aws").Config(
+    own = session.Session(region_name=region)
+    settings = config.Config(
         connect_timeout=timeout,
         read_timeout=timeout,
         retries={"mode": "standard", "total_max_attempts": 3},
     )
-    client: SecretsManagerClient = session.client("secretsmanager", config=config)
+    client: SecretsManagerClient = own.client("secretsmanager", config=settings)
     return client

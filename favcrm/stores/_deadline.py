@@ -7,6 +7,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import TypeVar
 
+from favcrm._core.bare import bare
 from favcrm.errors import StoreError
 from favcrm.stores._services import Reason, told
 
@@ -56,7 +57,7 @@ def within(
         try:
             result = (work(turn),)
         except StoreError as error:
-            result = error.with_traceback(None)
+            result = bare(error)
         except BaseException as error:  # noqa: BLE001  # anything may be raised there, and somebody waits
             reason = why(error)._replace(certain=not turn.writing)
             result = told(reason, failing=failing, doubtful=doubtful)

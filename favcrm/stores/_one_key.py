@@ -11,9 +11,11 @@ from typing import TypeAlias
 from favcrm._atomic import attempted, read, rehearsed, updated
 from favcrm.errors import InvalidInputError, MissingKeyError, Problem, StoreError
 from favcrm.secret import Secret, SecretRef
-from favcrm.settings import as_secret
+from favcrm.settings import as_secret, is_filled_in
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+LONG_KEY = "k" * 4096
+"""What a rehearsal writes, so that a disk with less room than that is found out."""
 OTHER_KEY = "Delete that key there if it is not needed, or use another store or another place."
 
 Changes: TypeAlias = Mapping[str, str | None]
@@ -119,6 +121,9 @@ class OneKeyStore(ABC):
         secret = self._key_in(found) if ref.scheme == self.scheme else None
         if secret is not None and not self._holds(found, ref):
             raise TakenError(f"The key in {self._place} is another workspace's.", next_step=OTHER_KEY)
+        if secret is None and ref.scheme == self.scheme:
+            # Asked before a code is used, it must be found out now if the name cannot be written.
+            self._check_name(ref.name)
         return secret
 
     def _holds(self, found: Mapping[str, str], ref: SecretRef) -> bool:
@@ -126,9 +131,12 @@ class OneKeyStore(ABC):
         return ref.scheme == self.scheme and (not named or named == ref.name)
 
     def _key_in(self, found: Mapping[str, str]) -> Secret | None:
-        # Written by hand too, so blanks around it are no part of it, as in the settings.
-        secret = as_secret(found.get(self._label, ""))
-        return secret if secret.reveal() else None
+        # Written by hand too, so what is no key in the settings is none here.
+        return as_secret(found[self._label]) if is_filled_in(found.get(self._label, "")) else None
+
+    @abstractmethod
+    def _check_name(self, name: str) -> None:
+        """Raise what `put` would raise because of a name."""
 
     @abstractmethod
     def _read(self) -> Mapping[str, str]:
@@ -150,26 +158,36 @@ class OneKeyFileStore(OneKeyStore):
     def _check(self) -> None:
         super()._check()
         with rehearsed(self._path) as draft:
-            self._write(draft, read(self._path), {self._label: "a-key", self._name_label: "a-name"})
+            self._write(draft, {self._label: LONG_KEY, self._name_label: "a-name"})
+
+    def _check_name(self, name: str) -> None:
+        self._edited(self._content(), {self._label: LONG_KEY, self._name_label: name})
 
     def _read(self) -> Mapping[str, str]:
-        return self._texts(read(self._path) or b"")
+        return self._texts(self._content())
 
     def _change(self, decide: Callable[[Mapping[str, str]], Changes]) -> None:
         with updated(self._path) as draft:
             if changes := decide(self._read()):
-                self._write(draft, read(self._path), changes)
+                self._write(draft, changes)
 
-    def _write(self, draft: Path, content: bytes | None, changes: Changes) -> None:
-        draft.write_bytes(self._edited(content or b"", changes, draft))
+    def _write(self, draft: Path, changes: Changes) -> None:
+        draft.write_bytes(self._edited(self._content(), changes))
+
+    def _content(self) -> bytes:
+        """Return what is in the file; nothing where there is none, or where its directory is no directory."""
+        try:
+            return read(self._path) or b""
+        except NotADirectoryError:
+            return b""
 
     @abstractmethod
     def _texts(self, content: bytes) -> Mapping[str, str]:
         """Return the texts in the file, by their labels."""
 
     @abstractmethod
-    def _edited(self, content: bytes, changes: Changes, draft: Path) -> bytes:
-        """Return the content with the changes and everything else as it is. ``draft`` may be written meanwhile."""
+    def _edited(self, content: bytes, changes: Changes) -> bytes:
+        """Return the content with the changes and everything else as it is."""
 
 
 def checked_variable(variable: str) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from importlib import import_module
-from types import ModuleType
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
+from favcrm._core.bare import bare
 from favcrm.errors import StoreError
 
 T = TypeVar("T")
@@ -29,16 +27,6 @@ class Reason(NamedTuple):
     """Whether it is certain that nothing was done."""
 
 
-def library(name: str, extra: str) -> ModuleType:
-    """Import a package that comes with an extra."""
-    with suppress(ImportError):
-        return import_module(name)
-    raise StoreError(
-        f"This store needs the package {name}, which is not installed.",
-        next_step=f'Run: pip install "favcrm[{extra}]"',
-    )
-
-
 def ask(
     call: Callable[[], T],
     why: Callable[[BaseException], Reason],
@@ -51,13 +39,16 @@ def ask(
     The error is made from the reason alone, and is raised where nothing else is being handled: what was caught,
     and the frames that it came through, may have seen the key.
     """
+    failure: BaseException
     try:
         return call()
-    except StoreError:
-        raise
+    except StoreError as error:
+        failure = bare(error)
     except Exception as error:  # noqa: BLE001  # anything may be raised there
-        reason = why(error)
-    raise told(reason, failing=failing, doubtful=doubtful)
+        failure = told(why(error), failing=failing, doubtful=doubtful)
+    except BaseException as error:  # noqa: BLE001  # Ctrl-C too
+        failure = bare(error)
+    raise failure
 
 
 def told(reason: Reason, *, failing: str, doubtful: str | None = None) -> StoreError:

@@ -10,33 +10,20 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from favcrm._text_files import UnreadableError, toml_in
 from favcrm.errors import StoreError
 
 TEXT = r"""(?:"(?:[^"\\\n]|\\[^\n])*"|'[^'\n]*')"""
-
-
-def values(text: str) -> Mapping[str, object]:
-    """Return what a document says. Floats are their own spelling, since nan does not even equal itself.
-
-    Raises:
-        StoreError: It is not TOML.
-    """
-    import tomllib
-
-    try:
-        return tomllib.loads(text, parse_float=_spelling)
-    except (ValueError, RecursionError):
-        pass
-    raise StoreError("The file is not TOML, so it was left as it is.", next_step="Correct the file by hand.")
 
 
 def edited(text: str, name: str, value: str | None) -> str:
     """Return the document with one top-level text set, or removed where the value is None.
 
     Raises:
-        StoreError: It is not TOML, or there is no way to do that which is certain to change nothing else.
+        UnreadableError: It is not TOML.
+        StoreError: There is no way to do that which is certain to change nothing else.
     """
-    old = values(text)
+    old = toml_in(text)
     wanted = {key: kept for key, kept in old.items() if key != name} | (
         {} if value is None else {name: value}
     )
@@ -52,14 +39,10 @@ def edited(text: str, name: str, value: str | None) -> str:
     )
 
 
-def _spelling(number: str) -> tuple[str, str]:
-    return "float", number
-
-
 def _says(text: str, wanted: Mapping[str, object]) -> bool:
     try:
-        return values(text) == wanted
-    except StoreError:
+        return toml_in(text) == wanted
+    except UnreadableError:
         return False
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from threading import Lock
 from uuid import NAMESPACE_URL, uuid5
 
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
 from favcrm.stores._aws_client import SecretsManagerClient, connect
-from favcrm.stores._aws_reasons import EXISTS, MISSING, NOT_POSSIBLE, code_of, why
+from favcrm.stores._aws_reasons import EXISTS, MISSING, code_of, why
 from favcrm.stores._aws_veil import Veil
 from favcrm.stores._services import (
     NOT_CERTAIN,
@@ -82,10 +83,8 @@ class AWSSecretsManagerStore:
         probe = f"{self._prefix}{PROBE}"
         self._create(probe, PROBE_VALUE, failing=NOT_USABLE)
         self._find(probe, failing=NOT_USABLE)
-        try:
+        with suppress(StoreError):
             self._remove(probe)
-        except StoreError:
-            return
 
     def put(
         self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
@@ -155,7 +154,8 @@ class AWSSecretsManagerStore:
                 try:
                     value = client.get_secret_value(SecretId=place).get("SecretString")
                 except Exception as error:
-                    if code_of(error) in {MISSING, NOT_POSSIBLE}:
+                    # One that is scheduled for deletion is there, and no key can take its name.
+                    if code_of(error) == MISSING:
                         return None
                     raise
             if isinstance(value, str):
@@ -167,13 +167,13 @@ class AWSSecretsManagerStore:
     def _create(
         self, place: str, secret: Secret, metadata: Mapping[str, str] | None = None, *, failing: str
     ) -> bool:
-        """Make a secret. Say whether it was made: there may be one, or one that waits for its deletion."""
+        """Make a secret, and say whether it was made: there may be one."""
         told = ", ".join(f"{name}: {value}" for name, value in (metadata or {}).items())
 
         def create(client: SecretsManagerClient, text: str) -> None:
             client.create_secret(Name=place, Description=f"FavCRM key. {told}", SecretString=text)
 
-        return self._write(secret, create, {EXISTS, NOT_POSSIBLE}, failing=failing)
+        return self._write(secret, create, failing=failing)
 
     def _fill(self, place: str, secret: Secret, **token: str) -> bool:
         """Give a secret a new value, and say whether the token allowed it."""
@@ -181,17 +181,16 @@ class AWSSecretsManagerStore:
         def fill(client: SecretsManagerClient, text: str) -> None:
             client.put_secret_value(SecretId=place, SecretString=text, **token)
 
-        return self._write(secret, fill, {EXISTS}, failing=NOT_SAVED)
+        return self._write(secret, fill, failing=NOT_SAVED)
 
     def _write(
         self,
         secret: Secret,
         write: Callable[[SecretsManagerClient, str], None],
-        expected: set[str],
         *,
         failing: str,
     ) -> bool:
-        """Write, and say whether it was done; false where AWS refuses with one of the expected codes."""
+        """Write, and say whether it was done: not where AWS has something of that name already."""
 
         def attempt() -> bool:
             client = self._connected()
@@ -199,7 +198,7 @@ class AWSSecretsManagerStore:
                 try:
                     write(client, text)
                 except Exception as error:
-                    if code_of(error) in expected:
+                    if code_of(error) == EXISTS:
                         return False
                     raise
             return True

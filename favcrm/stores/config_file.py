@@ -10,11 +10,12 @@ from pathlib import Path
 
 from favcrm import settings
 from favcrm._atomic import attempted, create, read
+from favcrm._text_files import mark_of, text_in, toml_in
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.secret import Secret
 from favcrm.stores._git import refuse_if_git_would_commit
 from favcrm.stores._one_key import Changes, OneKeyFileStore
-from favcrm.stores._toml import edited, values
+from favcrm.stores._toml import edited
 
 __all__ = ["ConfigFileStore"]
 
@@ -99,10 +100,11 @@ class ConfigFileStore(OneKeyFileStore):
         return copy
 
     def _texts(self, content: bytes) -> Mapping[str, str]:
-        return {label: text for label, text in values(content.decode()).items() if isinstance(text, str)}
+        values = toml_in(text_in(content))
+        return {label: text for label, text in values.items() if isinstance(text, str)}
 
-    def _edited(self, content: bytes, changes: Changes, draft: Path) -> bytes:  # noqa: ARG002  # needs no file
-        text = content.decode()
+    def _edited(self, content: bytes, changes: Changes) -> bytes:
+        text = text_in(content)
         for label, value in changes.items():
             text = edited(text, label, value)
-        return text.encode()
+        return mark_of(content) + text.encode()

@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
+from favcrm._text_files import mark_of, text_in
 from favcrm.errors import StoreError
 from favcrm.stores._git import refuse_if_git_would_commit
 from favcrm.stores._one_key import Changes, OneKeyFileStore, checked_variable
+from favcrm.stores._packages import dotenv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from dotenv.parser import Binding
 
 __all__ = ["DotenvStore"]
+
+PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
+"""A value that every reader of such files takes as it is. Some take quotes for a part of it."""
+
+QUOTED = re.compile(r"([\\'])")
+LINE_END = re.compile(r"\r\n|\n|\r")
+LINE = re.compile(
+    r"""
+    \A (?P<before> (?: [^\S\r\n]* (?: \r\n | \n | \r ) )* )
+    (?P<name> [^\S\r\n]* (?: export [^\S\r\n]+ )? (?: '[^']+' | [^=\#\s]+ ) [^\S\r\n]*? )
+    (?: =
+        (?: [^\S\r\n]* (?: '(?: \\. | [^'\\] )*' | "(?: \\. | [^"\\] )*" )
+        |   [^\r\n]*? (?= [^\S\r\n]+ \# | [^\S\r\n]* (?: \r | \n | \Z ) )
+        )
+    )?
+    (?P<after> (?: [^\S\r\n]* \# [^\r\n]* )? [^\S\r\n]* (?: \r\n | \n | \r )? ) \Z
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""A line that sets a variable: empty lines before it, the name, the value, and what comes behind that."""
 
 
 class DotenvStore(OneKeyFileStore):
@@ -53,24 +78,25 @@ class DotenvStore(OneKeyFileStore):
         super().__init__(Path(path), label=checked_variable(variable), name_label=f"{variable}_NAME")
 
     def _texts(self, content: bytes) -> Mapping[str, str]:
-        return {label: text for label, text in _values(content).items() if text is not None}
+        return {label: text for label, text in _values(text_in(content)).items() if text is not None}
 
-    def _edited(self, content: bytes, changes: Changes, draft: Path) -> bytes:
+    def _write(self, draft: Path, changes: Changes) -> None:
         if None not in changes.values():
             refuse_if_git_would_commit(self._path)
-        dotenv = _dotenv()
-        # Its own way of writing is neither locked nor on the disk when it returns, so it works on the draft.
-        draft.write_bytes(content)
-        wanted = dict(_values(content, interpolate=False))
+        super()._write(draft, changes)
+
+    def _edited(self, content: bytes, changes: Changes) -> bytes:
+        old = text_in(content)
+        new = old
+        wanted = dict(_values(old, interpolate=False))
         for label, value in changes.items():
             if value is not None:
-                dotenv.set_key(draft, label, value)
+                new = _with(new, label, value)
                 wanted[label] = value
-            elif label in wanted:
-                dotenv.unset_key(draft, label)
-                del wanted[label]
-        new = _with_line_ends_of(content, draft.read_bytes())
-        read_back = self._texts(new)
+            else:
+                new = _without(new, label)
+                wanted.pop(label, None)
+        read_back = _values(new)
         if _values(new, interpolate=False) != wanted or any(
             read_back.get(label) != value for label, value in changes.items()
         ):
@@ -78,30 +104,44 @@ class DotenvStore(OneKeyFileStore):
                 f"{self._place} would not be read back as it is written, so it was left as it is.",
                 next_step="Correct the file by hand, or use another store.",
             )
-        return new
+        return mark_of(content) + new.encode()
 
 
-def _values(content: bytes, *, interpolate: bool = True) -> dict[str, str | None]:
-    # Line ends are read as python-dotenv reads those of a file.
-    stream = io.StringIO(content.decode(), newline=None)
-    read = cast("Callable[..., dict[str, str | None]]", _dotenv().dotenv_values)
-    return read(stream=stream, interpolate=interpolate)
+def _with(text: str, label: str, value: str) -> str:
+    """Return the text with one variable set: in the last line that sets it, which is the one that counts."""
+    written = value if PLAIN.fullmatch(value) else "'" + QUOTED.sub(r"\\\1", value) + "'"
+    names, lines = zip(*_bindings(text), strict=True) if text else ((), ())
+    if label not in names:
+        end = (LINE_END.findall(text) or ["\n"])[-1]
+        gap = "" if not text or text.endswith(("\n", "\r")) else end
+        return f"{text}{gap}{label}={written}{end}"
+    last = len(names) - 1 - names[::-1].index(label)
+    line = LINE.sub(partial(_set, written), lines[last])
+    return "".join([*lines[:last], line, *lines[last + 1 :]])
 
 
-def _with_line_ends_of(old: bytes, new: bytes) -> bytes:
-    """Python-dotenv writes the line ends of the machine, whatever the file had."""
-    unix = new.replace(b"\r\n", b"\n")
-    return unix.replace(b"\n", b"\r\n") if b"\r\n" in old else unix
+def _set(written: str, line: re.Match[str]) -> str:
+    # Behind a value without quotes, a comment needs a blank before it.
+    after = f" {line['after']}" if line["after"].startswith("#") else line["after"]
+    return f"{line['before']}{line['name']}={written}{after}"
 
 
-def _dotenv() -> ModuleType:
-    try:
-        import dotenv
-    except ImportError:
-        pass
-    else:
-        return dotenv
-    raise StoreError(
-        "python-dotenv is not installed, so the file was left as it is.",
-        next_step="Install it with: pip install 'favcrm[dotenv]'",
+def _without(text: str, label: str) -> str:
+    """Return the text without the lines that set a variable; empty lines before them stay."""
+    return "".join(
+        LINE.sub(lambda found: found["before"], line) if name == label else line
+        for name, line in _bindings(text)
     )
+
+
+def _bindings(text: str) -> list[tuple[str | None, str]]:
+    """Return the text in pieces, each with the name of the variable that it sets, if any."""
+    parse = cast("Callable[[io.StringIO], Iterable[Binding]]", dotenv().parser.parse_stream)
+    return [(binding.key, binding.original.string) for binding in parse(io.StringIO(text, newline=""))]
+
+
+def _values(text: str, *, interpolate: bool = True) -> dict[str, str | None]:
+    # Line ends are read as python-dotenv reads those of a file.
+    stream = io.StringIO(text, newline=None)
+    read = cast("Callable[..., dict[str, str | None]]", dotenv().dotenv_values)
+    return read(stream=stream, interpolate=interpolate)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from threading import Lock
 
+from favcrm.errors import StoreError
 from favcrm.stores._one_key import Changes, OneKeyStore, checked_variable
 
 __all__ = ["EnvironmentStore"]
@@ -41,6 +42,10 @@ class EnvironmentStore(OneKeyStore):
 
     def __init__(self, variable: str = "FAVCRM_API_KEY") -> None:
         super().__init__(place=checked_variable(variable), label=variable, name_label=f"{variable}_NAME")
+
+    def _check_name(self, name: str) -> None:
+        if b"\0" in os.fsencode(name):
+            raise StoreError(f"A name with a NUL in it cannot be kept beside {self._place}.")
 
     def _read(self) -> Mapping[str, str]:
         return {label: os.environ[label] for label in (self._label, self._name_label) if label in os.environ}

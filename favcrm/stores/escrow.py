@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from favcrm._atomic import attempted, create, read, rehearsed, sync_directory
+from favcrm._atomic import attempted, create, leftovers, read, rehearse_create, sync_directory
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
 
@@ -21,10 +21,13 @@ __all__ = ["EscrowStore", "write_escrow"]
 VERSION = 1
 MOST = 100
 LONGEST_STEM = 40
+LONGEST_FILE = 8192
 
 
 class EscrowStore:
     """Keeps each key in a new file of its own, which only its owner can read. It never replaces and never merges one.
+
+    A file is whole or is not there. What a killed process has left of one is named by `get`.
 
     It is meant for the moment in which every other store has failed. Move the key to a real store, and then
     delete it here.
@@ -59,12 +62,10 @@ class EscrowStore:
         Raises:
             StoreError: It cannot.
         """
-
-        def rehearse() -> None:
-            with rehearsed(self._directory / "key.json"):
-                pass
-
-        attempted(rehearse, f"No key can be saved in {self._directory}")
+        attempted(
+            lambda: rehearse_create(self._directory / "key.json", bytes(LONGEST_FILE)),
+            f"No key can be saved in {self._directory}",
+        )
 
     def put(
         self,
@@ -101,9 +102,15 @@ class EscrowStore:
         """
         path = self.path(ref)
         secret = attempted(lambda: self._found(ref), f"{path} cannot be read")
-        if secret is None:
-            raise MissingKeyError(f"There is no key at {ref} in {self._directory}.")
-        return secret
+        if secret is not None:
+            return secret
+        message = f"There is no key at {ref} in {self._directory}."
+        if left := leftovers(path):
+            raise MissingKeyError(
+                f"{message} A process was killed while it wrote one; what it wrote is in {left[0]}.",
+                next_step=f"If that file is whole, rename it to {path}; otherwise remove its directory.",
+            )
+        raise MissingKeyError(message)
 
     def delete(self, ref: SecretRef) -> None:
         """Remove a secret and its file; do nothing where there is none.
@@ -114,9 +121,14 @@ class EscrowStore:
         path = self.path(ref)
 
         def remove() -> None:
-            if self._found(ref) is not None:
-                path.unlink(missing_ok=True)
-                sync_directory(path.parent)
+            if self._found(ref) is None:
+                return
+            # A process that was killed right after it named the file has left its other name.
+            for left in leftovers(path):
+                if left.samefile(path):
+                    left.unlink()
+            path.unlink(missing_ok=True)
+            sync_directory(path.parent)
 
         attempted(remove, f"{path} could not be removed")
 

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
 from favcrm.stores._deadline import Turn, within
+from favcrm.stores._packages import keyring, secretstorage
 from favcrm.stores._services import (
     NOT_CERTAIN,
     NOT_READ,
@@ -17,7 +18,6 @@ from favcrm.stores._services import (
     NOT_USABLE,
     Reason,
     another,
-    library,
     reason_of,
     told,
 )
@@ -184,7 +184,7 @@ class KeyringStore:
 
     def _usable(self) -> KeyringBackend:
         """Return the keyring, unless it would keep the key badly or not at all."""
-        backend: KeyringBackend = self._backend or library("keyring", "keyring").get_keyring()
+        backend: KeyringBackend = self._backend if self._backend is not None else keyring().get_keyring()
         if "keyring.backends.chainer" in _modules(backend):
             # A chain writes to its first keyring alone, so that one is judged, and used.
             backend = getattr(backend, "backends")[0]  # noqa: B009  # not every backend has it
@@ -218,11 +218,11 @@ def _look(backend: KeyringBackend) -> None:
     """Look, with Secret Service, whether the collection is there and unlocked, without asking for either."""
     if "keyring.backends.SecretService" not in _modules(backend):
         return
-    secretstorage = library("secretstorage", "keyring")
+    library = secretstorage()
     # keyring's own setting, for those who keep keys in another collection than the default one.
     preferred = getattr(backend, "preferred_collection", None)
-    with closing(secretstorage.dbus_init()) as connection:
-        collection = secretstorage.Collection(connection, *([preferred] if preferred else []))
+    with closing(library.dbus_init()) as connection:
+        collection = library.Collection(connection, *([preferred] if preferred else []))
         locked = collection.is_locked()
     if locked:
         raise told(REASONS["KeyringLocked"], failing=NOT_USABLE)

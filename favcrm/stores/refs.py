@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, cast
 
+from favcrm import stores
 from favcrm._core.ports import Store
 from favcrm.errors import InvalidInputError, Problem, StoreError
 from favcrm.secret import SecretRef
@@ -14,15 +14,15 @@ from favcrm.secret import SecretRef
 __all__ = ["store_from_ref"]
 
 STORES: Mapping[str, str] = {
-    "aws": "aws:AWSSecretsManagerStore",
-    "config": "config_file:ConfigFileStore",
-    "dotenv": "dotenv:DotenvStore",
-    "env": "environment:EnvironmentStore",
-    "escrow": "escrow:EscrowStore",
-    "keyring": "keyring:KeyringStore",
-    "vault": "vault:VaultStore",
+    "aws": "AWSSecretsManagerStore",
+    "config": "ConfigFileStore",
+    "dotenv": "DotenvStore",
+    "env": "EnvironmentStore",
+    "escrow": "EscrowStore",
+    "keyring": "KeyringStore",
+    "vault": "VaultStore",
 }
-"""The class of each scheme. It is loaded when it is asked for, since most of them need an extra."""
+"""The name of the class of each scheme. The class is loaded when it is asked for."""
 
 NOT_FOUND_AGAIN: Mapping[str, str] = {
     "memory": "A MemoryStore ends with its process, and no reference leads back to it.",
@@ -57,10 +57,12 @@ def store_from_ref(ref: str, **options: Any) -> Store:
     if scheme not in STORES or not ref.startswith(f"{scheme}://"):
         known = ", ".join(sorted(STORES))
         raise InvalidInputError([Problem("ref", f"must begin with a scheme and ://, one of {known}")])
-    module, _, name = STORES[scheme].partition(":")
-    store = getattr(import_module(f"favcrm.stores.{module}"), name)
+    name = STORES[scheme]
+    store = getattr(stores, name)
     problem = _misfit(store, options)
     if problem:
+        # An option may be secret, such as Vault's token, and no frame of an error holds one.
+        del options
         raise InvalidInputError([Problem("options", f"do not fit {name}: {problem}")])
     return cast("Store", store(**options))
 

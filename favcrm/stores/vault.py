@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from threading import Lock
 from typing import Protocol, cast
 
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
+from favcrm.stores._packages import hvac
 from favcrm.stores._services import (
     NOT_CERTAIN,
     NOT_READ,
@@ -16,7 +18,6 @@ from favcrm.stores._services import (
     NOT_USABLE,
     another,
     ask,
-    library,
     path_part,
 )
 from favcrm.stores._vault_answers import DENIED, Entry, dig, why
@@ -54,6 +55,8 @@ class VaultStore:
         mount: Where the engine is mounted.
         path: The path in it below which the keys are.
         url: Vault's address. By default ``VAULT_ADDR``.
+        namespace: The namespace that the mount is in, with Vault Enterprise or OpenBao. By default
+            ``VAULT_NAMESPACE``.
         token: Vault's token. By default ``VAULT_TOKEN``, or what ``vault login`` has left.
         timeout: Seconds to wait for a connection, and for an answer.
 
@@ -72,6 +75,7 @@ class VaultStore:
         mount: str = "secret",
         path: str = "favcrm",
         url: str | None = None,
+        namespace: str | None = None,
         token: str | Secret | None = None,
         timeout: float = 10.0,
     ) -> None:
@@ -80,6 +84,7 @@ class VaultStore:
         self._mount = mount.strip("/")
         self._path = path.strip("/")
         self._url = url
+        self._namespace = namespace
         self._token = Secret(token) if isinstance(token, str) else token
         self._timeout = timeout
 
@@ -228,9 +233,12 @@ class VaultStore:
     def _connected(self) -> VaultClient:
         with self._lock:
             if self._client is None:
-                token = None if self._token is None else self._token.reveal()
-                client: VaultClient = library("hvac", "vault").Client(
-                    url=self._url, token=token, timeout=self._timeout
+                client: VaultClient = hvac().Client(
+                    url=self._url,
+                    token=None if self._token is None else self._token.reveal(),
+                    timeout=self._timeout,
+                    # hvac reads VAULT_ADDR and VAULT_TOKEN, and not this one.
+                    namespace=self._namespace or os.environ.get("VAULT_NAMESPACE") or None,
                 )
                 self._client = client
             return self._client

@@ -25,28 +25,33 @@ def all_calls(ask: Callable[[str], str]) -> float:
 
 
 def at_once(setting: Setting) -> Sequence[Row]:
-    rows: list[Row] = []
+    return [
+        row for job in ("call", "initiate") for latency in LATENCIES for row in _rows(setting, job, latency)
+    ]
+
+
+def _rows(setting: Setting, job: str, latency: int) -> Sequence[Row]:
     ours = [f"favcrm:{bound}" for bound in setting.bounds] or ["favcrm"]
-    for latency in LATENCIES:
-        with ExitStack() as stack:
-            url = stack.enter_context(server())(latency)
-            pythons = dict.fromkeys(["bare", *ours], sys.executable) | {"mcp": setting.mcp}
-            took = in_turn(
-                {
-                    name: partial(
-                        all_calls, stack.enter_context(staying(python, "worker.py", name, "at_once", url))
-                    )
-                    for name, python in pythons.items()
-                },
-                ROUNDS,
-            )
-        for name in ours:
-            bound = name.removeprefix("favcrm").replace(":", ", bound ")
-            what = f"{CALLS} calls at once, {latency} ms of latency{bound}"
-            rows += [
-                compare(what, took[name], "mcp Client", took["mcp"], unit="ms", reach=1.0),
-                compare(what, took[name], "httpx", took["bare"], unit="ms"),
-            ]
+    with ExitStack() as stack:
+        url = stack.enter_context(server())(latency)
+        pythons = dict.fromkeys(["bare", *ours], sys.executable) | {"mcp": setting.mcp}
+        took = in_turn(
+            {
+                name: partial(
+                    all_calls, stack.enter_context(staying(python, "worker.py", name, "at_once", url, job))
+                )
+                for name, python in pythons.items()
+            },
+            ROUNDS,
+        )
+    rows: list[Row] = []
+    for name in ours:
+        bound = name.removeprefix("favcrm").replace(":", ", bound ")
+        what = f"{CALLS} {job}s at once, {latency} ms of latency{bound}"
+        rows += [
+            compare(what, took[name], "mcp Client", took["mcp"], unit="ms", reach=1.0),
+            compare(what, took[name], "httpx", took["bare"], unit="ms"),
+        ]
     return rows
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 import sys
 from email.utils import formatdate
 
@@ -20,8 +21,22 @@ PENDING = {
     "maskedEmail": "yo*@example.com",
     "instructions": "Ask the user for the code.",
 }
-PAYLOADS = {
+WORKSPACE = {
+    # A key that looks like one and opens nothing: made up for each run.
+    "apiKey": f"fav_mcp_{secrets.token_urlsafe(24)}",
+    "organisationId": "org_1",
+    "companyId": "co_1",
+    "userId": "user_1",
+    "loginUrl": "https://app.favcrm.io",
+    "nextSteps": ["Save the key."],
+}
+PAYLOADS: dict[str, tuple[object, str]] = {
     "register_organisation_request": (PENDING, "A code was sent."),
+    "register_organisation_verify": (WORKSPACE, "The workspace is ready."),
+    "list_my_companies": ({"companies": [{"name": "Stretch + Breathe", "isCurrent": True}]}, "One company."),
+    "get_plan_status": ({"planStatus": "active"}, "The plan is active."),
+    "get_whatsapp_connection_status": ({"connected": False}, "WhatsApp is not connected."),
+    "favcrm_doctor": ({"mcpEndpointStatus": "active", "authStatus": "configured"}, "All is well."),
     "list_services": ({"services": []}, "No services."),
 }
 # What the official client asks for before the first call of a tool.

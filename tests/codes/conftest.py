@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from codes import mailserver
+from codes.scripted import ScriptedServer
 
 
 @pytest.fixture
@@ -25,4 +26,10 @@ def server(request: pytest.FixtureRequest, named: None) -> Iterator[mailserver.M
 @pytest.fixture
 def pymap(named: None) -> Iterator[mailserver.MailServer]:
     with mailserver.Pymap(idle=True) as running:
+        yield running
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as running:
         yield running

@@ -31,7 +31,7 @@ import trustme
 USERNAME = "agent"
 PASSWORD = 'p ss"w\\rd-not-real'
 SENDER = "no-reply@favcrm.example"
-PATIENCE = 30.0
+PATIENCE = 60.0
 DOVECOT = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 

@@ -18,6 +18,7 @@ import anyio.to_thread
 import pytest
 from codes import mailserver
 from codes.mailserver import PASSWORD, PATIENCE, SENDER, USERNAME, MailServer, mail
+from codes.scripted import ScriptedServer
 from imap_tools.idle import IdleManager
 
 from favcrm import (
@@ -36,7 +37,7 @@ LIFETIME = 600.0
 Step: TypeAlias = Callable[[], object]
 
 
-def options(server: MailServer, **changes: Any) -> dict[str, Any]:
+def options(server: MailServer | ScriptedServer, **changes: Any) -> dict[str, Any]:
     return {
         "host": server.host,
         "port": server.port,
@@ -49,7 +50,7 @@ def options(server: MailServer, **changes: Any) -> dict[str, Any]:
     }
 
 
-def mailbox(server: MailServer, **changes: Any) -> MailboxCode:
+def mailbox(server: MailServer | ScriptedServer, **changes: Any) -> MailboxCode:
     return MailboxCode(**options(server, **changes))
 
 
@@ -422,7 +423,7 @@ def test_the_example_of_the_documentation_runs(pymap: MailServer, tmp_path: Path
             env=environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE * 2,
+            timeout=PATIENCE,
             check=False,
         )
     assert re.fullmatch(r"org_\w+ is ready\.\n", ran.stdout), ran.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import pty
@@ -15,11 +16,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from favcrm import CodeExpiredError, FavCRMError, PendingRegistration
 from favcrm.codes import NoCodeError, prompt, prompt_async
 
+module = sys.modules[prompt.__module__]  # the function hides it
 PATIENCE = 60.0
 PENDING = """
 import fcntl, signal, sys, termios
@@ -186,6 +189,28 @@ def test_a_notebook_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert questions == ["The 6-digit code that FavCRM sent to your email (1:05 left): "]
 
 
+def test_who_is_asked_again_hears_that_the_last_code_did_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    questions: list[str] = []
+
+    def ask(question: str) -> str:
+        questions.append(question)
+        return "123456"
+
+    monkeypatch.setattr(getpass, "getpass", ask)
+    first, another = pending(60), pending(61)
+    for asked in (first, another, first):
+        prompt(asked)
+    told = [question.startswith("That code did not work. The 6-digit code") for question in questions]
+    assert told == [False, False, True]
+
+
+def test_only_the_last_registrations_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getpass", lambda _: "123456")
+    for seconds in range(100, 200):
+        prompt(pending(seconds))
+    assert len(module.ANSWERED) <= 16
+
+
 def test_three_wrong_answers_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda _: "31415")
     with pytest.raises(NoCodeError, match="3 times") as caught:
@@ -240,6 +265,57 @@ async def test_other_tasks_run_meanwhile(monkeypatch: pytest.MonkeyPatch) -> Non
         await anyio.lowlevel.checkpoint()
         answered.set()
     assert codes == ["123456"]
+
+
+class Front:
+    """A notebook that nobody answers. As ipykernel's, its question looks for an answer again and again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = threading.Event()
+        self.thread = threading.current_thread()
+        monkeypatch.setattr(getpass, "getpass", self.ask)
+
+    def ask(self, question: str) -> str:
+        self.thread = threading.current_thread()
+        self.asked.set()
+        while True:
+            threading.Event().wait(0.01)
+
+
+@pytest.mark.anyio
+async def test_a_question_in_a_notebook_ends_when_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would take the answer to the next question."""
+    front = Front(monkeypatch)
+    async with anyio.create_task_group() as group:
+        group.start_soon(prompt_async, pending())
+        assert await anyio.to_thread.run_sync(front.asked.wait, PATIENCE)
+        group.cancel_scope.cancel()
+    await anyio.to_thread.run_sync(front.thread.join, PATIENCE)
+    assert not front.thread.is_alive()
+
+
+def test_a_cell_that_is_interrupted_ends_although_nothing_wakes_its_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ipykernel cancels it from a signal handler, and leaves the loop asleep."""
+    front = Front(monkeypatch)
+
+    async def cell() -> None:
+        asking = asyncio.ensure_future(prompt_async(pending()))
+        loop = asyncio.get_running_loop()
+        before = signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon(asking.cancel))
+        threading.Thread(target=interrupt).start()
+        try:
+            await asking
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+    def interrupt() -> None:
+        assert front.asked.wait(PATIENCE)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cell())
 
 
 @pytest.mark.anyio

@@ -121,11 +121,16 @@ def test_a_bare_text_is_the_summary_too() -> None:
     assert value_of(ANY, Response(result={"content": [{"type": "text", "text": "hello"}]})).summary == "hello"
 
 
-def test_a_result_that_is_no_object_is_unexpected() -> None:
-    assert error_of(ANY, Response(result=[1])).problems == ("$ is not an object",)
+# What is missing or wrong: after a call that may act, nobody knows what became of it (design rule 2)
 
 
-# What is missing or wrong
+def lacks(problem: str) -> str:
+    """Return what is told of an answer to a call that acts."""
+    return f"The answer lacks what it should have: {problem}, so it may have been carried out."
+
+
+def test_a_result_that_is_no_object_leaves_it_open() -> None:
+    assert error_of(ANY, Response(result=[1])).message == lacks("$ is not an object")
 
 
 @pytest.mark.parametrize("name", PENDING)
@@ -138,8 +143,8 @@ def test_a_missing_field_is_named_by_its_path(name: str) -> None:
             else {field: value for field, value in PENDING.items() if field != name}
         ),
     )
-    assert isinstance(error, errors.UnexpectedAnswerError)
-    assert error.problems == (f"$.{name} is {'not text' if name == 'requestId' else 'missing'}",)
+    assert isinstance(error, errors.OutcomeUnknownError)
+    assert error.message == lacks(f"$.{name} is {'not text' if name == 'requestId' else 'missing'}")
 
 
 @pytest.mark.parametrize("wrong", [7, True, None, ["SECRET"], {"SECRET": "SECRET"}], ids=repr)
@@ -147,19 +152,18 @@ def test_a_missing_field_is_named_by_its_path(name: str) -> None:
 def test_a_wrong_field_is_named_without_its_value(name: str, wrong: object) -> None:
     error = error_of(REQUEST, enveloped({**PENDING, name: wrong}))
     expected = "an ISO 8601 time" if name == "expiresAt" else "text"
-    assert error.problems == (f"$.{name} is not {expected}",)
+    assert error.message == lacks(f"$.{name} is not {expected}")
     assert "SECRET" not in str(error)
 
 
 def test_a_time_that_is_none_is_named_without_its_value() -> None:
-    assert error_of(REQUEST, enveloped({**PENDING, "expiresAt": "SECRET"})).problems == (
-        "$.expiresAt is not an ISO 8601 time",
-    )
+    error = error_of(REQUEST, enveloped({**PENDING, "expiresAt": "SECRET"}))
+    assert error.message == lacks("$.expiresAt is not an ISO 8601 time")
 
 
-def test_no_request_id_and_no_reason_is_unexpected() -> None:
+def test_no_request_id_and_no_reason_leaves_it_open() -> None:
     error = error_of(REQUEST, enveloped({"expiresAt": "x"}, "Code sent."))
-    assert error.problems == ("$.requestId is missing",)
+    assert error.message == lacks("$.requestId is missing")
 
 
 def test_unknown_fields_are_kept_aside() -> None:
@@ -290,11 +294,59 @@ def test_an_unusual_prefix_is_a_problem_and_no_refusal() -> None:
     assert workspace.problems == ("$.apiKey has an unusual prefix",)
 
 
-def test_no_key_at_all_says_that_the_workspace_may_exist() -> None:
+def test_no_key_at_all_leaves_it_open() -> None:
     error = error_of(VERIFY, enveloped(SIBLINGS))
-    assert isinstance(error, errors.UnexpectedAnswerError)
-    assert error.problems == ("$.apiKey is missing",)
-    assert "may exist" in error.next_step
+    assert isinstance(error, errors.OutcomeUnknownError)
+    assert error.message == lacks("$.apiKey is missing")
+
+
+UNREADABLE: dict[str, Response] = {
+    "empty": Response(status=200, defect="is empty"),
+    "202 without a body": Response(status=202, defect="is empty"),
+    "a login page": Response(status=200, body="<html>Sign in</html>", defect="is no JSON-RPC answer"),
+    "text": Response(status=200, body="OK", defect="is no JSON-RPC answer"),
+    "JSON of another kind": Response(status=200, body='{"status": "ok"}', defect="is no JSON-RPC answer"),
+    "another's confirmation": Response(
+        status=202, body='{"message": "Accepted", "code": 202}', defect="is no JSON-RPC answer"
+    ),
+    "a batch without ours": Response(
+        status=200, body='[{"id": 8, "result": {}}]', defect="is no JSON-RPC answer"
+    ),
+    "too large": Response(status=200, defect="is larger than this client reads"),
+    "a result of null": Response(status=200),
+    "a result that is a number": Response(status=200, result=5),
+}
+
+
+@pytest.mark.parametrize("response", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_an_answer_that_cannot_be_read_leaves_open_what_a_call_did(response: Response) -> None:
+    for call in EVERY_CALL:
+        outcome = judge(call, response, CLOCK)
+        assert isinstance(outcome, Failed)
+        assert "Nothing was done" not in outcome.error.message
+        if call.acts:
+            assert outcome.kind is Kind.UNKNOWN
+            assert type(outcome.error) is errors.OutcomeUnknownError
+            assert outcome.error.message.endswith(", so it may have been carried out.")
+        else:
+            assert outcome.kind is Kind.REFUSED
+            assert type(outcome.error) is errors.UnexpectedAnswerError
+
+
+def test_questions_only_read() -> None:
+    asked = calls.ask_plan({"toolName": "create_member"})
+    assert [call.tool for call in [*EVERY_CALL, asked] if not call.acts] == [
+        "tools/list",
+        "get_plan_status",
+        "check_plan_operation",
+    ]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_that_is_not_followed_did_nothing(status: int) -> None:
+    """It comes from what stands before the server."""
+    error = error_of(ANY, Response(status=status, defect="is a redirect to nowhere"))
+    assert type(error) is errors.RefusedError
 
 
 # Refusals
@@ -635,11 +687,10 @@ def test_a_wait_that_the_payload_names(data: dict[str, Any], words: str, seconds
         (Response(status=503, headers={"retry-after": "3"}), Kind.BUSY),
         (Response(status=502, headers={"retry-after": "3"}), Kind.UNKNOWN),
         (Response(status=200, complete=False), Kind.UNKNOWN),
-        (Response(status=200, defect="is empty"), Kind.REFUSED),
         (Response(status=500, error=JSONRPCError(-32603, "internal")), Kind.UNKNOWN),
         (Response(status=429), Kind.BUSY),
     ],
-    ids=range(8),
+    ids=range(7),
 )
 def test_what_an_answer_without_a_value_means(response: Response, kind: Kind) -> None:
     for call in EVERY_CALL:
@@ -649,7 +700,7 @@ def test_what_an_answer_without_a_value_means(response: Response, kind: Kind) ->
 
 
 def test_a_defect_is_named() -> None:
-    error = error_of(ANY, Response(status=200, defect="is empty", headers={"x-request-id": "req_1"}))
+    error = error_of(LIST, Response(status=200, defect="is empty", headers={"x-request-id": "req_1"}))
     assert error.message == "The answer is empty."
     assert error.request_id == "req_1"
 

@@ -158,6 +158,21 @@ async def test_a_file_that_has_a_key_already_is_found_before_the_code_is_used(
     assert "not-a-real-key-6789" in path.read_text(encoding="utf-8")
 
 
+async def test_replacing_a_key_replaces_no_other_workspaces_key(
+    sandbox: Sandbox, colour: Colour, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('api_key = "not-a-real-key-6789"\napi_key_name = "acme"\n', encoding="utf-8")
+    favcrm = sign_up(sandbox, colour, store=ConfigFileStore(path))
+    with pytest.raises(errors.StoreError, match="another workspace's"):
+        await provisioned(favcrm, sandbox, colour, use_existing=False)
+    with pytest.raises(errors.StoreError, match="another workspace's"):
+        await favcrm.adopt("not-a-real-key-1234", name="other", replace=True)
+    assert sandbox.count(VERIFY) == 0
+    await favcrm.adopt("not-a-real-key-1234", name="acme", replace=True)
+    assert "not-a-real-key-1234" in path.read_text(encoding="utf-8")
+
+
 async def test_a_key_in_the_environment_is_in_the_way_of_none(
     sandbox: Sandbox, colour: Colour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,7 +119,7 @@ HOSTS = [
     st.sampled_from(["http://", "https://"]),
     st.lists(st.sampled_from(HOSTS) | st.text(max_size=2), max_size=5),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_httpx_reads_the_same_origin(scheme: str, parts: list[str]) -> None:
     """What is judged here is what httpx connects to, where httpx can read it at all."""
     try:

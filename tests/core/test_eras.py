@@ -425,7 +425,64 @@ EVIDENCE: dict[str, Row] = {
             ("Server not initialized", "not initialised", "Unsupported protocol version"),
         )
     },
-    "a session, 200": row(refusal(200, -32000, "session expired")),
+    **{
+        f"{words}, {code}, 200": row(refusal(200, code, words), initialize={"a session"})
+        for code, words in product(
+            (-32600, -32000, -32001, -32099),
+            (
+                "Session not found",
+                "session expired",
+                "Session has been terminated",
+                "The session ID is invalid.",
+                "Unknown MCP session",
+                "Bad Request: No valid session ID provided",
+            ),
+        )
+    },
+    **{
+        f"session not found, {code}, 200": row(refusal(200, code, "Session not found"))
+        for code in (-32602, -32603, -32700, -32601, -31999, 404)
+    },
+    **{
+        f"{words}, 200": row(refusal(200, -32000, words))
+        for words in (
+            "The code has expired",
+            "This session's code has expired",
+            "Your sign-up session has expired",
+            "Verification session not found",
+            "Registration session expired",
+            "OTP session expired",
+            "The invited session is closed",
+            "A session was booked",
+            "expired",
+        )
+    },
+    **{
+        f"{words}, 400": row(refusal(400, -32000, words))
+        for words in ("The code of this session has expired", "Your sign-up session has expired")
+    },
+    "a protocol version with a code": row(
+        refusal(400, -32000, "Unsupported protocol version, error code 5"), negotiate=ALL
+    ),
+    "a session in the words of a tool": row(
+        result({"isError": True, "content": [{"type": "text", "text": "Session not found"}]})
+    ),
+    "a session that broke off, 200": row(Response(status=200, body="Session not found", complete=False)),
+    "not found, with a page to register": row(
+        plain(404, "<html>Register here</html>"),
+        negotiate={"modern"},
+        initialize={"a session"},
+        unconfirmed=OLDER - {"a session"},
+    ),
+    "gone, with nothing": row(plain(410), initialize={"a session"}),
+    "gone, with a page": row(plain(410, PAGE), initialize={"a session"}),
+    "gone, with an error": row(refusal(410, -32001, "Session not found"), initialize={"a session"}),
+    "gone, in plain words": row(plain(410, "session expired"), initialize={"a session"}),
+    "gone, the code": row(plain(410, "The code has expired")),
+    "gone, a reason": row(plain(410, '{"error": {"code": "CODE_EXPIRED", "message": "Expired."}}')),
+    "gone, an error about a code": row(refusal(410, -32000, "This session's code has expired")),
+    "gone, an error about nothing": row(refusal(410, -32000, "expired")),
+    "not found, about a sign-up": row(plain(404, '{"error": "registration request not found"}')),
     "a session, 422": row(refusal(422, -32000, "session expired"), negotiate=ALL),
     "another code about a session": row(refusal(400, -32001, "session expired"), initialize={"a session"}),
     "not found, with a page": row(

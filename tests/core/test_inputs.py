@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import zoneinfo
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from favcrm import Industry, InvalidInputError, Registration, RetryPolicy
 from favcrm.countries import COUNTRIES
 from favcrm.inputs import LONGEST_REQUEST_ID, check_request_id, read_code, registration_of
+from favcrm.timezones import can_be_zone
 
 GOOD = {"email": "you@example.com", "organisation_name": "Stretch + Breathe"}
 
@@ -94,10 +98,36 @@ def test_good_industries(industry: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("industry", "hint"), [("fitnes", "did you mean fitness?"), ("zzz", "other"), (3, "other")]
+    ("industry", "hint"),
+    [
+        ("fitnes", "did you mean fitness?"),
+        (" RETIAL", "did you mean retail?"),
+        ("service", "did you mean services?"),
+        ("othr", "did you mean other?"),
+        ("", "services, other"),
+        ("?", "services, other"),
+        (3, "services, other"),
+    ],
 )
-def test_bad_industries(industry: object, hint: str) -> None:
+def test_what_nearly_names_an_industry_or_names_none_is_refused(industry: object, hint: str) -> None:
     assert problems_of(industry=industry)["industry"].endswith(hint)
+
+
+@pytest.mark.parametrize("industry", ["tech", "Catering", "zzz", "tech " * 10_000, "健身"])
+def test_an_unknown_industry_is_sent_as_other_with_a_warning(industry: str) -> None:
+    with pytest.warns(UserWarning, match="not one of beauty, .*so it is sent as other") as warned:
+        assert Registration(**GOOD, industry=industry).industry is Industry.OTHER
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+@pytest.mark.parametrize("industry", [Industry.OTHER, " Other "])
+def test_an_industry_that_is_other_is_no_reason_to_warn(industry: str) -> None:
+    # A warning is an error here.
+    assert evolve(Registration(**GOOD, industry=industry), country="HK").industry is Industry.OTHER
+
+
+def test_nobody_is_warned_of_an_industry_in_a_registration_that_is_refused() -> None:
+    assert set(problems_of(industry="tech", country="ZZ")) == {"country"}
 
 
 def test_countries_are_the_249_of_the_standard() -> None:
@@ -105,7 +135,7 @@ def test_countries_are_the_249_of_the_standard() -> None:
     assert all(len(code) == 2 and code.isupper() for code in COUNTRIES)
 
 
-@pytest.mark.parametrize("country", ["HK", "hk", " gb "])
+@pytest.mark.parametrize("country", ["HK", "hk", " gb ", "XK"])
 def test_good_countries(country: str) -> None:
     assert Registration(**GOOD, country=country).country == country.strip().upper()
 
@@ -117,8 +147,8 @@ def test_good_countries(country: str) -> None:
         ("Hong Kong", "did you mean HK (Hong Kong)?"),
         ("HKG", "did you mean HK (Hong Kong)?"),
         ("germny", "did you mean DE (Germany)?"),
-        ("XH", "HK"),
-        ("!!", "such as HK"),
+        ("AUT", "did you mean AT (Austria)?"),
+        ("Irland", "did you mean IE (Ireland)?"),
         (852, "such as HK"),
     ],
 )
@@ -126,17 +156,73 @@ def test_bad_countries(country: object, hint: str) -> None:
     assert hint in problems_of(country=country)["country"]
 
 
-@pytest.mark.parametrize("timezone", ["Asia/Hong_Kong", "UTC", " Europe/Berlin "])
-def test_good_time_zones(timezone: str) -> None:
+@pytest.mark.parametrize("country", ["XH", "ZZ", "!!", "", "CHL", "Irak", "Kosovo", "Scotland"])
+def test_a_country_that_is_like_several_or_none_gets_no_hint(country: str) -> None:
+    assert problems_of(country=country)["country"] == "must be an ISO 3166-1 alpha-2 code such as HK"
+
+
+@pytest.fixture(params=["this machine's", "without older names", "none"])
+def zone_data(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The time zones that this machine knows, as far as other machines know them."""
+    before = zoneinfo.TZPATH
+    if request.param != "this machine's":
+        zoneinfo.reset_tzpath([str(tmp_path)])
+    if request.param == "without older names":
+        for zone in ("Asia/Kolkata", "Asia/Hong_Kong", "Etc/UTC", "Etc/GMT-8", "America/Los_Angeles"):
+            path = tmp_path / zone
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"TZif")
+    yield request.param
+    zoneinfo.reset_tzpath(before)
+
+
+@pytest.mark.parametrize(
+    "timezone",
+    [
+        "Asia/Hong_Kong",
+        " Europe/Berlin ",
+        "UTC",
+        "Asia/Calcutta",
+        "US/Pacific",
+        "America/Argentina/Buenos_Aires",
+        "America/Port-au-Prince",
+        "EST5EDT",
+        "Japan",
+        "GB-Eire",
+        "GMT+0",
+        "Etc/GMT+8",
+        "Mars/Olympus_Mons",
+    ],
+)
+def test_a_name_that_can_be_a_time_zone_is_left_to_the_server(zone_data: str, timezone: str) -> None:
     assert Registration(**GOOD, timezone=timezone).timezone == timezone.strip()
+
+
+def test_every_time_zone_of_this_machine_can_be_one() -> None:
+    known = zoneinfo.available_timezones() - {"Factory", "localtime"}
+    assert [name for name in sorted(known) if not can_be_zone(name)] == []
+
+
+@pytest.mark.parametrize("timezone", ["GMT+8", "UTC-5", "UTC+08:00", "+08:00", "GMT 8", "8", "Etc/UTC+8"])
+def test_a_difference_from_utc_is_refused_without_a_hint(zone_data: str, timezone: str) -> None:
+    assert problems_of(timezone=timezone)["timezone"] == "must be an IANA time zone such as Asia/Hong_Kong"
+
+
+@pytest.mark.parametrize(
+    "timezone", ["PST", "CEST", "IST", "China Standard Time", "West", "Salvador", "Portland"]
+)
+def test_a_text_that_is_like_no_one_time_zone_gets_no_hint(timezone: str) -> None:
+    assert problems_of(timezone=timezone)["timezone"] == "must be an IANA time zone such as Asia/Hong_Kong"
 
 
 @pytest.mark.parametrize(
     ("timezone", "hint"),
     [
-        ("Hong Kong", "Asia/Hong_Kong"),
-        ("asia/hong_kong", "Asia/Hong_Kong"),
-        ("Europe/Berln", "Europe/Berlin"),
+        ("Hong Kong", "did you mean Asia/Hong_Kong?"),
+        ("asia/hong_kong", "did you mean Asia/Hong_Kong?"),
+        ("europe/berln", "did you mean Europe/Berlin?"),
+        ("Berlin", "did you mean Europe/Berlin?"),
+        ("us pacific", "did you mean US/Pacific?"),
         ("../etc/passwd", "such as Asia/Hong_Kong"),
         ("", "such as Asia/Hong_Kong"),
         (8, "such as Asia/Hong_Kong"),
@@ -144,15 +230,6 @@ def test_good_time_zones(timezone: str) -> None:
 )
 def test_bad_time_zones(timezone: object, hint: str) -> None:
     assert hint in problems_of(timezone=timezone)["timezone"]
-
-
-def test_without_time_zone_data_the_server_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(key: str) -> None:
-        raise zoneinfo.ZoneInfoNotFoundError(key)
-
-    monkeypatch.setattr(zoneinfo, "ZoneInfo", unknown)
-    monkeypatch.setattr(zoneinfo, "available_timezones", set[str])
-    assert Registration(**GOOD, timezone="Asia/Hong_Kong").timezone == "Asia/Hong_Kong"
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -37,7 +37,7 @@ SENTINELS = st.from_regex(r"\A=\?base64\?.*=\Z", fullmatch=True)
 @example("=?base64?\n?=")
 @example(" ")
 @example("inner\ttab")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_text_comes_back_from_a_header(text: str) -> None:
     value = as_header_value(text)
     assert decode(value) == text

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from stores.machine import as_an_ordinary_user, read_only_directory
 
-from favcrm import FavCRMClient, InvalidInputError, Secret, SecretRef
+from favcrm import (
+    BearerAuth,
+    FavCRMClient,
+    InvalidInputError,
+    MemoryStore,
+    MissingKeyError,
+    Secret,
+    SecretRef,
+)
 from favcrm.sandbox import Sandbox
-from favcrm.settings import DEFAULT_ENDPOINT, Settings, config_path
+from favcrm.settings import DEFAULT_ENDPOINT, Settings, check_key, config_path, is_filled_in
+from favcrm.stores.environment import EnvironmentStore
 
 
 @pytest.fixture
@@ -125,18 +139,235 @@ def test_a_bad_argument_is_named_and_all_are_told_at_once(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    "content", [b"not toml", b"\xff\xfe", b"x = " + b"9" * 5_000, b"x = " + b"[" * 5_000]
-)
-def test_a_config_file_that_cannot_be_read_is_named(tmp_path: Path, config: Path, content: bytes) -> None:
+BROKEN = [
+    (b"not toml", "Line 1 is not TOML"),
+    (b'url = "https://a.example/mcp"\r\n\r\napi_key = ', "Line 3 is not TOML"),
+    (b'x = """\n\n', "Line 2 is not TOML"),
+    (b"\xff\xfeu\0", "It is UTF-16 and must be UTF-8"),
+    (b"\xfe\xff\0u", "It is UTF-16 and must be UTF-8"),
+    (b"x = 1\ny = '\xff'", "Line 2 is not UTF-8"),
+    (b"x = " + b"9" * 5_000, "It is not TOML"),
+    (b"x = " + b"[" * 5_000, "It is not TOML"),
+]
+
+
+@pytest.mark.parametrize(("content", "problem"), BROKEN)
+def test_a_config_file_that_cannot_be_read_is_named_with_its_line(
+    tmp_path: Path, config: Path, content: bytes, problem: str
+) -> None:
     config.write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"config\.toml"):
-        load(tmp_path)
+    for variables in (
+        {},
+        {"FAVCRM_MCP_URL": "https://a.example/mcp"},
+        {"FAVCRM_API_KEY": "not-a-real-key-6789"},
+    ):
+        with pytest.raises(InvalidInputError) as caught:
+            load(tmp_path, **variables)
+        assert [tuple(told) for told in caught.value.problems] == [(str(config), problem)]
+
+
+def test_a_config_file_of_which_nothing_is_needed_is_not_read(
+    tmp_path: Path, config: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_bytes(b"not toml")
+    url = "https://a.example/mcp"
+    assert load(tmp_path, FAVCRM_MCP_URL=url, FAVCRM_API_KEY=key).endpoint == url
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.platform", "linux")
+    store = MemoryStore()
+    FavCRMClient(url, api_key=key).close()
+    FavCRMClient(url, api_key=SecretRef("memory://favcrm/acme"), store=store).close()
+    FavCRMClient(transport=Sandbox().transport()).close()
+    BearerAuth(key, endpoint=url)
+    with pytest.raises(InvalidInputError, match="Line 1 is not TOML"):
+        FavCRMClient(api_key=key)
+    with pytest.raises(InvalidInputError, match="Line 1 is not TOML"):
+        FavCRMClient(url)
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "file", "closed", "loop"])
+def test_a_home_where_nothing_can_be_is_one_without_a_file(place: str) -> None:
+    with read_only_directory() as directory:
+        (directory / "file").touch()
+        (directory / "loop").symlink_to("loop")
+        (directory / "closed").mkdir()
+        (directory / "closed").chmod(0o700)
+        home = str(directory / place)
+        with as_an_ordinary_user():
+            for variables in ({"HOME": home}, {"XDG_CONFIG_HOME": home}):
+                settings = Settings.load(environment=variables)
+                assert (settings.endpoint, settings.api_key) == (DEFAULT_ENDPOINT, None)
+
+
+def test_a_config_file_that_is_there_and_may_not_be_read_is_named() -> None:
+    with read_only_directory() as directory:
+        file = directory / "favcrm" / "config.toml"
+        file.parent.mkdir()
+        file.touch()
+        file.chmod(0)
+        with as_an_ordinary_user():
+            if not os.access(file, os.R_OK, effective_ids=True):
+                with pytest.raises(
+                    InvalidInputError, match=r"config\.toml: cannot be read: Permission denied"
+                ):
+                    load(directory)
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(InvalidInputError, match=r"cannot be read: It is not a regular file"):
+            load(directory)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, config: Path, key: str) -> None:
+    config.write_bytes(b'\xef\xbb\xbfurl = "https://a.example/mcp"\r\napi_key = "' + key.encode() + b'"\r\n')
+    settings = load(tmp_path)
+    assert (settings.endpoint, settings.api_key) == ("https://a.example/mcp", Secret(key))
+
+
+PLACEHOLDERS = [
+    "${FAVCRM_API_KEY}",
+    "${FAVCRM_API_KEY:-}",
+    "$FAVCRM_API_KEY",
+    "$(FAVCRM_API_KEY)",
+    "{{FAVCRM_API_KEY}}",
+    "{{ secrets.FAVCRM_API_KEY }}",
+    "${{ secrets.FAVCRM_API_KEY }}",
+    "{env:FAVCRM_API_KEY}",
+    "${env:FAVCRM_API_KEY}",
+    "$env:FAVCRM_API_KEY",
+    "${input:favcrm-key}",
+    "#{FAVCRM_API_KEY}#",
+    "%FAVCRM_API_KEY%",
+    "<your key>",
+    "<FAVCRM_API_KEY>",
+    "[your api key]",
+    "YOUR_API_KEY",
+    "your-favcrm-api-key",
+    "Paste your key here",
+    "fav_mcp_your_key_here",
+    "fav_mcp_xxxxxxxxxxxxxxxx",
+    "fav_mcp_XXXX",
+    "fav_mcp_...",
+    "fav_mcp_\u2026",
+    "fav_mcp_***",
+    "fav_mcp_",
+    "FAVCRM_API_KEY",
+    "changeme",
+    "undefined",
+    "null",
+    "None",
+    "# from the portal",
+    " ${FAVCRM_API_KEY}\n",
+    "'${FAVCRM_API_KEY}'",
+    "",
+    "  ",
+    "''",
+]
+
+
+@pytest.mark.parametrize("value", PLACEHOLDERS)
+@pytest.mark.parametrize("name", ["FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN"])
+def test_a_placeholder_is_no_key_and_its_variable_is_named(
+    tmp_path: Path, config: Path, key: str, name: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = load(tmp_path, **{name: value})
+    assert (settings.api_key, settings.key_source) == (None, "")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == f"the variable {name} is blank or was not filled in, so it is not used"
+    config.write_text(f'api_key = "{key}"\n')
+    assert load(tmp_path, **{name: value}).api_key == Secret(key)
+
+
+def test_behind_a_placeholder_the_next_variable_is_looked_at(tmp_path: Path, key: str) -> None:
+    settings = load(tmp_path, FAVCRM_API_KEY="${FAVCRM_API_KEY}", FAVCRM_MCP_TOKEN=key)
+    assert (settings.api_key, settings.key_source) == (Secret(key), "the variable FAVCRM_MCP_TOKEN")
+
+
+def test_a_placeholder_in_the_file_is_no_key(
+    tmp_path: Path, config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config.write_text('api_key = "<your key>"\n')
+    assert load(tmp_path).api_key is None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"api_key in {config} holds no value, so it is not used"
+    ]
+
+
+@pytest.mark.parametrize("value", [placeholder for placeholder in PLACEHOLDERS if placeholder.strip(" '")])
+def test_a_placeholder_is_refused_where_a_key_is_given(value: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"api_key: (is a placeholder|is empty, or holds)"):
+        check_key(Secret(value.strip()))
+
+
+@pytest.mark.parametrize("kind", [str, Secret])
+def test_a_placeholder_as_an_argument_is_refused(kind: Callable[[str], str | Secret]) -> None:
+    with pytest.raises(InvalidInputError, match="api_key: is a placeholder: nothing was put in its place"):
+        FavCRMClient(api_key=kind("${FAVCRM_API_KEY}"))
+
+
+@pytest.mark.parametrize("value", ["${FAVCRM_API_KEY}", "<your key>"])
+def test_a_placeholder_in_an_environment_store_is_none(
+    value: str, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("FAVCRM_TEST_KEY", value)
+    monkeypatch.setenv("FAVCRM_TEST_KEY_NAME", "")
+    store = EnvironmentStore("FAVCRM_TEST_KEY")
+    with pytest.raises(MissingKeyError):
+        store.get(SecretRef("env://favcrm/acme"))
+    assert store.get(store.put("acme", Secret(key), {})) == Secret(key)
+
+
+@given(st.text("abcdefXYZ0123456789-_", min_size=16), st.sampled_from(["fav_mcp_", ""]))
+def test_what_may_be_a_key_is_taken_for_no_placeholder(text: str, prefix: str) -> None:
+    assume(set(text.casefold()) - set("x_-"))
+    assert is_filled_in(f"{prefix}{text}")
+
+
+@pytest.mark.parametrize("name", ["FAVCRM_MCP_URL", "FAVCRM_MCP_ENDPOINT", "FAVCRM_API_BASE"])
+@pytest.mark.parametrize(
+    "value", ["${FAVCRM_URL}", "$FAVCRM_URL", "{{URL}}", "https://${HOST}/mcp", "https://<host>/mcp", "%URL%"]
+)
+def test_a_placeholder_for_the_endpoint_names_its_variable(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        load(tmp_path, **{name: value})
+    assert [tuple(told) for told in caught.value.problems] == [
+        (name, "is a placeholder: nothing was put in its place")
+    ]
+
+
+def test_a_blank_variable_for_the_endpoint_is_none(tmp_path: Path) -> None:
+    assert (
+        load(tmp_path, FAVCRM_MCP_URL=" ", FAVCRM_API_BASE="https://c.example").endpoint
+        == "https://c.example/mcp"
+    )
+
+
+def test_a_placeholder_for_the_organisation_is_none(tmp_path: Path) -> None:
+    assert load(tmp_path, FAVCRM_ORG_ID="${FAVCRM_ORG_ID}").organisation_id is None
+
+
+def test_where_the_key_and_the_endpoint_come_from(tmp_path: Path, config: Path, key: str) -> None:
+    def sources(settings: Settings) -> tuple[str, str]:
+        return settings.endpoint_source, settings.key_source
+
+    assert sources(load(tmp_path)) == ("the default", "")
+    config.write_text(f'api_key = "{key}"\n')
+    assert sources(load(tmp_path)) == ("the default", f"the file {config}")
+    config.write_text(f'api_key = "{key}"\nurl = "https://a.example/mcp"\n')
+    assert sources(load(tmp_path)) == (f"the file {config}", f"the file {config}")
+    assert sources(load(tmp_path, FAVCRM_API_BASE="https://a.example", FAVCRM_MCP_TOKEN=key)) == (
+        "the variable FAVCRM_API_BASE",
+        "the variable FAVCRM_MCP_TOKEN",
+    )
+    assert sources(Settings.load(endpoint="https://a.example", api_key=key, environment={})) == (
+        "the argument endpoint",
+        "the argument api_key",
+    )
 
 
 def test_a_bad_address_in_the_config_file_is_named(tmp_path: Path, config: Path) -> None:
     config.write_text('url = "nowhere"\n')
-    with pytest.raises(InvalidInputError, match="url in the config file"):
+    with pytest.raises(InvalidInputError, match=r"url in .*config\.toml: must be an address"):
         load(tmp_path)
 
 

@@ -105,7 +105,7 @@ STREAMS = st.builds(
 
 
 @given(STREAMS, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_cuts_make_no_difference(stream: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=6)))
     pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
@@ -117,7 +117,7 @@ def test_cuts_make_no_difference(stream: bytes, data: st.DataObject) -> None:
 
 @given(STREAMS)
 @example(b"\xef\xbb\xbfevent: a\r\ndata: 1\rdata: 2\n\r\ndata: 3\r\r")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_byte_may_come_alone(stream: bytes) -> None:
     assert decode(*(stream[at : at + 1] for at in range(len(stream)))) == reference(stream)
 

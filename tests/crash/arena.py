@@ -22,7 +22,7 @@ from favcrm.sandbox import Call, Mail, Sandbox
 from favcrm.stores.config_file import ConfigFileStore
 
 REQUEST, VERIFY = "register_organisation_request", flow.VERIFY
-PATIENCE = 30.0
+PATIENCE = 60.0
 PORTAL = "https://app.favcrm.io"
 
 

@@ -14,7 +14,7 @@ from crash.arena import REQUEST, VERIFY
 from favcrm import errors
 from favcrm.sandbox import Mail, Sandbox
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 LISTING = "tools/list"
 Start = Callable[[str, str], int]
 

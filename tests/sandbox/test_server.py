@@ -11,6 +11,7 @@ import httpx
 import pytest
 from mcp import Client, MCPError
 from sandbox.wires import EMAIL, HEADERS, SHORT
+from servers import PATIENCE
 
 from favcrm._core.jsonrpc import encode_request
 from favcrm.sandbox import AnswerForm, Fault, RefusalForm, Sandbox, SandboxClock
@@ -24,7 +25,7 @@ LIST = encode_request(1, "tools/list", {})
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=5, headers=HEADERS) as client:
+    with httpx.Client(timeout=PATIENCE, headers=HEADERS) as client:
         yield client
 
 
@@ -67,7 +68,7 @@ def test_waiting_ends_when_it_is_closed(sandbox: Sandbox) -> None:
     waiting.start()
     assert waiting.is_alive()
     server.close()
-    waiting.join(5)
+    waiting.join(PATIENCE)
     assert not waiting.is_alive()
 
 
@@ -92,8 +93,8 @@ def test_closing_does_not_wait_for_a_stalled_request(sandbox: Sandbox, client: h
     with sandbox.serve() as server:
         thread = threading.Thread(target=post)
         thread.start()
-        assert arrived.wait(5)
-    thread.join(5)
+        assert arrived.wait(PATIENCE)
+    thread.join(PATIENCE)
     assert len(failures) == 1
     assert not isinstance(failures[0], httpx.TimeoutException)
 
@@ -321,7 +322,7 @@ def test_a_served_sandbox_keeps_its_state() -> None:
     headers = {"authorization": f"Bearer {key.reveal()}", **HEADERS}
     create = encode_request(1, "tools/call", {"name": "create_member", "arguments": {"name": "Ada"}})
     search = encode_request(1, "tools/call", {"name": "search_members"})
-    with httpx.Client(timeout=5, headers=headers) as client:
+    with httpx.Client(timeout=PATIENCE, headers=headers) as client:
         with sandbox.serve() as server:
             client.post(server.url, content=create)
         with sandbox.serve() as server:

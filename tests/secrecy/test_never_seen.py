@@ -151,7 +151,7 @@ async def rate_limited(stage: Stage) -> None:
 async def bad_input(stage: Stage) -> None:
     favcrm = stage.provisioner()
     name = "Stretch + Breathe"
-    for wrong in ({"industry": "nonsense"}, {"country": "ZZ"}, {"timezone": "Nowhere"}):
+    for wrong in ({"industry": "fitnes"}, {"country": "ZZ"}, {"timezone": "Nowhere"}):
         refused = await stage.play(favcrm.initiate(email=EMAIL, organisation_name=name, **wrong))
         assert isinstance(refused, errors.InvalidInputError)
         await stage.play(lambda wrong=wrong: Registration(email=EMAIL, organisation_name=name, **wrong))

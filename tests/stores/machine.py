@@ -11,6 +11,7 @@ import tempfile
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 PATIENCE = 60
@@ -63,6 +64,9 @@ def there(directory: Path) -> set[str]:
 @contextmanager
 def as_an_ordinary_user() -> Generator[None]:
     """Give up the rights of root, which no permission stops."""
+    # An ordinary user may not be able to read the Python that root runs, so what is imported late is imported now.
+    for module in ("dotenv", "tomllib"):
+        import_module(module)
     if os.geteuid() != 0:
         yield
         return

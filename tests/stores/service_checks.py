@@ -17,7 +17,7 @@ from favcrm import Secret, StoreError
 from favcrm.sandbox import Sandbox
 
 TESTS = Path(__file__).parents[1]
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a test that waits for something has failed."""
 
 
@@ -67,5 +67,5 @@ def run_example(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     with sandbox.serve() as server:
         monkeypatch.setenv("FAVCRM_MCP_URL", server.url)
-        monkeypatch.setattr("builtins.input", typed)
+        monkeypatch.setattr("getpass.getpass", typed)
         return SimpleNamespace(**runpy.run_path(str(EXAMPLES / name)))

@@ -18,7 +18,17 @@ from servers import Peer, Request, Script, sends, serve, unused_address, whole
 from stores.moto_server import AWS, aws_on_loopback
 from stores.service_checks import hides, new_key, refused, run_example
 
-from favcrm import MissingKeyError, Secret, SecretRef
+from favcrm import (
+    FavCRMProvisioner,
+    MemoryStore,
+    MissingKeyError,
+    Registration,
+    Secret,
+    SecretRef,
+    Store,
+    StoreError,
+)
+from favcrm.sandbox import Sandbox
 from favcrm.stores.aws import AWSSecretsManagerStore
 
 REGION = "eu-central-1"
@@ -158,11 +168,38 @@ class TestOnAWS:
         store = AWSSecretsManagerStore()
         store.put("acme", new_key(), {})
         client_of("secretsmanager").delete_secret(SecretId="favcrm/acme")
-        with refused(key, match="There is no key at", kind=MissingKeyError):
+        # It is not missing: whoever took it for missing would use a code for a key that has no place.
+        with refused(key, match="^The key could not be read: .* such as scheduled for deletion. Restore"):
             store.get(REF)
-        # AWS itself refuses to fill it, and moto does not.
-        with refused(key, match="not certain that the key was saved|scheduled for deletion"):
-            store.put("acme", key, {})
+        for if_absent in (True, False):
+            with refused(key, match="^The key was not saved: .* such as scheduled for deletion. Restore"):
+                store.put("acme", key, {}, if_absent=if_absent)
+
+    def test_where_the_key_has_no_place_no_code_is_asked_for(self, aws: AWS) -> None:
+        registration = Registration(email="you@example.com", organisation_name="Acme")
+
+        def provision(store: Store, sandbox: Sandbox) -> SecretRef:
+            with FavCRMProvisioner(transport=sandbox.transport()) as favcrm:
+                return favcrm.provision(
+                    registration, read_code=lambda _: sandbox.inbox.code_for("you@example.com"), store=store
+                ).ref
+
+        name = provision(MemoryStore(), Sandbox()).name
+        client_of("secretsmanager").create_secret(Name=f"favcrm/{name}", SecretString="old")
+        client_of("secretsmanager").delete_secret(SecretId=f"favcrm/{name}")
+        sandbox = Sandbox()
+        with pytest.raises(StoreError, match="such as scheduled for deletion"):
+            provision(AWSSecretsManagerStore(), sandbox)
+        assert len(sandbox.inbox) == 0
+
+    def test_the_check_refuses_a_secret_of_its_own_that_is_scheduled_for_deletion(self, aws: AWS) -> None:
+        client_of("secretsmanager").create_secret(Name="favcrm/+check", SecretString="left")
+        client_of("secretsmanager").delete_secret(SecretId="favcrm/+check")
+        store = AWSSecretsManagerStore()
+        with refused(match="^The store cannot be used: .* such as scheduled for deletion. Restore"):
+            store.check()
+        client_of("secretsmanager").restore_secret(SecretId="favcrm/+check")
+        store.check()
 
     def test_a_secret_of_bytes_is_not_taken_for_a_key(self, aws: AWS, key: Secret) -> None:
         client_of("secretsmanager").create_secret(Name="favcrm/acme", SecretBinary=b"bytes")
@@ -358,7 +395,16 @@ class TestBroken:
         ("status", "code", "reason"),
         [
             (400, "UnrecognizedClientException", "AWS does not accept the credentials"),
-            (400, "ExpiredTokenException", "AWS does not accept the credentials"),
+            (400, "ExpiredTokenException", "the AWS credentials have expired"),
+            (403, "ExpiredToken", "the AWS credentials have expired"),
+            (400, "InvalidSignatureException", "AWS does not accept the credentials"),
+            (403, "RequestTimeTooSkewed", "AWS does not accept the time of this machine"),
+            (400, "EncryptionFailure", "AWS could not use the KMS key"),
+            (400, "DecryptionFailure", "AWS could not use the KMS key"),
+            (400, "KMSAccessDeniedException", "AWS does not allow the use of the KMS key"),
+            (400, "LimitExceededException", "the AWS account has as many secrets, or versions of this one,"),
+            (400, "PreconditionNotMetException", "AWS does not do it while the secret is being replicated"),
+            (400, "InvalidRequestException", "AWS does not do it in the state the secret is in"),
             (403, "InvalidClientTokenId", "AWS does not accept the credentials"),
             (400, "AccessDeniedException", "AWS does not allow it"),
             (403, "SomethingNew", "AWS does not allow it"),
@@ -374,6 +420,47 @@ class TestBroken:
             for failing, action in actions_of(AWSSecretsManagerStore(quick()), key).items():
                 with refused(key, match=f"^{failing}: {reason}."):
                     action()
+
+    @pytest.mark.parametrize(
+        ("code", "words", "reason"),
+        [
+            ("InvalidSignatureException", "Signature expired: 20260511T", "the time of this machine"),
+            ("InvalidSignatureException", "Signature not yet current: 20260511T", "the time of this machine"),
+            ("AccessDeniedException", "Access to KMS is not allowed", "the use of the KMS key"),
+        ],
+    )
+    def test_a_code_with_several_reasons_is_told_by_its_words(
+        self, code: str, words: str, reason: str, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
+        body = json.dumps({"__type": code, "message": words}).encode()
+        with serve(sends(whole(body, 400))) as refusing:
+            settle_in(monkeypatch, refusing.url)
+            for failing, action in actions_of(AWSSecretsManagerStore(quick()), key).items():
+                with refused(key, match=f"^{failing}: AWS does not a.* {reason}. ") as caught:
+                    action()
+                assert words not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("kind", "arguments", "reason"),
+        [
+            ("SSOTokenLoadError", {"error_msg": "x"}, "the AWS sign-in has expired or was never made"),
+            ("UnauthorizedSSOTokenError", {}, "the AWS sign-in has expired or was never made"),
+            ("TokenRetrievalError", {"provider": "x", "error_msg": "x"}, "the AWS sign-in has expired"),
+            ("ProfileNotFound", {"profile": "x"}, "the AWS configuration cannot be used"),
+        ],
+    )
+    def test_what_is_wrong_with_the_set_up_is_told(
+        self, kind: str, arguments: dict[str, str], reason: str, key: Secret
+    ) -> None:
+        client = HandMade()
+
+        def fail() -> None:
+            error: Exception = getattr(import_module("botocore.exceptions"), kind)(**arguments)
+            raise error
+
+        client.on_create = fail
+        with refused(key, match=f"^The key was not saved: {reason}"):
+            AWSSecretsManagerStore(client).put("acme", key, {})
 
     def test_no_credentials_are_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
         with unused_address() as url:
@@ -482,7 +569,7 @@ class TestHandMadeClients:
     def test_a_client_that_keeps_nothing_is_found_out(self, key: Secret) -> None:
         client = HandMade()
         client.forgets = True
-        client.on_create = lambda: (_ for _ in ()).throw(failed("InvalidRequestException"))
+        client.on_create = lambda: (_ for _ in ()).throw(failed("ResourceExistsException"))
         with refused(key, match="^It is not certain that the key was saved: AWS gives back something else."):
             AWSSecretsManagerStore(client).put("acme", key, {})
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from stores.machine import mode, new_key, seen, there
 
 from favcrm import InvalidInputError, MissingKeyError, Secret, SecretRef, StoreError
+from favcrm._text_files import toml_in
 from favcrm.settings import Settings
-from favcrm.stores._toml import edited, values
+from favcrm.stores._toml import edited
 from favcrm.stores.config_file import ConfigFileStore
 
 REF = SecretRef("config://favcrm/acme")
@@ -82,7 +83,6 @@ def test_the_mode_is_the_owners_alone(path: Path) -> None:
     [
         b"api_key = \n",
         b"\xff\xfe",
-        b'\xef\xbb\xbfurl = "x"\n',
         b"api_key = 1\n",
         b'api_key = """\n"""\n',
         b"x = " + b"[" * 5_000,
@@ -104,10 +104,53 @@ def test_a_file_that_cannot_be_changed_safely_is_left(path: Path, content: bytes
 def test_an_unreadable_file_is_not_a_missing_key(path: Path) -> None:
     key = new_key()
     path.write_text(f'api_key = "{key}\n')
-    with pytest.raises(StoreError, match="is not TOML") as caught:
+    with pytest.raises(
+        StoreError, match=r"config\.toml cannot be read: Line 1 is not TOML\. Correct"
+    ) as caught:
         ConfigFileStore(path).get(REF)
     assert not isinstance(caught.value, MissingKeyError)
     assert key not in seen(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'url = "x"\n\nother = \n', "Line 3 is not TOML"),
+        (b'url = "x"\nother = """\nmore\n', "Line 3 is not TOML"),
+        (b'url = "x"\nother = "\xff"\n', "Line 2 is not UTF-8"),
+        ('url = "x"\n'.encode("utf-16"), "It is UTF-16 and must be UTF-8"),
+        (b"x = " + b"9" * 5_000, "It is not TOML"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(path: Path, content: bytes, problem: str) -> None:
+    path.write_bytes(content)
+    store = ConfigFileStore(path)
+    for use in (store.check, lambda: store.get(REF), lambda: store.put("acme", Secret(new_key()), {})):
+        with pytest.raises(StoreError, match=f"config.toml.*: {problem}. Correct the file by hand"):
+            use()
+    assert path.read_bytes() == content
+
+
+def test_a_byte_order_mark_stays_before_the_text(path: Path) -> None:
+    before = b'\xef\xbb\xbfurl = "https://a.example/mcp"\r\n'
+    path.write_bytes(before)
+    store, key = ConfigFileStore(path), Secret(new_key())
+    store.check()
+    assert store.get(store.put("acme", key, {})) == key
+    assert path.read_bytes().startswith(before)
+    store.delete(REF)
+    assert path.read_bytes() == before
+
+
+def test_where_the_directory_is_no_directory_there_is_no_key_and_no_room(path: Path) -> None:
+    path.touch()
+    store = ConfigFileStore(path / "config.toml")
+    with pytest.raises(MissingKeyError):
+        store.get(REF)
+    store.delete(REF)
+    for use in (store.check, lambda: store.put("acme", Secret(new_key()), {})):
+        with pytest.raises(StoreError, match="Not a directory"):
+            use()
 
 
 def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,9 +277,9 @@ def lines(text: str) -> list[str]:
 def test_only_the_one_text_is_changed(text: str, value: str) -> None:
     after = edited(text, "api_key", value)
     assert tomllib.loads(after)["api_key"] == value
-    assert {**values(text), "api_key": value} == values(after)
+    assert {**toml_in(text), "api_key": value} == toml_in(after)
     old, new = lines(text), lines(after)
-    if "api_key" in values(text):
+    if "api_key" in toml_in(text):
         assert len(old) == len(new)
         assert sum(before != now for before, now in zip(old, new, strict=True)) <= 1
     else:
@@ -249,5 +292,5 @@ def test_only_the_one_text_is_changed(text: str, value: str) -> None:
 @given(documents())
 def test_only_the_one_text_is_removed(text: str) -> None:
     after = edited(text, "api_key", None)
-    assert values(after) == {name: value for name, value in values(text).items() if name != "api_key"}
+    assert toml_in(after) == {name: value for name, value in toml_in(text).items() if name != "api_key"}
     assert edited(after, "api_key", None) == after

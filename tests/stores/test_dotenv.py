@@ -60,7 +60,7 @@ def test_everything_else_stays_to_the_byte(path: Path, key: str) -> None:
     store = DotenvStore(path)
     store.put("acme", Secret(key), {})
     after = path.read_bytes().decode()
-    assert after == f"{before}FAVCRM_API_KEY='{key}'\r\nFAVCRM_API_KEY_NAME='acme'\r\n"
+    assert after == f"{before}FAVCRM_API_KEY={key}\r\nFAVCRM_API_KEY_NAME=acme\r\n"
     assert mode(path) == 0o600
     store.delete(REF)
     assert path.read_bytes().decode() == before
@@ -115,7 +115,7 @@ def test_without_python_dotenv_it_says_what_to_install(
     path: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "dotenv", None)
-    with pytest.raises(StoreError, match=r"pip install 'favcrm\[dotenv\]'"):
+    with pytest.raises(StoreError, match=r'pip install "favcrm\[dotenv\]"'):
         DotenvStore(path).check()
     with pytest.raises(StoreError, match="not installed"):
         DotenvStore(path).put("acme", Secret(key), {})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 
 import pytest
-from stores.machine import mode, new_key, seen, there
+from stores.machine import KILLED, mode, new_key, run, seen, there
 
 from favcrm import MemoryStore, MissingKeyError, Secret, SecretRef, StoreError
 from favcrm.stores import escrow
@@ -75,6 +76,79 @@ def test_a_file_that_is_not_whole_is_passed_over_and_kept(store: EscrowStore, ke
     torn.unlink()
     torn.mkdir()
     assert store.put("acme", Secret(key), {}).name == "acme (2)"
+
+
+KILLED_BEFORE_NAMING = """
+import os, signal
+os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+"""
+KILLED_AFTER_NAMING = """
+import os, shutil, signal
+shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+"""
+KILLED_WHILE_WRITING = """
+import os, signal
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+"""
+PUT = """
+import sys
+from favcrm import Secret
+from favcrm.stores.escrow import EscrowStore
+EscrowStore(sys.argv[1]).put("acme", Secret(sys.argv[2]), {})
+"""
+
+
+@pytest.mark.parametrize("moment", [KILLED_WHILE_WRITING, KILLED_BEFORE_NAMING])
+def test_a_file_whose_writer_was_killed_is_absent_and_what_is_left_is_named(
+    store: EscrowStore, tmp_path: Path, key: str, moment: str
+) -> None:
+    assert run(moment + PUT, tmp_path / "escrow", key) == (KILLED, "")
+    assert not store.path(REF).exists()
+    with pytest.raises(MissingKeyError, match="was killed while it wrote one") as caught:
+        store.get(REF)
+    (left,) = (tmp_path / "escrow").glob(".*/draft")
+    assert str(left) in caught.value.message
+    assert f"rename it to {store.path(REF)}" in caught.value.next_step
+    assert mode(left.parent) == 0o700
+    # It is in nobody's way, and only a person removes it: the key may be nowhere else.
+    other = Secret(new_key())
+    assert store.put("acme", other, {}) == REF
+    assert store.get(REF) == other
+    store.delete(REF)
+    assert key in left.read_text()
+    # Its owner does what the error says.
+    left.rename(store.path(REF))
+    assert store.get(REF) == Secret(key)
+
+
+def test_a_key_that_is_deleted_is_in_no_leftover_either(store: EscrowStore, tmp_path: Path, key: str) -> None:
+    assert run(KILLED_AFTER_NAMING + PUT, tmp_path / "escrow", key) == (KILLED, "")
+    assert store.get(REF) == Secret(key)
+    store.delete(REF)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and key in path.read_text()]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_hard_links(
+    store: EscrowStore, tmp_path: Path, key: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.link", without)
+    store.check()
+    assert there(tmp_path) == set()
+    other = new_key()
+    refs = [store.put("acme", Secret(each), {}) for each in (key, other, key)]
+    assert [ref.name for ref in refs] == ["acme", "acme (2)", "acme"]
+    assert [store.get(ref) for ref in refs] == [Secret(key), Secret(other), Secret(key)]
+    assert len(there(tmp_path / "escrow")) == 2
+    monkeypatch.setattr(Path, "replace", without)
+    with pytest.raises(StoreError, match="could not be saved"):
+        store.put("beta", Secret(key), {})
+    with pytest.raises(StoreError, match="No key can be saved"):
+        store.check()
+    assert len(there(tmp_path / "escrow")) == 2
 
 
 def test_a_link_is_not_followed(store: EscrowStore, tmp_path: Path, key: str) -> None:

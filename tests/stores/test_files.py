@@ -330,7 +330,7 @@ def test_nothing_written_is_nothing_changed(tmp_path: Path) -> None:
 
 def test_a_rehearsal_leaves_nothing(tmp_path: Path) -> None:
     with rehearsed(tmp_path / "a" / "b" / "file") as draft:
-        assert draft.exists()
+        draft.write_text("content")
     (tmp_path / "dir").mkdir()
     with pytest.raises(OSError, match="not a regular file"), rehearsed(tmp_path / "dir"):
         pass

@@ -410,3 +410,10 @@ def test_a_missing_extra_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -
             key, match=r'the package keyring, which is not installed. Run: pip install "favcrm\[keyring\]"'
         ):
             action()
+
+
+def test_a_missing_secretstorage_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = KeyringStore(load(SECRET_SERVICE))
+    monkeypatch.setitem(sys.modules, "secretstorage", None)
+    with refused(match="^This store needs the package secretstorage, which is not installed."):
+        store.check()

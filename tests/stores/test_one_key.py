@@ -188,6 +188,22 @@ def test_what_cannot_be_written_is_told_without_the_key(store: OneKeyStore, key:
         store.get(SecretRef.of(store.scheme, "acme"))
 
 
+def test_a_name_that_cannot_be_written_is_found_out_before_a_code_is_used(
+    store: OneKeyStore, kind: str, key: str
+) -> None:
+    # A NUL ends a variable of the environment, and python-dotenv fills in what looks like a variable.
+    name = {"env": "a\0b", "config": "a\0b", "dotenv": "a${HOME}b"}[kind]
+    ref = SecretRef.of(store.scheme, name)
+    if kind == "config":
+        assert store.get(store.put(name, Secret(key), {})) == Secret(key)
+        return
+    with pytest.raises(StoreError) as caught:
+        store.get(ref)
+    assert not isinstance(caught.value, MissingKeyError)
+    with pytest.raises(StoreError):
+        store.put(name, Secret(key), {})
+
+
 def test_a_repr_names_the_place_alone(store: OneKeyStore, kind: str, tmp_path: Path, key: str) -> None:
     store.put("acme", Secret(key), {})
     places = {"env": VARIABLE, "config": str(tmp_path / "config.toml"), "dotenv": str(tmp_path / ".env")}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stores.machine import new_key
+from stores.machine import new_key, seen
 
-from favcrm import InvalidInputError, Secret, Store, StoreError
+from favcrm import InvalidInputError, Secret, Store, StoreError, stores
 from favcrm.stores.config_file import ConfigFileStore
 from favcrm.stores.dotenv import DotenvStore
 from favcrm.stores.environment import EnvironmentStore
@@ -38,8 +37,7 @@ def test_a_key_is_found_again_by_its_text_alone(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("scheme", STORES)
 def test_each_scheme_is_that_of_its_class(scheme: str) -> None:
-    module, _, name = STORES[scheme].partition(":")
-    assert getattr(import_module(f"favcrm.stores.{module}"), name).scheme == scheme
+    assert getattr(stores, STORES[scheme]).scheme == scheme
 
 
 @pytest.mark.parametrize("ref", ["", "acme", "config", "config:/favcrm/acme", "s3://favcrm/acme"])
@@ -54,6 +52,13 @@ def test_what_is_no_reference_is_told_with_the_schemes_that_are_known(ref: str) 
 def test_some_cannot_be_found_again(ref: str) -> None:
     with pytest.raises(StoreError, match="Keep the store object"):
         store_from_ref(ref)
+
+
+def test_a_secret_among_options_that_do_not_fit_is_not_shown() -> None:
+    token = new_key()
+    with pytest.raises(InvalidInputError, match="do not fit VaultStore") as caught:
+        store_from_ref("vault://favcrm/acme", token=token, path_="x")
+    assert token not in seen(caught.value)
 
 
 def test_options_must_fit() -> None:

@@ -84,6 +84,22 @@ def test_address_and_token_come_from_the_environment(
     assert store.get(store.put("acme", key, {})) == key
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_the_namespace_is_sent(
+    given: bool, vault: Vault, monkeypatch: pytest.MonkeyPatch, key: Secret
+) -> None:
+    monkeypatch.setenv("VAULT_NAMESPACE", "another" if given else "team/a")
+    store = VaultStore(url=vault.url, token=TOKEN, namespace="team/a" if given else None)
+    store.check()
+    assert store.get(store.put("acme", key, {})) == key
+    assert vault.namespaces == {"team/a"}
+
+
+def test_without_a_namespace_none_is_sent(vault: Vault, store: VaultStore) -> None:
+    store.check()
+    assert vault.namespaces == {None}
+
+
 def test_a_client_may_be_handed_over(vault: Vault, key: Secret) -> None:
     store = VaultStore(import_module("hvac").Client(url=vault.url, token=TOKEN))
     store.check()

@@ -28,6 +28,8 @@ class Vault:
         factory=lambda: {"secret": {"type": "kv", "options": {"version": "2"}}}
     )
     requests: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
+    namespaces: set[str | None] = field(factory=set[str | None])
+    """What the requests named as their namespace."""
     before: dict[tuple[str, str], Callable[[], Any]] = field(factory=dict[tuple[str, str], Callable[[], Any]])
     """What to do before a request is answered; a tuple of a status and a body is sent in place of an answer."""
 
@@ -97,6 +99,7 @@ def vault_on_loopback() -> Generator[Vault, None, None]:
             sent = self.rfile.read(int(self.headers.get("content-length") or 0))
             path = unquote(self.path.removeprefix("/v1/"))
             token = self.headers.get("x-vault-token") or ""
+            vault.namespaces.add(self.headers.get("x-vault-namespace"))
             status, told = vault.answer(self.command, path, token, json.loads(sent or b"null"))
             body = told if isinstance(told, bytes) else b"" if told is None else json.dumps(told).encode()
             self.send_response(status)

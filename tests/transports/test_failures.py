@@ -42,7 +42,6 @@ from favcrm import (
     OutcomeUnknownError,
     RefusedError,
     RetryPolicy,
-    UnexpectedAnswerError,
 )
 from favcrm.transports import AsyncHTTPTransport, http
 from favcrm.transports.http import clients, conversation, exchange
@@ -401,7 +400,7 @@ FAILURES: dict[str, tuple[Script, type[FavCRMError]]] = {
     "redirected": (redirects("https://elsewhere.example/"), RefusedError),
     "refused": (sends(whole(b"{}", 401)), RefusedError),
     "failed": (sends(whole(b"{}", 500)), OutcomeUnknownError),
-    "unreadable": (sends(whole(b"<html>")), UnexpectedAnswerError),
+    "unreadable": (sends(whole(b"<html>")), OutcomeUnknownError),
 }
 
 

@@ -36,7 +36,6 @@ from favcrm import (
     RefusedError,
     RetryPolicy,
     Secret,
-    UnexpectedAnswerError,
 )
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
 from favcrm.transports.http import BearerAuth, exchange
@@ -154,7 +153,7 @@ async def test_the_timeout_of_a_client_is_not_used(colour: Colour, library: Modu
 FAILURES: dict[str, tuple[Script, type[Exception]]] = {
     "refused": (sends(whole(b"", 401)), AuthenticationError),
     "redirected": (redirects(ENDPOINT), RefusedError),
-    "unreadable": (sends(whole(b"<html>")), UnexpectedAnswerError),
+    "unreadable": (sends(whole(b"<html>")), OutcomeUnknownError),
     "cut": (sends(*chunked([])), OutcomeUnknownError),
     "reset": (resets, OutcomeUnknownError),
     "stalled": (stalls, OutcomeUnknownError),

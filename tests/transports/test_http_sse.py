@@ -349,10 +349,13 @@ async def test_answers_may_come_before_and_beside_ours(colour: Colour) -> None:
     assert len(requests_of(server, "GET")) == 1
 
 
-async def test_an_event_that_is_not_json_is_told(colour: Colour) -> None:
-    with serve(Streaming({CALLED: lambda peer, _: peer.send(event(b"{"))})) as server:
+async def test_an_event_that_is_not_json_is_passed_over(colour: Colour) -> None:
+    def told(peer: Peer, request: Request) -> None:
+        peer.send(event(b"{"), event(message(request, RESULT)))
+
+    with serve(Streaming({CALLED: told})) as server:
         async with reach(colour, server.url, era="sse") as wire:
-            assert (await call(wire)).defect == "has an event that is not JSON"
+            assert (await call(wire)).result == RESULT
 
 
 class Compressing:

@@ -148,8 +148,8 @@ async def test_it_may_go_on_many_times(colour: Colour, slept: list[float]) -> No
 
 @pytest.mark.parametrize(
     "nothing",
-    [streams(), streams(b": ping\n\n"), breaks(), resets, hangs_up],
-    ids=["nothing", "a comment", "broken", "reset", "closed"],
+    [streams(), streams(b": ping\n\n"), streams(b"data: {\n\n"), breaks(), resets, hangs_up],
+    ids=["nothing", "a comment", "no JSON", "broken", "reset", "closed"],
 )
 async def test_it_is_tried_twice_in_vain(colour: Colour, slept: list[float], nothing: Script) -> None:
     with serve(speaks(session("session-1", tools_call=streams(PRIMED), GET=nothing))) as server:
@@ -170,7 +170,6 @@ REFUSALS: dict[str, Script] = {
     "204": sends(whole(b"", 204)),
     "a page": page(200),
     "an error that is no stream": refuses(-32000, "Cannot resume", 200),
-    "a stream that is not JSON": streams(b"data: {\n\n"),
     "a redirect": sends(whole(b"", 303, {"location": "/elsewhere"})),
 }
 

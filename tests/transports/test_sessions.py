@@ -50,7 +50,7 @@ from transports.speakers import (
     speaks,
 )
 
-from favcrm import NotSentError, OutcomeUnknownError, RetryPolicy
+from favcrm import CodeExpiredError, NotSentError, OutcomeUnknownError, RefusedError, RetryPolicy
 from favcrm.transports import HTTPTransport
 from favcrm.transports.http import conversation, exchange
 
@@ -189,6 +189,10 @@ OVER: dict[str, Script] = {
     "404 with a page": page(404),
     "404 without a body": sends(whole(b"", 404)),
     "400 of the TypeScript servers": refuses(-32000, "Bad Request: No valid session ID provided"),
+    "410 without a body": sends(whole(b"", 410)),
+    "410 with an error": refuses(-32001, "Session not found", 410),
+    "200 with an error": refuses(-32001, "Session not found", 200),
+    "200 with another error": refuses(-32600, "Session has expired", 200),
     "400 in plain words": sends(
         whole(b"Bad Request: No valid session ID", 400, {"content-type": "text/plain"})
     ),
@@ -216,6 +220,28 @@ async def test_a_session_that_is_over_is_begun_again_and_the_call_sent_once_more
     assert "mcp-protocol-version" not in server.requests[4].headers
     numbers = [request.json["id"] for request in requests_of(server, CALLED)]
     assert len(set(numbers)) == 4
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 410])
+@pytest.mark.parametrize(
+    "words", ["The code has expired", "Your sign-up session has expired", "Verification session not found"]
+)
+async def test_words_about_a_sign_up_are_no_end_of_a_session(colour: Colour, status: int, words: str) -> None:
+    refused = refuses(-32000, words, status)
+    with serve(speaks(session("session-1", tools_call=refused))) as server:
+        favcrm = colours.provisioner(colour, server.url, era="session", retry=ONCE)
+        with pytest.raises(CodeExpiredError if "expired" in words else RefusedError):
+            await favcrm.confirm("signup_req_1", "271828")
+        await favcrm.end()
+    assert len(requests_of(server, CALLED)) == 1
+
+
+async def test_a_result_that_speaks_of_a_session_is_an_answer(colour: Colour) -> None:
+    told = {"isError": True, "content": [{"type": "text", "text": "Session not found"}]}
+    with serve(speaks(session("session-1", tools_call=answers(told)))) as server:
+        async with reach(colour, server.url, era="session") as wire:
+            assert (await call(wire)).result == told
+    assert len(requests_of(server, CALLED)) == 1
 
 
 async def test_a_new_session_without_an_id_has_none(colour: Colour) -> None:

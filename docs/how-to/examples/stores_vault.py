@@ -1,10 +1,10 @@
-from favcrm import FavCRMClient, FavCRMProvisioner
+from favcrm import FavCRMClient, FavCRMProvisioner, prompt
 from favcrm.stores.vault import VaultStore
 
 store = VaultStore(mount="secret", path="agents/favcrm")
 with FavCRMProvisioner(store=store) as favcrm:
     pending = favcrm.initiate(email="you@example.com", organisation_name="Stretch + Breathe")
-    workspace = favcrm.confirm(pending, code=input("The code from the email: "))
+    workspace = favcrm.confirm(pending, code=prompt(pending))
 
 # The reference is no secret. Any program with the same store and permissions finds the key with it.
 with FavCRMClient(api_key=workspace.ref, store=store) as crm:

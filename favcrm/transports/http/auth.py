@@ -57,7 +57,7 @@ class BearerAuth(httpx.Auth):
         self._read_key = api_key if callable(api_key) else partial(as_secret, as_secret(api_key))
         # No frame that an error passes through holds the key.
         del api_key
-        self._url = Settings.load(endpoint=endpoint).endpoint
+        self._url = Settings.load(endpoint=endpoint, from_file={"endpoint"}).endpoint
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign a request of an httpx client, and once more if the key was replaced meanwhile."""

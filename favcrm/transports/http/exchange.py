@@ -22,9 +22,10 @@ from favcrm.endpoint import Endpoint, without_details
 from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.settings import check_key
 from favcrm.transports.http.failures import no_answer, translate
+from favcrm.transports.http.inflating import Inflater
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from types import ModuleType
 
     from favcrm._core.outgoing import Outgoing
@@ -38,10 +39,8 @@ USER_AGENT = f"favcrm-python/{favcrm.__version__} Python/{sys.version.split()[0]
 MAX_REDIRECTS = 3
 REDIRECTS = range(300, 400)
 FOLLOWED_REDIRECTS = frozenset({307, 308})
-INFLATED_PIECE = 64 * 1024
 GRACE = 1.0
 REOPEN = "Use the object inside its with block, or make a new one."
-EITHER_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
 class Channel(Protocol):
@@ -199,7 +198,7 @@ async def _exchange_once(
     reader = AnswerReader(outgoing.request_id, answer.status_code, received)
     # What a hook of the client's owner has read is inflated already.
     encoding = "" if answer.is_stream_consumed else received.get("content-encoding", "")
-    cut = await _read(channel, answer, reader, inflater(encoding), ends_at, on_message)
+    cut = await _read(channel, answer, reader, Inflater(encoding), ends_at, on_message)
     return Reply(reader.finish(cut=cut), reader.last_event_id, reader.retry)
 
 
@@ -272,7 +271,7 @@ async def _read(  # noqa: PLR0917  # all of them, always
     channel: Channel,
     answer: Any,
     reader: AnswerReader,
-    inflate: Callable[[bytes], Iterable[bytes]],
+    inflater: Inflater,
     ends_at: float,
     on_message: OnMessage | None,
 ) -> bool:
@@ -286,7 +285,7 @@ async def _read(  # noqa: PLR0917  # all of them, always
                 while not (ended or reader.done):
                     chunk = await channel.next_chunk(chunks)
                     ended = chunk is None
-                    for piece in inflate(chunk or b""):
+                    for piece in inflater.feed(chunk or b""):
                         reader.feed(piece)
                         if reader.done:
                             break
@@ -300,6 +299,8 @@ async def _read(  # noqa: PLR0917  # all of them, always
                 await drain(channel, chunks, GRACE)
         finally:
             await channel.close(answer)
+    for piece in inflater.end():
+        reader.feed(piece)
     if not ended:
         await channel.leave(chunks)
     return not (ended or reader.done)
@@ -311,20 +312,6 @@ async def drain(channel: Channel, chunks: Any, seconds: float) -> None:
     with channel.limit(seconds):
         while time.monotonic() < ends_at and await channel.next_chunk(chunks) is not None:
             pass
-
-
-def inflater(encoding: str) -> Callable[[bytes], Iterable[bytes]]:
-    """Return what undoes a content encoding in pieces of bounded size; httpx inflates a chunk in one go."""
-    if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
-        return lambda chunk: (chunk,)
-    stream = zlib.decompressobj(EITHER_GZIP_OR_ZLIB)
-
-    def inflate(chunk: bytes) -> Iterator[bytes]:
-        while chunk:
-            yield stream.decompress(chunk, INFLATED_PIECE)
-            chunk = stream.unconsumed_tail
-
-    return inflate
 
 
 def bearer(api_key: Secret) -> str:

@@ -25,8 +25,9 @@ from favcrm._core.outgoing import (
 from favcrm._core.sse import EventDecoder
 from favcrm._core.transport import Response
 from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
-from favcrm.transports.http.exchange import GRACE, begin, exchange, inflater, sign
+from favcrm.transports.http.exchange import GRACE, begin, exchange, sign
 from favcrm.transports.http.failures import no_answer
+from favcrm.transports.http.inflating import Inflater
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -150,7 +151,7 @@ class _Stream:
         self._channel = channel
         self._answer = answer
         self._chunks = channel.chunks(answer)
-        self._inflate = inflater(answer.headers.get("content-encoding", ""))
+        self._inflater = Inflater(answer.headers.get("content-encoding", ""))
         self._decoder = EventDecoder()
         self._events: deque[Event] = deque()
         self._address: Endpoint | None = None
@@ -180,13 +181,13 @@ class _Stream:
         if accepted.status not in ACCEPTED:
             return accepted
         self._posted = True
-        reader = AnswerReader(outgoing.request_id, OK, {"content-type": ACCEPT_STREAM})
+        reader = AnswerReader(outgoing.request_id, OK, {"content-type": ACCEPT_STREAM}, lasting=True)
         while not reader.done:
             event = await self._next_event(ends_at, MAX_ANSWER_BYTES)
             if event is None:
                 break
-            if event.name == "message" and event.data:
-                reader.take_event(event.data)
+            if event.data:
+                reader.take_event(event)
             for message in reader.take_messages():
                 if "id" in message:
                     await self._reply(message, api_key, ends_at)
@@ -240,7 +241,7 @@ class _Stream:
             if chunk is None:
                 return None
             try:
-                for piece in self._inflate(chunk):
+                for piece in self._inflater.feed(chunk):
                     room -= len(piece)
                     if room < 0:
                         return None

@@ -3,7 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from servers import PATIENCE
 from transports.cli.commands import Command, vendors
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a command that tells its version as long to start as any other process of the tests."""
+    monkeypatch.setattr("favcrm.transports.cli.VERSION_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture

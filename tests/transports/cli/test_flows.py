@@ -35,7 +35,6 @@ from favcrm import (
     RetryPolicy,
     Secret,
     ServerBusyError,
-    UnexpectedAnswerError,
     __version__,
 )
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
@@ -232,7 +231,7 @@ def test_a_refusal_through_the_vendors_command(scene: Any, form: RefusalForm, ve
 
 
 def test_a_refusal_in_the_summary_is_lost_by_the_vendors_command(vendor: Command) -> None:
-    assert type(refusal(wrong_code, RefusalForm.SUMMARY_ONLY, vendor)) is UnexpectedAnswerError
+    assert type(refusal(wrong_code, RefusalForm.SUMMARY_ONLY, vendor)) is OutcomeUnknownError
 
 
 @pytest.mark.parametrize(
@@ -321,7 +320,7 @@ FAULTS: dict[str, tuple[Fault, type[FavCRMError]]] = {
     "reset": (Fault.RESET_AFTER, OutcomeUnknownError),
     "busy": (Fault.server_error(503, retry_after=7), ServerBusyError),
     "broken": (Fault.server_error(500), OutcomeUnknownError),
-    "page": (Fault.HTML, UnexpectedAnswerError),
+    "page": (Fault.HTML, OutcomeUnknownError),
     "cut": (Fault.TRUNCATED_SSE, OutcomeUnknownError),
 }
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SERVER = Path(__file__).with_name("scripted.py")
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 """Seconds for what is answered at once."""
 
 SHORT = 0.5
