@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextvars
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from favcrm._bridge import on_trio, run_sync
 from favcrm._clock import monotonic
+from favcrm._errands import Errands, of_thread
+from favcrm._uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -82,60 +85,35 @@ class BlockingPort:
         SYSTEM_CLOCK.sleep(seconds)
 
     async def side_by_side(self, tasks: Sequence[Callable[[], Coroutine[None, None, T]]]) -> list[T]:
-        """Run each task in a thread of its own."""
+        """Run each task in a thread of its own; a store is asked in this one, since it may be bound to it."""
         from concurrent.futures import ThreadPoolExecutor
 
         pool = ThreadPoolExecutor(max_workers=len(tasks), thread_name_prefix="favcrm")
+        errands = Errands()
         try:
             # Each thread sees the caller's context, as tracing libraries expect.
-            futures = [pool.submit(contextvars.copy_context().run, _run, task) for task in tasks]
+            futures = [
+                pool.submit(contextvars.copy_context().run, _run_away_from, errands, task) for task in tasks
+            ]
+            errands.run_until_done(futures)
             return [future.result() for future in futures]
         finally:
             # After Ctrl-C nobody waits for the answers.
+            errands.close()
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def uncancelled(self, task: Callable[[], Coroutine[None, None, T]]) -> T:
-        """Run the task in a thread, which Ctrl-C does not reach; an interrupt meanwhile is delivered after it."""
-        from concurrent.futures import Future
-        from threading import Event, Lock, Thread
-
-        future: Future[T] = Future()
-        ended, begun = Event(), Lock()
-
-        def work() -> None:
-            # Taken by whoever comes first: this thread, or an interrupt before it has begun.
-            if not begun.acquire(blocking=False):
-                return
-            try:
-                future.set_result(_run(task))
-            except BaseException as error:  # noqa: BLE001  # raised below, in the caller's thread
-                future.set_exception(error)
-            ended.set()
-
-        thread = Thread(target=contextvars.copy_context().run, args=(work,), name="favcrm")
-        interrupt: KeyboardInterrupt | None = None
-        started = False
-        while not ended.is_set():
-            try:
-                if not started:
-                    started = True
-                    thread.start()
-                # Not thread.join(): interrupted, it takes a thread that runs for one that has ended (bpo-46726).
-                ended.wait()
-            except KeyboardInterrupt as error:
-                if begun.acquire(blocking=False):
-                    raise
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
-        return future.result()
+        """Run the task; what a signal handler raises meanwhile is raised after it."""
+        return await uninterrupted(task)
 
     async def blocking(self, function: Callable[[], T]) -> T:
-        """Run the function."""
-        return function()
+        """Run the function in the caller's thread."""
+        errands = of_thread.errands
+        return function() if errands is None else errands.run(function)
 
 
-def _run(task: Callable[[], Coroutine[None, None, T]]) -> T:
+def _run_away_from(errands: Errands, task: Callable[[], Coroutine[None, None, T]]) -> T:
+    of_thread.errands = errands
     return run_sync(task())
 
 
@@ -183,14 +161,32 @@ class AsyncPort:
         return [results[number] for number in range(len(tasks))]
 
     async def uncancelled(self, task: Callable[[], Coroutine[None, None, T]]) -> T:
-        """Run the task to its end; a cancellation or Ctrl-C meanwhile is delivered after it."""
-        return await (_uncancelled_trio if on_trio() else _uncancelled_asyncio)(task)
+        """Run the task to its end; a cancellation or an interrupt meanwhile is delivered after it."""
+        if on_trio():
+            return await uninterrupted(partial(_uncancelled_trio, task))
+        import asyncio
+
+        is_driven = asyncio.get_running_loop().is_running
+        return await uninterrupted(partial(_uncancelled_asyncio, task), is_driven=is_driven)
 
     async def blocking(self, function: Callable[[], T]) -> T:
-        """Run the function in a worker thread."""
+        """Run the function in a worker thread, or in this one where no thread can be started."""
         import anyio.to_thread
 
-        return await anyio.to_thread.run_sync(function)
+        begun = False
+
+        def work() -> T:
+            nonlocal begun
+            begun = True
+            return function()
+
+        try:
+            return await anyio.to_thread.run_sync(work)
+        except RuntimeError:
+            # The machine has no more threads, or the process is ending; the key in hand must be stored all the same.
+            if begun:
+                raise
+            return function()
 
 
 async def _uncancelled_asyncio(task: Callable[[], Coroutine[None, None, T]]) -> T:
@@ -200,6 +196,8 @@ async def _uncancelled_asyncio(task: Callable[[], Coroutine[None, None, T]]) -> 
     import anyio
 
     inner = asyncio.create_task(task())
+    # No longer among all tasks, which are cancelled when a loop shuts down; the caller's is, and waits for this one.
+    asyncio.tasks._unregister_task(inner)  # noqa: SLF001  # documented, under "Extending"
     cancelled: asyncio.CancelledError | None = None
     # The scope keeps anyio, which cancels again and again, from doing that in a busy loop.
     with anyio.CancelScope(shield=True):

@@ -172,7 +172,11 @@ class Reservation:
     async def _ask_to_the_end(self, question: Callable[[Ledger], T], instead: T) -> T:
         """Ask the ledger even if the caller is cancelled meanwhile, so that it is known what is reserved."""
         task = partial(ask, self._port, self._ledger, question, instead)
-        return await (self._port.uncancelled(task) if blocks(self._ledger) else task())
+        if blocks(self._ledger):
+            # Refused while the process ends, when nobody cancels any more.
+            with suppress(NotSentError):
+                return await self._port.uncancelled(task)
+        return await task()
 
 
 async def ask(port: Port, ledger: Ledger, question: Callable[[Ledger], T], instead: T) -> T:

@@ -63,7 +63,11 @@ def within(
             result = told(reason, failing=failing, doubtful=doubtful)
         results.put(result)
 
-    Thread(target=run, name="favcrm-store", daemon=True).start()
+    try:
+        Thread(target=run, name="favcrm-store", daemon=True).start()
+    except RuntimeError:
+        # The machine has no more threads, or the process is ending: late is better than never.
+        run()
     result: tuple[T] | StoreError
     try:
         result = results.get(timeout=timeout)

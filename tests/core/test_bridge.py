@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import threading
 
 import pytest
 
 from favcrm import FavCRMProvisioner, stores
 from favcrm._bridge import run_sync
-from favcrm._ports import BlockingPort
 from favcrm.sandbox import Sandbox
 
 
@@ -50,46 +46,6 @@ def test_ctrl_c_passes_through() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_sync(flow())
-
-
-def test_ctrl_c_waits_for_what_cannot_be_cancelled() -> None:
-    noticed, done = threading.Event(), list[str]()
-
-    def notice(*_: object) -> None:
-        noticed.set()
-        raise KeyboardInterrupt
-
-    async def task() -> str:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert noticed.wait(30)
-        done.append("stored")
-        return "the workspace"
-
-    before = signal.signal(signal.SIGINT, notice)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_sync(BlockingPort(Sandbox().transport()).uncancelled(task))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert done == ["stored"]
-
-
-def test_ctrl_c_before_it_begins_keeps_it_from_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    start, held, done = threading.Thread.start, list[threading.Thread](), list[str]()
-
-    def interrupted(thread: threading.Thread) -> None:
-        held.append(thread)
-        raise KeyboardInterrupt
-
-    async def task() -> None:
-        done.append("never")
-
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_sync(BlockingPort(Sandbox().transport()).uncancelled(task))
-    start(held[0])
-    held[0].join()
-    assert done == []
 
 
 def test_a_store_is_loaded_when_it_is_named() -> None:

@@ -120,16 +120,21 @@ class Arena:
 
     def end(self, number: int) -> str:
         """Wait for the process, which the signal must have ended; return what it wrote to stderr."""
+        written = self.end_with(-number)
+        if number == signal.SIGINT:
+            assert written.splitlines()[-1] == "KeyboardInterrupt", written
+        return written
+
+    def end_with(self, status: int) -> str:
+        """Wait for the process, which must end with a status; return what it wrote to stderr."""
         try:
-            status = self.starter.end()
+            ended = self.starter.end()
         except TimeoutError as error:
             error.add_note((self.directory / "stderr").read_text(encoding="utf-8"))
             raise
         written = (self.directory / "stderr").read_text(encoding="utf-8")
-        assert status == -number, written
+        assert ended == status, written
         assert (self.directory / "stdout").read_text(encoding="utf-8") == ""
-        if number == signal.SIGINT:
-            assert written.splitlines()[-1] == "KeyboardInterrupt", written
         return written
 
     def hit(self, settings: flow.Settings) -> str:
@@ -141,7 +146,7 @@ class Arena:
 
     def again(self, settings: flow.Settings) -> str:
         """Run once more, unharmed, with the same files; say how it ended, after checking that it ended well."""
-        settings = evolve(settings, hit_at="", signal=0, full=False)
+        settings = evolve(settings, hit_at="", signal=0, full=False, handler="", host="main")
         try:
             done = flow.provision(settings)
         except errors.FavCRMError as error:
@@ -169,3 +174,24 @@ class Arena:
     def made(self) -> int:
         """Return how many workspaces were made."""
         return self.sandbox.count(VERIFY, "done")
+
+
+class Striking:
+    """Sends signals to the process once the server has acted on a tool, and keeps the answer back for a moment."""
+
+    def __init__(self, arena: Arena, tool: str, *numbers: int) -> None:
+        self._arena, self._tool, self._numbers = arena, tool, numbers
+        self._process = 0
+        arena.sandbox.after = self
+
+    def __call__(self, call: Call) -> None:
+        if call.name == self._tool:
+            for number in self._numbers:
+                os.kill(self._process, number)
+                # Whoever gives up at once has ended by then, without the answer.
+                self._arena.starter.ended_within(0.3)
+
+    def start(self, settings: flow.Settings) -> None:
+        """Start the process; no call is answered before it is known."""
+        with self._arena.sandbox.lock:
+            self._process = self._arena.starter.start(settings)

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ EMAIL = "you@example.com"
 REGISTRATION = Registration(email=EMAIL, organisation_name="Stretch + Breathe")
 VERIFY = "register_organisation_verify"
 PATIENT = 10.0
+STATUS = 3
 
 
 @frozen(kw_only=True)
@@ -57,6 +59,8 @@ class Settings:
         full: Whether the store fails when it is written.
         escrow: Whether there is an escrow.
         timeout: Seconds that one attempt may take.
+        handler: What handles the signal, one of `HANDLERS`; empty for nothing but what does by default.
+        host: Who runs it, one of `HOSTS`.
     """
 
     colour: str
@@ -67,6 +71,8 @@ class Settings:
     full: bool = False
     escrow: bool = False
     timeout: float = PATIENT
+    handler: str = ""
+    host: str = "main"
 
     @property
     def place(self) -> Path:
@@ -201,6 +207,121 @@ async def _provision_async(settings: Settings) -> Provisioned[Any]:
         await wire.aclose()
 
 
+# What handles a signal
+
+
+def _exit(*_: object) -> None:
+    sys.exit(STATUS)
+
+
+def _raise(*_: object) -> None:
+    raise TimeoutError
+
+
+HANDLERS = {"exits": _exit, "raises": _raise}
+
+
+# Who runs a sign-up, and leaves it when the signal comes
+
+
+def _in_daemon_thread(settings: Settings) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {settings.signal})
+    threading.Thread(target=provision, args=(settings,), daemon=True).start()
+    signal.sigwait({settings.signal})
+    sys.exit(STATUS)
+
+
+async def _strike(settings: Settings) -> None:
+    """Wait for the signal."""
+    struck = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(settings.signal, struck.set)
+    await struck.wait()
+
+
+async def _until_struck(settings: Settings) -> asyncio.Task[Any]:
+    """Begin a sign-up, and return its task when the signal has come."""
+    task = asyncio.create_task(_provision_async(settings))
+    await _strike(settings)
+    return task
+
+
+def _asyncio_run_ends(settings: Settings) -> None:
+    asyncio.run(_until_struck(settings))
+    sys.exit(STATUS)
+
+
+def _loop_is_closed(settings: Settings) -> None:
+    """As it was done before there was `asyncio.run`."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(_until_struck(settings))
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.close()
+    sys.exit(STATUS)
+
+
+def _handler_of_the_loop_exits(settings: Settings) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().add_signal_handler(settings.signal, _exit)
+        await _provision_async(settings)
+
+    asyncio.run(main())
+
+
+def _task_is_cancelled_again_and_again(settings: Settings) -> None:
+    async def main() -> None:
+        task = await _until_struck(settings)
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    sys.exit(STATUS)
+
+
+def _sibling_fails(settings: Settings) -> None:
+    async def sibling() -> None:
+        await _strike(settings)
+        raise LookupError
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_provision_async(settings))
+            group.create_task(sibling())
+
+    with suppress(ExceptionGroup):
+        asyncio.run(main())
+    sys.exit(STATUS)
+
+
+def _nursery_is_cancelled(settings: Settings) -> None:
+    import trio
+
+    async def main() -> None:
+        with trio.open_signal_receiver(settings.signal) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_provision_async, settings)
+                await anext(signals)
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    sys.exit(STATUS)
+
+
+HOSTS = {
+    "main": provision,
+    "daemon thread": _in_daemon_thread,
+    "asyncio.run ends": _asyncio_run_ends,
+    "loop is closed": _loop_is_closed,
+    "handler of the loop exits": _handler_of_the_loop_exits,
+    "task is cancelled again and again": _task_is_cancelled_again_and_again,
+    "sibling fails": _sibling_fails,
+    "nursery is cancelled": _nursery_is_cancelled,
+}
+
+
 def _wait_for_settings() -> Settings:
     """Return in a new process for each settings that come; the old one ends when no more come."""
     for line in sys.stdin:
@@ -234,4 +355,6 @@ if __name__ == "__main__":
     faulthandler.enable()
     # As in a terminal, whatever the starting process made of it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    provision(chosen)
+    if chosen.handler:
+        signal.signal(chosen.signal, HANDLERS[chosen.handler])
+    HOSTS[chosen.host](chosen)

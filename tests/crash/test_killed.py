@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
 from attrs import evolve
 from crash import flow
-from crash.arena import REQUEST, VERIFY, Arena
+from crash.arena import REQUEST, VERIFY, Arena, Striking
 
 from favcrm import EventKind
 from favcrm._core.states import State
-from favcrm.sandbox import Call, Fault
+from favcrm.sandbox import Fault
 
 KILL, INTERRUPT = signal.SIGKILL, signal.SIGINT
 
@@ -140,21 +139,6 @@ def test_killed_when_there_is_an_account(arena: Arena, colour: str) -> None:
 # Between the server's acting and the client's reading
 
 
-class Striking:
-    """Sends a signal to the process once the server has acted on a tool, and keeps the answer back for a moment."""
-
-    def __init__(self, arena: Arena, tool: str, number: int) -> None:
-        self._arena, self._tool, self._number = arena, tool, number
-        self.pid = 0
-        arena.sandbox.after = self
-
-    def __call__(self, call: Call) -> None:
-        if call.name == self._tool:
-            os.kill(self.pid, self._number)
-            # Whoever gives up at once has ended by then, without the answer.
-            self._arena.starter.ended_within(0.3)
-
-
 @pytest.mark.parametrize("colour", ["blocking", "asyncio", "trio"])
 @pytest.mark.parametrize(
     ("tool", "number", "ends", "mails"),
@@ -168,11 +152,8 @@ class Striking:
 def test_while_the_answer_is_on_its_way(
     arena: Arena, colour: str, tool: str, number: int, ends: str, mails: int
 ) -> None:
-    striking = Striking(arena, tool, number)
     settings = arena.settings(colour)
-    # No call is answered before the process is known.
-    with arena.sandbox.lock:
-        striking.pid = arena.starter.start(settings)
+    Striking(arena, tool, number).start(settings)
     arena.end(number)
     arena.sandbox.after = None
     assert (arena.again(settings), len(arena.sandbox.inbox)) == (ends, mails)
