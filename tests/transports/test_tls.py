@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import colours
 import pytest
 import trustme
-from servers import Server, answers, redirects, sends, serve, whole
+from servers import Server, answers, redirects, serve
 from transports.reach import client_of, one_request, reach, through
 
 from favcrm import InvalidInputError, NotSentError
@@ -148,21 +148,12 @@ async def test_a_downgrade_is_not_followed(colour: Colour, authority: trustme.CA
     assert plain.tried == 0
 
 
-async def test_a_server_without_tls_is_not_reached(colour: Colour) -> None:
-    with serve(sends(whole(b"{}"))) as server, pytest.raises(NotSentError, match="cannot be reached"):
-        await one_request(colour, server.url.replace("http://", "https://"))
-    assert server.requests == []
-
-
 @pytest.mark.parametrize("kind", [HTTPTransport, AsyncHTTPTransport])
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
         ("SSL_CERT_FILE", "/does/not/exist.pem", "SSL_CERT_FILE"),
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
-        ("HTTPS_PROXY", "gopher://proxy.example:1", "HTTPS_PROXY"),
-        ("HTTPS_PROXY", "socks5://proxy.example:1", "HTTPS_PROXY"),
-        ("HTTPS_PROXY", "http://[::1", "HTTPS_PROXY"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(

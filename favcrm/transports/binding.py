@@ -1,0 +1,126 @@
+"""What belongs to one process and, on the asynchronous side, to one event loop: connections, locks, sessions.
+
+After a fork, two processes read each other's answers from one socket; in a second event loop, a connection of the
+first one fails or never answers. So each process and each event loop makes its own.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+from favcrm._bridge import current_event_loop
+from favcrm.errors import NotSentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+Home: TypeAlias = tuple[int, object]
+"""A process, and the event loop in it; None on the blocking side, which has none."""
+
+
+def this_process() -> Home:
+    """Return where a blocking caller runs."""
+    return os.getpid(), None
+
+
+def this_event_loop() -> Home:
+    """Return where an asynchronous caller runs."""
+    return os.getpid(), current_event_loop()
+
+
+class Bound(Generic[T]):
+    """A state that each home makes for itself where it is first needed.
+
+    The states of other homes are kept and left alone: after a fork, closing the parent's client could wait for a lock
+    that nobody releases, or end what the parent goes on using. For the same reason no lock is taken here.
+
+    Args:
+        make: Makes a state. Called once at the beginning too, so that wrong options are found out there.
+        home: Returns where the caller runs.
+        lent: What a user handed over and the states share, so that there may be a state in one home only.
+    """
+
+    def __init__(self, make: Callable[[], T], home: Callable[[], Home], lent: object | None = None) -> None:
+        self._make = make
+        self._home = home
+        self._lent = lent
+        self._unused = [make()]
+        self._states: dict[Home, T] = {}
+        self._closed = False
+
+    def here(self) -> T:
+        """Return the state of the home that the caller runs in.
+
+        Raises:
+            NotSentError: It was closed, or what was handed over belongs to another home.
+        """
+        home = self._home()
+        state = self._states.get(home)
+        if state is not None:
+            return state
+        if self._closed:
+            raise closed_error()
+        if self._lent is not None:
+            keep_at_home(self._lent, "HTTP client", home)
+        self._drop_closed_loops()
+        try:
+            state = self._unused.pop()
+        except IndexError:
+            state = self._make()
+        # Of two threads that come here at once, both go on with the state of the first.
+        return self._states.setdefault(home, state)
+
+    def take(self) -> T | None:
+        """Forget the state of the caller's home, and return it if there is one."""
+        return self._states.pop(self._home(), None)
+
+    def close(self) -> T | None:
+        """Return what `take` returns, which the caller closes. What was handed over stays open and usable."""
+        self._closed = self._lent is None
+        self._drop_closed_loops()
+        return self.take()
+
+    def _drop_closed_loops(self) -> None:
+        """Forget what belonged to an event loop that was closed with connections open: only Python can close them."""
+        for process, loop in tuple(self._states):
+            is_closed: Callable[[], bool] | None = getattr(loop, "is_closed", None)
+            if process == os.getpid() and is_closed is not None and is_closed():
+                self._states.pop((process, loop), None)
+
+
+_first_used: WeakKeyDictionary[object, Home] = WeakKeyDictionary()
+
+
+def keep_at_home(lent: object, what: str, home: Home) -> None:
+    """Refuse what a user handed over wherever it was not used first: its connections cannot be told apart.
+
+    Args:
+        lent: What was handed over.
+        what: How an error names it.
+        home: Where it is to be used.
+
+    Raises:
+        NotSentError: It was used in another process or event loop.
+    """
+    process, loop = _first_used.setdefault(lent, home)
+    if (process, loop) == home:
+        return
+    where = "event loop" if process == home[0] else "process"
+    raise NotSentError(
+        f"The {what} that was handed over belongs to another {where}, where it was used first. Nothing was sent.",
+        permanent=True,
+        next_step=f"Make a new {what} in this {where}, and hand that over.",
+    )
+
+
+def closed_error() -> NotSentError:
+    """Return the error for a call after closing."""
+    return NotSentError(
+        "The HTTP client is closed. Nothing was sent.",
+        permanent=True,
+        next_step="Use the object inside its with block, or make a new one.",
+    )
