@@ -41,7 +41,7 @@ class Bound(Generic[T]):
     Args:
         make: Makes a state. Called once at the beginning too, so that wrong options are found out there.
         home: Returns where the caller runs.
-        lent: What a user handed over and the states share, so that there may be a state in one home only.
+        lent: The client that a user handed over for all states, so that there may be a state in one home only.
     """
 
     def __init__(self, make: Callable[[], T], home: Callable[[], Home], lent: object | None = None) -> None:
@@ -65,7 +65,7 @@ class Bound(Generic[T]):
         if self._closed:
             raise closed_error()
         if self._lent is not None:
-            keep_at_home(self._lent, "HTTP client", home)
+            keep_at_home(self._lent, home)
         self._drop_closed_loops()
         try:
             state = self._unused.pop()
@@ -95,23 +95,31 @@ class Bound(Generic[T]):
 _first_used: WeakKeyDictionary[object, Home] = WeakKeyDictionary()
 
 
-def keep_at_home(lent: object, what: str, home: Home) -> None:
-    """Refuse what a user handed over wherever it was not used first: its connections cannot be told apart.
-
-    Args:
-        lent: What was handed over.
-        what: How an error names it.
-        home: Where it is to be used.
+def keep_at_home(client: object, home: Home) -> None:
+    """Refuse a client that was handed over wherever it was not used first: its connections cannot be told apart.
 
     Raises:
         NotSentError: It was used in another process or event loop.
     """
-    process, loop = _first_used.setdefault(lent, home)
-    if (process, loop) == home:
+    check_home("HTTP client", _first_used.setdefault(client, home), home)
+
+
+def check_home(what: str, own: Home, home: Home) -> None:
+    """Refuse what belongs to another home.
+
+    Args:
+        what: How an error names what a user handed over.
+        own: Where it belongs.
+        home: Where it is to be used.
+
+    Raises:
+        NotSentError: These are not the same.
+    """
+    if own == home:
         return
-    where = "event loop" if process == home[0] else "process"
+    where = "event loop" if own[0] == home[0] else "process"
     raise NotSentError(
-        f"The {what} that was handed over belongs to another {where}, where it was used first. Nothing was sent.",
+        f"The {what} that was handed over belongs to another {where}. Nothing was sent.",
         permanent=True,
         next_step=f"Make a new {what} in this {where}, and hand that over.",
     )

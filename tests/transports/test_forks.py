@@ -202,7 +202,7 @@ def test_a_handed_over_client_is_not_used_in_another_process(colour: Colour) -> 
     with serve(echoing("bare")) as server, running(situation, server.url, "bare", colour) as master:
         told = master.end()
     refused = (
-        "The HTTP client that was handed over belongs to another process, where it was used first. Nothing was sent. "
+        "The HTTP client that was handed over belongs to another process. Nothing was sent. "
         "Make a new HTTP client in this process, and hand that over."
     )
     assert told == {"master": "master", "child": refused, "another client": refused}

@@ -11,7 +11,7 @@ import colours
 import pytest
 import trustme
 from servers import Server, answers, redirects, serve
-from transports.reach import client_of, one_request, reach, through
+from transports.reach import client_of, one_request, reach, server_side, through
 
 from favcrm import InvalidInputError, NotSentError
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
@@ -32,13 +32,6 @@ PAST = datetime(2021, 1, 1, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def server_side(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with certificate.private_key_and_cert_chain_pem.tempfile() as file:
-        context.load_cert_chain(file)
-    return context
 
 
 def client_side(authority: trustme.CA) -> ssl.SSLContext:

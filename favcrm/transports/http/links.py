@@ -83,7 +83,7 @@ class LinkMaker:
         self._endpoint = endpoint
         self._http_client = http_client
         self._own = OwnClients(endpoint) if http_client is None else None
-        self._era = era
+        self._era: Era | None = era
         self._on_input = on_input
 
     def blocking(self) -> BlockingLink:
