@@ -7,15 +7,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from servers import PATIENCE, Peer, Request, Script, Server, serve
+from servers import PATIENCE, Peer, Request, Script, Server, answers, serve
 from transports.speakers import SESSION_ID, echoes, echoing, numbers_sessions, requests_of
 
 from favcrm.sandbox import Sandbox
+from favcrm.transports import HTTPTransport
+from favcrm.transports.http.inherited import close_inherited, note
 
 if TYPE_CHECKING:
     from colours import Colour
@@ -218,3 +221,16 @@ def test_a_sign_up_goes_on_in_another_process(colour: Colour) -> None:
         master.tell(code)
         told = master.end()
     assert told == {"asked": "asked", "key": True, "ready": True}
+
+
+def test_a_child_closes_its_copies_of_the_connections() -> None:
+    with serve(answers()) as server, closing(HTTPTransport(server.url, era="bare")) as transport:
+        for _ in range(2):
+            transport.request("tools/list", {}, api_key=None, timeout=10.0)
+            # What a child does at its beginning; here the connection is closed for good, and another is made.
+            close_inherited()
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_a_connection_without_a_socket_is_not_noted() -> None:
+    note(SimpleNamespace(get_extra_info=lambda _: None))

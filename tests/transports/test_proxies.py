@@ -293,6 +293,27 @@ async def test_a_handed_over_client_stops_at_its_proxy_too(colour: Colour, libra
                 await crm.call_tool("any")
 
 
+async def test_what_stops_at_a_proxy_of_socks_was_never_sent(colour: Colour, library: ModuleType) -> None:
+    """The library has no package for SOCKS here, so a transport tells what it would tell."""
+
+    def tell_and_fail(request: Any) -> None:
+        raise library.ReadTimeout("told by httpx", request=request)
+
+    def blocking(request: Any) -> None:
+        request.extensions["trace"]("socks.setup_socks5_connection.started", {})
+        tell_and_fail(request)
+
+    async def asynchronous(request: Any) -> None:
+        await request.extensions["trace"]("socks.setup_socks5_connection.started", {})
+        tell_and_fail(request)
+
+    transport = library.MockTransport(blocking if colour == "blocking" else asynchronous)
+    async with client_of(library, colour, transport=transport) as client:
+        crm = colours.client(colour, ENDPOINT, http_client=client, retry=ONCE)
+        with pytest.raises(NotSentError, match=r"^The proxy did not answer"):
+            await crm.call_tool("any")
+
+
 class Tunnel:
     """A script of a proxy that leads to a server, once it was asked for a connection."""
 

@@ -29,7 +29,7 @@ MAX_CONNECTIONS = 100
 class SharedCookies(CookieJar):
     """The cookies of one endpoint, for all connections to it: a balancer knows a session's server by a cookie.
 
-    Threads take turns, since httpx goes through all cookies while another thread may be adding one.
+    Threads take turns, since httpx copies all cookies for a request while another thread may be adding one.
     """
 
     def __init__(self) -> None:
@@ -39,11 +39,6 @@ class SharedCookies(CookieJar):
     def __iter__(self) -> Iterator[Cookie]:
         with self._turn:
             return iter([*super().__iter__()])
-
-    def add_cookie_header(self, request: Any) -> None:
-        """Add the cookies to a request."""
-        with self._turn:
-            super().add_cookie_header(request)
 
     def extract_cookies(self, response: Any, request: Any) -> None:
         """Keep the cookies of an answer."""
@@ -156,10 +151,9 @@ class Lanes:
         return self._channels[-1]
 
     async def aclose(self) -> None:
-        """Close the clients, if they were made here."""
-        if self.owned:
-            for channel in self._channels:
-                await channel.client.aclose()
+        """Close the clients, which were made here."""
+        for channel in self._channels:
+            await channel.client.aclose()
 
 
 def parse_endpoint(endpoint: str) -> Endpoint:
