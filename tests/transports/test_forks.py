@@ -68,7 +68,9 @@ class Master:
 
 @contextmanager
 def running(situation: str, url: str, era: str, colour: Colour) -> Generator[Master, None, None]:
-    command = [sys.executable, "-W", "always::ResourceWarning", str(SCRIPT), situation, url, era, colour]
+    # Newer versions of Python warn of every fork beside a thread.
+    warnings = ["-W", "always::ResourceWarning", "-W", "ignore::DeprecationWarning"]
+    command = [sys.executable, *warnings, str(SCRIPT), situation, url, era, colour]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:

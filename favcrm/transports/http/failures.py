@@ -130,7 +130,9 @@ def _tls_failure(error: BaseException, proxy: str) -> NotSentError | None:
             permanent=True,
             next_step=PLAIN_PROXY if encrypted_proxy else "Check the endpoint's address and port.",
         )
-    return NotSentError(f"{what} ended the TLS handshake: {reason.reason}. Nothing was sent.")
+    return NotSentError(
+        f"The TLS handshake failed: {reason.reason or 'no reason was given'}. Nothing was sent."
+    )
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:

@@ -27,6 +27,6 @@ def close_inherited() -> None:
         sock.close()
 
 
-# Windows has neither.
+# Windows has no fork.
 with suppress(AttributeError):
     os.register_at_fork(after_in_child=close_inherited)

@@ -40,7 +40,10 @@ def find_proxy(url: str) -> str | None:
     proxy = proxies[kind] if "://" in proxies[kind] else f"http://{proxies[kind]}"
     problem = _problem_of(proxy)
     if problem:
-        raise InvalidInputError([Problem(_spelling(VARIABLES[kind]), problem)])
+        variable = _spelling(VARIABLES[kind])
+        # The frame of the error shows no password.
+        del proxies, proxy
+        raise InvalidInputError([Problem(variable, problem)])
     return proxy
 
 
