@@ -39,6 +39,17 @@ def on_trio() -> bool:
     return True
 
 
+def current_event_loop() -> object:
+    """Return the event loop that this runs in, of asyncio or trio."""
+    if on_trio():
+        import trio
+
+        return trio.lowlevel.current_trio_token()
+    import asyncio
+
+    return asyncio.get_running_loop()
+
+
 class Awaitable(Generic[A, R]):
     """A blocking function, and its ``check`` if it has one, as what a flow can await; it never suspends.
 

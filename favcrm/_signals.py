@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from favcrm._core.bare import bare
+from favcrm._boundary import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable

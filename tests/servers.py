@@ -70,6 +70,15 @@ class Peer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         raise ConnectionResetError
 
+    def join(self, other: socket.socket) -> Never:
+        """Pass all that comes to another connection, and all that comes from there back, until either ends."""
+        other.settimeout(PATIENCE)
+        back = threading.Thread(target=_pass_on, args=(other, self._socket))
+        back.start()
+        _pass_on(self._socket, other)
+        back.join(PATIENCE)
+        raise ConnectionAbortedError
+
     def read_request(self) -> Request | None:
         """Return the next request, or None where the client hung up."""
         while b"\r\n\r\n" not in self._unread:
@@ -95,6 +104,16 @@ class Peer:
         received = self._socket.recv(65536)
         self._unread += received
         return received
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    """Send on what arrives until either side ends."""
+    with suppress(OSError):
+        while received := source.recv(65536):
+            target.sendall(received)
+    for sock in (source, target):
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Gates:

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from itertools import count
 from time import perf_counter
 
-from favcrm import AsyncFavCRMProvisioner, FavCRMProvisioner, MemoryLedger, PendingRegistration
+from favcrm import AsyncFavCRMProvisioner, FavCRMProvisioner, MemoryLedger, PendingRegistration, Registration
 
 NUMBERS = count(1)
 LIFE = 600.0
 
 
-def who() -> dict[str, str]:
-    return {"email": f"user-{next(NUMBERS)}@example.com", "organisation_name": "Stretch + Breathe"}
+def who() -> Registration:
+    return Registration(email=f"user-{next(NUMBERS)}@example.com", organisation_name="Stretch + Breathe")
 
 
 def filled(number: int) -> MemoryLedger:
@@ -41,7 +41,7 @@ def blocking(url: str, number: int) -> None:
         for line in sys.stdin:
             started = perf_counter()
             for _ in range(int(line)):
-                ledger.forget(provisioner.initiate(**who()).request_id)
+                ledger.forget(provisioner.initiate(who()).request_id)
             print(perf_counter() - started, flush=True)
 
 
@@ -51,7 +51,7 @@ async def asynchronous(url: str, number: int) -> None:
         for line in sys.stdin:
             started = perf_counter()
             for _ in range(int(line)):
-                ledger.forget((await provisioner.initiate(**who())).request_id)
+                ledger.forget((await provisioner.initiate(who())).request_id)
             print(perf_counter() - started, flush=True)
 
 
@@ -61,16 +61,17 @@ def memory(number: int) -> None:
     tracemalloc.start()
     empty = tracemalloc.get_traced_memory()[0]
     for index in range(number):
-        pending = PendingRegistration(
-            request_id=f"signup_req_{index}",
-            expires_at=datetime(2026, 1, 1, tzinfo=UTC),
-            masked_email="yo*@example.com",
-            instructions="Ask the user for the code.",
-            ends_at=LIFE,
-            monotonic=lambda: now,
+        ledger.keep(
+            f"registration-{index:064}",
+            PendingRegistration(
+                request_id=f"signup_req_{index}",
+                expires_at=datetime(2026, 1, 1, tzinfo=UTC),
+                masked_email="yo*@example.com",
+                instructions="Ask the user for the code.",
+                ends_at=LIFE,
+                monotonic=lambda: now,
+            ),
         )
-        ledger.keep(f"registration-{index:064}", pending)
-    del pending
     full = tracemalloc.get_traced_memory()[0] - empty
     now = LIFE
     ledger.keep("one more", kept("one-more"))

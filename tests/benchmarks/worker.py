@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     AsyncCall = Callable[[], Awaitable[object]]
 
 TOOL = "list_services"
+ORGANISATION = "Stretch + Breathe"
 KEY = f"fav_mcp_{secrets.token_urlsafe(24)}"
 HEADERS = {"Accept": "application/json, text/event-stream", "Authorization": f"Bearer {KEY}"}
 NUMBERS = count(1)
@@ -32,7 +33,7 @@ def _message(job: str) -> dict[str, object]:
     number = next(NUMBERS)
     name, arguments = {
         "call": (TOOL, {}),
-        "initiate": ("register_organisation_request", _registration(number, "organisationName")),
+        "initiate": ("register_organisation_request", _registration(number)),
         "confirm": (
             "register_organisation_verify",
             {"requestId": f"signup_req_{number}", "code": "123456"},
@@ -46,8 +47,12 @@ def _message(job: str) -> dict[str, object]:
     }
 
 
-def _registration(number: int, name: str) -> dict[str, str]:
-    return {"email": f"user-{number}@example.com", name: "Stretch + Breathe"}
+def _registration(number: int) -> dict[str, str]:
+    return {"email": _email(number), "organisationName": ORGANISATION}
+
+
+def _email(number: int) -> str:
+    return f"user-{number}@example.com"
 
 
 @contextmanager
@@ -91,7 +96,9 @@ def favcrm(url: str, job: str) -> Generator[Call]:
     ):
         yield {
             "call": lambda: client.call_tool(TOOL),
-            "initiate": lambda: provisioner.initiate(**_registration(next(NUMBERS), "organisation_name")),
+            "initiate": lambda: provisioner.initiate(
+                email=_email(next(NUMBERS)), organisation_name=ORGANISATION
+            ),
             "confirm": lambda: provisioner.confirm(f"signup_req_{next(NUMBERS)}", "123456"),
             "diagnose": provisioner.diagnose,
         }[job]
@@ -107,7 +114,9 @@ async def favcrm_async(url: str, job: str) -> AsyncGenerator[AsyncCall]:
     ):
         yield {
             "call": lambda: client.call_tool(TOOL),
-            "initiate": lambda: provisioner.initiate(**_registration(next(NUMBERS), "organisation_name")),
+            "initiate": lambda: provisioner.initiate(
+                email=_email(next(NUMBERS)), organisation_name=ORGANISATION
+            ),
             "confirm": lambda: provisioner.confirm(f"signup_req_{next(NUMBERS)}", "123456"),
             "diagnose": provisioner.diagnose,
         }[job]
@@ -119,9 +128,7 @@ async def mcp_async(url: str, job: str) -> AsyncGenerator[AsyncCall]:
 
     async with Client(url) as client:
         if job == "initiate":
-            yield lambda: client.call_tool(
-                "register_organisation_request", _registration(next(NUMBERS), "organisationName")
-            )
+            yield lambda: client.call_tool("register_organisation_request", _registration(next(NUMBERS)))
         else:
             yield lambda: client.call_tool(TOOL, {})
 

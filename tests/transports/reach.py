@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import trustme
 from colours import Facade
 
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
@@ -98,6 +100,14 @@ def stand_in(library: ModuleType, colour: Colour, answer: Any) -> dict[str, Any]
         return answer(request)
 
     return {"transport": library.MockTransport(answer if colour == "blocking" else answer_later)}
+
+
+def server_side(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """Return how a server shows a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with certificate.private_key_and_cert_chain_pem.tempfile() as file:
+        context.load_cert_chain(file)
+    return context
 
 
 async def endless(piece: bytes) -> AsyncIterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -117,6 +118,29 @@ def session(session_id: str | None = None, **scripts: Script | Sequence[Script])
         **CALLS,
     }
     return {**own, **{what.replace("_", "/"): script for what, script in scripts.items()}}
+
+
+def echoes(peer: Peer, request: Request) -> None:
+    """Answer a call with its arguments."""
+    data = request.json["params"]["arguments"]
+    peer.send(whole(message(request, {"content": [], "structuredContent": {"data": data, "summary": ""}})))
+
+
+def numbers_sessions() -> Script:
+    """Return a script that begins a session with an id of its own each time: ``session-1``, ``session-2``."""
+    numbers = itertools.count(1)
+
+    def begin(peer: Peer, request: Request) -> None:
+        initialized(f"session-{next(numbers)}")(peer, request)
+
+    return begin
+
+
+def echoing(era: str, **scripts: Script) -> Script:
+    """Return a server of an era that answers each call with its arguments."""
+    eras = {"bare": BARE, "modern": MODERN, "session": session(initialize=numbers_sessions())}
+    replaced = {what.replace("_", "/"): script for what, script in scripts.items()}
+    return speaks({**eras[era], "tools/call": echoes, **replaced})
 
 
 class Streaming:

@@ -548,12 +548,13 @@ async def test_the_time_spent_waiting_for_a_turn_counts(monkeypatch: pytest.Monk
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
         transport = AsyncHTTPTransport("https://favcrm.example/mcp", http_client=client, era="bare")
-        turn = transport._lanes.turn
+        lanes = transport._links.here().lanes
+        turn = lanes.turn
 
         def slow_turn(timeout: float) -> Any:
             now[0] += 3.0
             return turn(timeout)
 
-        monkeypatch.setattr(transport._lanes, "turn", slow_turn)
+        monkeypatch.setattr(lanes, "turn", slow_turn)
         await transport.request("tools/list", {}, api_key=None, timeout=10.0)
     assert given == [7.0]

@@ -220,7 +220,7 @@ def test_plain_http_loads_no_certificates(
 async def test_tls_uses_the_proxy_of_the_environment(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(sends(whole(b"", 403))) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.removesuffix("/mcp"))
-        with pytest.raises(NotSentError, match="cannot be reached"):
+        with pytest.raises(NotSentError, match="does not allow a connection to the endpoint"):
             await one_request(colour, "https://favcrm.example/mcp")
     assert [(request.method, request.path) for request in proxy.requests] == [
         ("CONNECT", "favcrm.example:443")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import colours
 import pytest
 import trustme
-from servers import Server, answers, redirects, sends, serve, whole
-from transports.reach import client_of, one_request, reach, through
+from servers import Server, answers, redirects, serve
+from transports.reach import client_of, one_request, reach, server_side, through
 
 from favcrm import InvalidInputError, NotSentError
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
@@ -32,13 +32,6 @@ PAST = datetime(2021, 1, 1, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def server_side(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with certificate.private_key_and_cert_chain_pem.tempfile() as file:
-        context.load_cert_chain(file)
-    return context
 
 
 def client_side(authority: trustme.CA) -> ssl.SSLContext:
@@ -148,21 +141,12 @@ async def test_a_downgrade_is_not_followed(colour: Colour, authority: trustme.CA
     assert plain.tried == 0
 
 
-async def test_a_server_without_tls_is_not_reached(colour: Colour) -> None:
-    with serve(sends(whole(b"{}"))) as server, pytest.raises(NotSentError, match="cannot be reached"):
-        await one_request(colour, server.url.replace("http://", "https://"))
-    assert server.requests == []
-
-
 @pytest.mark.parametrize("kind", [HTTPTransport, AsyncHTTPTransport])
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
         ("SSL_CERT_FILE", "/does/not/exist.pem", "SSL_CERT_FILE"),
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
-        ("HTTPS_PROXY", "gopher://proxy.example:1", "HTTPS_PROXY"),
-        ("HTTPS_PROXY", "socks5://proxy.example:1", "HTTPS_PROXY"),
-        ("HTTPS_PROXY", "http://[::1", "HTTPS_PROXY"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(

@@ -1,8 +1,9 @@
 """Reaching the tools over HTTP, in whatever era the server speaks.
 
 Only `clients` and `auth` import httpx. An httpx2 client serves as well as an httpx one, since only what both have is
-used. From a call to the wire: `conversation` carries out what `favcrm._core.eras` decides, `exchange` sends one request
-and reads its answer, and `channels` has what differs between the colours.
+used. From a call to the wire: `links` keeps the processes and event loops apart, `conversation` carries out what
+`favcrm._core.eras` decides, `exchange` sends one request and reads its answer, and `channels` has what differs between
+the colours.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from favcrm._core.transport import AsyncHTTPClient, HTTPClient, Response
 from favcrm.endpoint import without_details
 from favcrm.models import Progress
 from favcrm.secret import Secret
+from favcrm.transports.binding import Bound, this_event_loop, this_process
 from favcrm.transports.http.auth import BearerAuth
-from favcrm.transports.http.channels import AsyncLock, BlockingChannel, BlockingLock
-from favcrm.transports.http.clients import Lanes, blocking_client, parse_endpoint
-from favcrm.transports.http.conversation import Conversation, Query
+from favcrm.transports.http.clients import parse_endpoint
+from favcrm.transports.http.conversation import Query
+from favcrm.transports.http.links import LinkMaker
 from favcrm.typing import JSON, Era
 
 __all__ = ["AsyncHTTPTransport", "BearerAuth", "HTTPTransport"]
@@ -60,11 +62,10 @@ class HTTPTransport:
         era: Era | None = None,
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
     ) -> None:
-        self._endpoint = parse_endpoint(endpoint)
-        self.endpoint: str = without_details(self._endpoint.url)
-        self._owned = blocking_client(self._endpoint) if http_client is None else None
-        self._channel = BlockingChannel(http_client or self._owned)
-        self._conversation = Conversation(self._endpoint, era, BlockingLock(), on_input)
+        parsed = parse_endpoint(endpoint)
+        self.endpoint: str = without_details(parsed.url)
+        links = LinkMaker(parsed, http_client, era, on_input)
+        self._links = Bound(links.blocking, this_process, http_client)
 
     def request(
         self,
@@ -76,21 +77,22 @@ class HTTPTransport:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
+        link = self._links.here()
         query = Query(
-            channel=self._channel,
+            channel=link.channel,
             method=method,
             params=params,
             api_key=api_key,
             ends_at=time.monotonic() + min(timeout, LONGEST_TIMEOUT),
             on_progress=on_progress,
         )
-        return run_sync(self._conversation.request(query))
+        return run_sync(link.conversation.request(query))
 
     def close(self) -> None:
         """End the session, if there is one, and close the connections, if the client was made here."""
-        run_sync(self._conversation.end(self._channel))
-        if self._owned:
-            self._owned.close()
+        link = self._links.close()
+        if link is not None:
+            link.close()
 
 
 class AsyncHTTPTransport:
@@ -115,10 +117,10 @@ class AsyncHTTPTransport:
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
         | None = None,
     ) -> None:
-        self._endpoint = parse_endpoint(endpoint)
-        self.endpoint: str = without_details(self._endpoint.url)
-        self._lanes = Lanes(self._endpoint, http_client)
-        self._conversation = Conversation(self._endpoint, era, AsyncLock(), on_input)
+        parsed = parse_endpoint(endpoint)
+        self.endpoint: str = without_details(parsed.url)
+        links = LinkMaker(parsed, http_client, era, on_input)
+        self._links = Bound(links.asynchronous, this_event_loop, http_client)
 
     async def request(
         self,
@@ -132,7 +134,9 @@ class AsyncHTTPTransport:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
         timeout = min(timeout, LONGEST_TIMEOUT)
         ends_at = time.monotonic() + timeout
-        async with self._lanes.turn(timeout) as channel:
+        link = self._links.here()
+        await link.close_with_loop(self._links.take)
+        async with link.lanes.turn(timeout) as channel:
             query = Query(
                 channel=channel,
                 method=method,
@@ -141,9 +145,10 @@ class AsyncHTTPTransport:
                 ends_at=ends_at,
                 on_progress=on_progress,
             )
-            return await self._conversation.request(query)
+            return await link.conversation.request(query)
 
     async def aclose(self) -> None:
         """End the session, if there is one, and close the connections, if the client was made here."""
-        await self._conversation.end(self._lanes.first)
-        await self._lanes.aclose()
+        link = self._links.close()
+        if link is not None:
+            await link.aclose()

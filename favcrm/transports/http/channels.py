@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from favcrm.errors import InvalidInputError, NotSentError, Problem
 from favcrm.transports.http.exchange import drain
-from favcrm.transports.http.time_limit import TimeLimit, put_under_limits, watch_connections
+from favcrm.transports.http.time_limit import TimeLimit, put_under_limits
+from favcrm.transports.http.watch import AsyncWatch, BlockingWatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -27,14 +28,15 @@ BUSY_NEGOTIATING = "Another call did not end its negotiation with the server in 
 class BlockingChannel:
     """Sends with a blocking client. Its methods never suspend."""
 
-    def __init__(self, client: object) -> None:
+    def __init__(self, client: object, proxy: str = "") -> None:
         self.client: Any = client
+        self.proxy = proxy
         self.httpx: ModuleType = httpx_of(client, "Client")
         self.strays: frozenset[str] = headers_of_mcp(self.client)
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
-        request.extensions["trace"] = watch_connections
+        request.extensions["trace"] = BlockingWatch(request.extensions)
         return self.client.send(request, stream=True, auth=None, follow_redirects=False)
 
     def limit(self, seconds: float, /) -> AbstractContextManager[object]:
@@ -71,13 +73,15 @@ class BlockingChannel:
 class AsyncChannel:
     """Sends with an asynchronous client."""
 
-    def __init__(self, client: object) -> None:
+    def __init__(self, client: object, proxy: str = "") -> None:
         self.client: Any = client
+        self.proxy = proxy
         self.httpx: ModuleType = httpx_of(client, "AsyncClient")
         self.strays: frozenset[str] = headers_of_mcp(self.client)
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
+        request.extensions["trace"] = AsyncWatch(request.extensions)
         return await self.client.send(request, stream=True, auth=None, follow_redirects=False)
 
     def limit(self, seconds: float, /) -> AbstractContextManager[object]:

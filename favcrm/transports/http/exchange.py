@@ -10,6 +10,7 @@ import time
 import zlib
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
+from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import evolve, frozen
@@ -21,8 +22,10 @@ from favcrm._core.transport import Response
 from favcrm.endpoint import Endpoint, without_details
 from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.settings import check_key
-from favcrm.transports.http.failures import no_answer, translate
+from favcrm.transports.binding import closed_error
+from favcrm.transports.http.failures import no_answer, no_tunnel, translate
 from favcrm.transports.http.inflating import Inflater
+from favcrm.transports.http.watch import stopped_at_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -40,13 +43,14 @@ MAX_REDIRECTS = 3
 REDIRECTS = range(300, 400)
 FOLLOWED_REDIRECTS = frozenset({307, 308})
 GRACE = 1.0
-REOPEN = "Use the object inside its with block, or make a new one."
 
 
 class Channel(Protocol):
     """One colour of client. The two libraries' classes share no base, so requests and responses are Any here."""
 
     client: Any
+    proxy: str
+    """The address of the proxy, without its user and password; empty where there is none, or none that is known."""
     httpx: ModuleType
     strays: frozenset[str]
     """The headers of MCP that the client's owner set for every request."""
@@ -151,7 +155,7 @@ def sign(channel: Channel, outgoing: Outgoing, api_key: Secret | None) -> Mappin
         NotSentError: The client is closed.
     """
     if channel.client.is_closed:
-        raise NotSentError("The HTTP client is closed. Nothing was sent.", permanent=True, next_step=REOPEN)
+        raise closed_error()
     headers = {**outgoing.headers, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT}
     if api_key is not None:
         headers["Authorization"] = bearer(api_key)
@@ -228,7 +232,7 @@ async def begin(
     timeout = max(0.0, ends_at - time.monotonic())
     client, httpx = channel.client, channel.httpx
     failure: TransportError | None = None
-    answer = None
+    request = answer = None
     try:
         request = client.build_request(
             outgoing.http_method,
@@ -246,10 +250,13 @@ async def begin(
     except httpx.HTTPStatusError as error:
         # A hook of the client's owner raises for a status.
         answer = error.response
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        failure = translate(error, httpx, timeout)
+    except (httpx.HTTPError, httpx.InvalidURL, SSLError) as error:
+        encrypted = url.startswith("https:")
+        failure = translate(error, httpx, timeout, proxy=channel.proxy, encrypted=encrypted)
     if answer is not None:
         return answer
+    if not isinstance(failure, NotSentError) and stopped_at_proxy(request):
+        failure = no_tunnel(channel.proxy)
     # Outside the except block: httpx's error holds the request with the key, and would stay as the context.
     raise failure or OutcomeUnknownError(no_answer(timeout))
 
@@ -279,7 +286,7 @@ async def _read(  # noqa: PLR0917  # all of them, always
     chunks = channel.chunks(answer)
     # Closed unread where such a hook raised; then the status is what there is.
     ended = answer.is_closed and not answer.is_stream_consumed
-    with suppress(channel.httpx.HTTPError, channel.httpx.StreamError, zlib.error):
+    with suppress(channel.httpx.HTTPError, channel.httpx.StreamError, SSLError, zlib.error):
         try:
             with channel.limit(max(0.0, ends_at - time.monotonic()) + GRACE):
                 while not (ended or reader.done):

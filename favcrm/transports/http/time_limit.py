@@ -17,19 +17,6 @@ if TYPE_CHECKING:
 WRITTEN_PIECE = 64 * 1024
 """How much is written before the time is looked at again; a socket mostly takes so much at once, or nothing."""
 
-OPENED = frozenset(
-    {
-        "connection.connect_tcp.complete",
-        "connection.connect_unix_socket.complete",
-        "connection.start_tls.complete",
-        "proxy.start_tls.complete",
-        "socks.connect_tcp.complete",
-        "socks.start_tls.complete",
-    }
-)
-"""The events that bring a connection, each directly or through a proxy."""
-SENDING = "http11.send_request_headers.started"
-
 
 class TimeIsUpError(TimeoutError):
     """Leads out of the block of a `TimeLimit`."""
@@ -64,15 +51,6 @@ class TimeLimit:
     ) -> bool:
         _thread.ends_at = self._before
         return isinstance(error, TimeIsUpError)
-
-
-def watch_connections(event: str, info: dict[str, Any]) -> None:
-    """Put every connection that a request opens under the limits: the ``trace`` extension of httpx."""
-    if event in OPENED:
-        put_under_limits(info["return_value"])
-    elif event == SENDING and info["request"].method != b"CONNECT":
-        # The connection is there, and being told of all that follows costs time.
-        info["request"].extensions.pop("trace", None)
 
 
 def put_under_limits(stream: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, get_args, get_type_hints
 
 from favcrm._core.progress import NOTIFICATION, tell_progress
@@ -15,6 +16,7 @@ from favcrm._core.transport import Response
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
 from favcrm.models import Progress
 from favcrm.secret import Secret
+from favcrm.transports.binding import Home, check_home, this_event_loop
 from favcrm.transports.session.answers import closed_error, judge_error, read_result
 from favcrm.typing import JSON
 
@@ -45,6 +47,9 @@ class SessionTransport:
     looked at. The tools are listed once before the first call, since the libraries look into that list when an answer
     has come, and would lose the answer if listing failed then.
 
+    A session belongs to an event loop: the one in which the transport is made, or the first in which it is used. In any
+    other one, a request is refused.
+
     Args:
         session: An open ``Client`` or ``ClientSession`` of ``mcp``, a ``Client`` of ``fastmcp``, or any object with
             ``call_tool(name, arguments)`` and ``list_tools()``. It stays open at `aclose`.
@@ -69,6 +74,10 @@ class SessionTransport:
     def __init__(self, session: Session) -> None:
         self._methods = _Methods(session)
         self._listed = False
+        self._home: Home | None = None
+        # An object of a user's own may be made before any event loop runs.
+        with suppress(RuntimeError):
+            self._home = this_event_loop()
 
     async def request(
         self,
@@ -83,7 +92,7 @@ class SessionTransport:
 
         Raises:
             NotSentError: The session is closed, or has ended at the server, or cannot list its tools, or has nothing
-                for the method.
+                for the method, or belongs to another event loop or process.
             OutcomeUnknownError: There was no answer in time, or the session failed midway.
         """
         import anyio
@@ -94,6 +103,9 @@ class SessionTransport:
                 permanent=True,
                 next_step="Use another transport for it.",
             )
+        home = this_event_loop()
+        self._home = self._home or home
+        check_home("session", self._home, home)
         ends_at = anyio.current_time() + timeout
         if method == CALL and not self._listed:
             refused = await self._list_first(ends_at)
