@@ -66,7 +66,7 @@ class Options:
         """Return an engine over a port."""
         return Engine(
             port,
-            policy=self.retry or RetryPolicy(),
+            policy=RetryPolicy() if self.retry is None else self.retry,
             timeout=settings.timeout,
             key=self.reference or settings.api_key,
             key_source=settings.key_source,

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, overload
 
 from favcrm._assembly import Options, async_engine, store_for_provisioning
-from favcrm._boundary import boundaries
+from favcrm._boundary import boundaries, boundary
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
 from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
@@ -360,7 +360,7 @@ class AsyncFavCRMProvisioner:
         """
         return await self._engine.diagnose()
 
-    async def watch(self, *, interval: float | None = None) -> AsyncIterator[DiagnosticReport]:
+    def watch(self, *, interval: float | None = None) -> AsyncIterator[DiagnosticReport]:
         """Diagnose again and again, and report what changed.
 
         The first report comes at once; from then on only those that differ from the one before. While the endpoint
@@ -369,13 +369,17 @@ class AsyncFavCRMProvisioner:
         Args:
             interval: Seconds between two diagnoses. By default from the environment, then 30.
 
-        Yields:
-            Each report that differs from the one before.
+        Returns:
+            An iterator over each report that differs from the one before. It never ends by itself.
 
         Raises:
             InvalidInputError: The interval is no time that can be waited.
         """
-        watch = Watch(self._engine, check_interval(interval or self._interval))
+        seconds = check_interval(self._interval if interval is None else interval)
+        return self._reports(Watch(self._engine, seconds))
+
+    @boundary
+    async def _reports(self, watch: Watch) -> AsyncIterator[DiagnosticReport]:
         while True:
             yield await watch.next()
 

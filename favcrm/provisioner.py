@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, overload
 
 from favcrm._assembly import Options, blocking_engine, store_for_provisioning
-from favcrm._boundary import boundaries
+from favcrm._boundary import boundaries, boundary
 from favcrm._bridge import Awaitable, run_sync
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
@@ -367,13 +367,17 @@ class FavCRMProvisioner:
         Args:
             interval: Seconds between two diagnoses. By default from the environment, then 30.
 
-        Yields:
-            Each report that differs from the one before.
+        Returns:
+            An iterator over each report that differs from the one before. It never ends by itself.
 
         Raises:
             InvalidInputError: The interval is no time that can be waited.
         """
-        watch = Watch(self._engine, check_interval(interval or self._interval))
+        seconds = check_interval(self._interval if interval is None else interval)
+        return self._reports(Watch(self._engine, seconds))
+
+    @boundary
+    def _reports(self, watch: Watch) -> Iterator[DiagnosticReport]:
         while True:
             yield run_sync(watch.next())
 

@@ -81,8 +81,8 @@ class Sandbox:
         payload_form: PayloadForm = PayloadForm.ENVELOPE,
         on_mail: Callable[[Mail], None] | None = None,
     ) -> None:
-        self.clock: SandboxClock = clock or SandboxClock()
-        self.rules: Rules = rules or Rules()
+        self.clock: SandboxClock = SandboxClock() if clock is None else clock
+        self.rules: Rules = Rules() if rules is None else rules
         self.inbox: Inbox = Inbox(on_mail)
         self.refusal_form = refusal_form
         self.answer_form = answer_form

@@ -238,8 +238,9 @@ async def test_the_interval_comes_from_the_environment(
     sandbox.fail_next("tools/list", Fault.RESET_BEFORE)
     await watch.next()
     assert sandbox.clock.sleeps == [5]
-    with pytest.raises(errors.InvalidInputError, match="interval"):
-        await Watched(facade, interval=-1).next()
+    for interval in (-5, 0, float("nan"), float("inf")):
+        with pytest.raises(errors.InvalidInputError, match="interval"):
+            facade.inner.watch(interval=interval)
     await watch.end()
 
 
