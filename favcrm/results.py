@@ -17,7 +17,7 @@ __all__ = ["ToolData", "ToolResult"]
 ToolData: TypeAlias = Union[  # noqa: UP007  # text in an X | Y union would not be resolved
     bool, int, float, str, Secret, Sequence["ToolData"], Mapping[str, "ToolData"], None
 ]
-"""What a tool answered: JSON, with a `Secret` in place of each text that holds a key or a one-time token."""
+"""JSON with a `Secret` in place of each text that holds a key or a one-time token."""
 
 
 def _no_json() -> Mapping[str, JSON]:
