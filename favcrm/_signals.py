@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import lru_cache, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from favcrm._boundary import bare
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     Handler: TypeAlias = Callable[[int, FrameType | None], Any]
     Disposition: TypeAlias = Handler | int | None
+
+# The module behind `signal`, which makes enumerations of all numbers: for every signal that takes as long as a call.
+_signal: Any = import_module("_signal")
 
 # Those that come from outside and, where nobody handles them, end the process; a system has most of them.
 ENDING = {
@@ -67,26 +71,27 @@ class HeldSignals:
     def _put_back(self) -> None:
         """Put the handlers back, except where somebody has set another one meanwhile."""
         for number, (wrapper, disposition) in list(self._wrapped.items()):
-            if signal.getsignal(number) is wrapper:
-                signal.signal(number, _now_right(disposition))
+            if _signal.getsignal(number) is wrapper:
+                _signal.signal(number, _now_right(disposition))
             del self._wrapped[number]
 
     def _wrap_all(self) -> None:
-        ending = [number for number in signal.valid_signals() if number in ENDING and _is_default(number)]
+        numbers: set[int] = set(_signal.valid_signals())
+        ending = [number for number in numbers & ENDING if _is_default(number)]
         for number in ending:
             self._wrap(number)
         # A handler that C code set behind Python's back could not be put back: gevent and uWSGI do that.
         of_python = _handler_in_c(ending[0]) if ending else None
-        for number in signal.valid_signals() - self._wrapped.keys():
-            if callable(signal.getsignal(number)) and of_python in (None, _handler_in_c(number)):
+        for number in numbers - self._wrapped.keys():
+            if callable(_signal.getsignal(number)) and of_python in (None, _handler_in_c(number)):
                 self._wrap(number)
 
     def _wrap(self, number: int) -> None:
-        disposition = signal.getsignal(number)
+        disposition = _signal.getsignal(number)
         wrapper = partial(self._take, disposition)
         # Kept first, so that whatever interrupts this knows what is to be put back.
         self._wrapped[number] = wrapper, disposition
-        signal.signal(number, wrapper)
+        _signal.signal(number, wrapper)
 
     def _take(self, disposition: Disposition, number: int, frame: FrameType | None) -> None:
         if (self._raised or self._noted) and not self._is_needed():
@@ -103,20 +108,27 @@ class HeldSignals:
 
 
 def _is_default(number: int) -> bool:
-    return signal.getsignal(number) is signal.SIG_DFL and _handler_in_c(number) is None
+    is_default: bool = _signal.getsignal(number) == signal.SIG_DFL
+    return is_default and _handler_in_c(number) is None
 
 
 def _handler_in_c(number: int) -> int | None:
     """Return the address of the function that handles a signal; None for none, 0 where that cannot be found out."""
+    find = _finder_in_c()
+    return 0 if find is None else find(number)
+
+
+@lru_cache(maxsize=1)
+def _finder_in_c() -> Callable[[int], int | None] | None:
+    """Return the function of CPython that knows what handles a signal, or None where it cannot be called."""
     try:
         import ctypes
 
         prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_int)
-        address: int | None = prototype(("PyOS_getsig", ctypes.pythonapi))(number)
+        return cast("Callable[[int], int | None]", prototype(("PyOS_getsig", ctypes.pythonapi)))
     except (ImportError, AttributeError):
         # Not every Python has ctypes, or CPython's functions in it.
-        return 0
-    return address
+        return None
 
 
 def _now_right(disposition: Disposition) -> Disposition:

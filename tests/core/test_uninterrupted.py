@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from importlib import import_module
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -21,6 +22,8 @@ from favcrm._uninterrupted import Section, Sections
 from favcrm.errors import NotSentError
 from favcrm.sandbox import Sandbox
 
+# What `signal` calls, and the code under test too.
+_signal: Any = import_module("_signal")
 NUMBER = signal.SIGUSR1
 HELD = "raised by a handler"
 PATIENCE = 60
@@ -168,7 +171,7 @@ def test_where_no_handler_may_be_set_it_runs_all_the_same(monkeypatch: pytest.Mo
     def refuse(*_: object) -> None:
         raise ValueError("signal only works in main thread of the main interpreter")
 
-    monkeypatch.setattr(signal, "signal", refuse)
+    monkeypatch.setattr(_signal, "signal", refuse)
     run(lambda: done.append("stored"))
     assert done == ["stored"]
 
@@ -179,7 +182,7 @@ def test_where_every_signal_has_a_handler_each_is_held(
 ) -> None:
     numbers = {NUMBER, signal.SIGTERM} - ({signal.SIGTERM} if handled else set())
     during = list[object]()
-    monkeypatch.setattr(signal, "valid_signals", lambda: numbers)
+    monkeypatch.setattr(_signal, "valid_signals", lambda: numbers)
     run(lambda: during.append(signal.getsignal(NUMBER)))
     assert during != [handler]
     assert signal.getsignal(NUMBER) is handler
@@ -197,7 +200,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 @pytest.mark.usefixtures("handler")
 def test_a_signal_before_it_begins_keeps_it_from_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    done, get = list[str](), signal.getsignal
+    done, get = list[str](), _signal.getsignal
     before = {number: get(number) for number in signal.valid_signals()}
 
     def interrupted(number: int) -> object:
@@ -207,8 +210,8 @@ def test_a_signal_before_it_begins_keeps_it_from_beginning(monkeypatch: pytest.M
         return get(number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(signal, "getsignal", interrupted)
-        patch.setattr(signal, "valid_signals", lambda: sorted(before))
+        patch.setattr(_signal, "getsignal", interrupted)
+        patch.setattr(_signal, "valid_signals", lambda: sorted(before))
         with pytest.raises(KeyboardInterrupt):
             run(lambda: done.append("never"))
     assert done == []
@@ -218,14 +221,14 @@ def test_a_signal_while_handlers_are_put_back_keeps_none_of_them_from_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before: dict[int, object] = {number: signal.getsignal(number) for number in signal.valid_signals()}
-    set_handler, interrupts = signal.signal, [Raised()]
+    set_handler, interrupts = _signal.signal, [Raised()]
 
     def interrupted(number: int, handler: object) -> object:
         if handler is before[number] and interrupts:
             raise interrupts.pop()
-        return set_handler(number, handler)  # type: ignore[arg-type]
+        return set_handler(number, handler)
 
-    monkeypatch.setattr(signal, "signal", interrupted)
+    monkeypatch.setattr(_signal, "signal", interrupted)
     with pytest.raises(Raised):
         run(lambda: None)
     assert {number: signal.getsignal(number) for number in signal.valid_signals()} == before
