@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from favcrm import MemoryLedger
+from favcrm import MemoryLedger, _signals
 from favcrm._bridge import run_sync
 from favcrm._core.records import Records
 from favcrm._ports import AsyncPort, BlockingPort
@@ -160,7 +160,11 @@ def test_a_handler_that_python_knows_nothing_of_stays(known: Disposition) -> Non
 def test_without_ctypes_nobody_can_tell_so_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     during = list[object]()
     monkeypatch.setitem(sys.modules, "ctypes", None)
-    run(lambda: during.append(signal.getsignal(NUMBER)))
+    _signals._finder_in_c.cache_clear()
+    try:
+        run(lambda: during.append(signal.getsignal(NUMBER)))
+    finally:
+        _signals._finder_in_c.cache_clear()
     assert during == [signal.SIG_DFL]
 
 
@@ -417,7 +421,7 @@ def test_a_section_that_is_collected_in_another_thread_leaves_signals_alone() ->
 
 FORKING = """
 import os, signal, sys
-from favcrm import MemoryLedger
+from favcrm import MemoryLedger, _signals
 from favcrm._bridge import run_sync
 from favcrm._core.records import Records
 from favcrm._uninterrupted import uninterrupted
