@@ -387,7 +387,8 @@ class AsyncFavCRMProvisioner:
         return lambda ref: self._client(api_key=ref, store=store)
 
     async def aclose(self) -> None:
-        """Close the connections that were opened here."""
+        """Close the connections that were opened here, once no code is on its way whose key would be lost."""
+        await self._engine.confirmation.until_unused()
         await self._close()
 
     async def __aenter__(self) -> Self:

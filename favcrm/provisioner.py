@@ -385,7 +385,8 @@ class FavCRMProvisioner:
         return lambda ref: self._client(api_key=ref, store=store)
 
     def close(self) -> None:
-        """Close the connections that were opened here."""
+        """Close the connections that were opened here, once no code is on its way whose key would be lost."""
+        run_sync(self._engine.confirmation.until_unused())
         self._close()
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Never
 
@@ -10,7 +11,7 @@ from attrs import field, frozen
 from favcrm._boundary import bare
 from favcrm._core.caller import NOT_SENT_SINCE_EXPIRED
 from favcrm._core.outcomes import Failed, Kind
-from favcrm._core.records import Turns
+from favcrm._core.records import LONGEST_PAUSE, Turns
 from favcrm.errors import (
     PORTAL,
     CodeExpiredError,
@@ -43,6 +44,8 @@ UNKNOWN_WORKSPACE = (
 )
 NOT_SENT_SINCE_REFUSED = "The code was refused before, so it was not sent again. No workspace was created."
 SENT_BEFORE = "A code was sent before for this registration, and its outcome is not known."
+
+_in_use: ContextVar[bool] = ContextVar("favcrm_in_use", default=False)
 
 
 @frozen(kw_only=True, eq=False)
@@ -89,6 +92,7 @@ class Confirmation:
         self._tell = tell
         self._deadline = deadline
         self._received: dict[str, Workspace] = {}
+        self._in_use: set[Use] = set()
         self.workspace: Workspace | None = None
 
     async def confirm(self, use: Use) -> Workspace:
@@ -111,6 +115,11 @@ class Confirmation:
             return await self._port.uncancelled(partial(self._use, use, state))
         finally:
             await reservation.give_back()
+
+    async def until_unused(self) -> None:
+        """Wait until every code that was sent is settled, unless this is called by who is told of one."""
+        while self._in_use and not _in_use.get():
+            await self._port.pause(LONGEST_PAUSE)
 
     async def knows(self, request_id: str) -> bool:
         """Tell whether a registration is confirmed already."""
@@ -139,6 +148,15 @@ class Confirmation:
         return Workspace(api_key=key, ref=ref)
 
     async def _use(self, use: Use, state: CodeState) -> Workspace:
+        self._in_use.add(use)
+        token = _in_use.set(True)
+        try:
+            return await self._send(use, state)
+        finally:
+            _in_use.reset(token)
+            self._in_use.discard(use)
+
+    async def _send(self, use: Use, state: CodeState) -> Workspace:
         request_id = use.request_id
         use.before_sending()
         await self._records.mark_sent(request_id, sent=True)

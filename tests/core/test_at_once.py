@@ -386,6 +386,58 @@ async def test_a_call_that_is_cancelled_while_it_asks_keeps_nobody_waiting(
     assert not (await again.initiate(REGISTRATION)).expired
 
 
+# Closing meanwhile
+
+
+class Held:
+    """A transport that holds the answer to a code, and is closed like any other."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.clock = sandbox.clock
+        self.inner = sandbox.async_transport()
+        self.asked, self.may_answer, self.closed = anyio.Event(), anyio.Event(), False
+
+    async def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
+        if params.get("name") == VERIFY:
+            self.asked.set()
+            await self.may_answer.wait()
+            if self.closed:
+                raise errors.OutcomeUnknownError("The connection was closed.")
+        return await self.inner.request(method, params, **options)
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.anyio
+async def test_a_provisioner_that_is_closed_while_a_code_is_on_its_way_waits_for_the_key(
+    sandbox: Sandbox,
+) -> None:
+    store, transport = MemoryStore(), Held(sandbox)
+    provisioner = AsyncFavCRMProvisioner(transport=transport, store=store)
+    provisioner._close = transport.aclose
+    pending = await provisioner.initiate(REGISTRATION)
+    async with anyio.create_task_group() as group:
+        group.start_soon(provisioner.confirm, pending, sandbox.inbox.code_for(EMAIL))
+        await transport.asked.wait()
+        group.start_soon(provisioner.aclose)
+        await anyio.wait_all_tasks_blocked()
+        assert not transport.closed
+        transport.may_answer.set()
+    assert transport.closed
+    assert len(keys_in(store)) == 1
+
+
+def test_a_listener_may_close_the_provisioner_that_tells_it(sandbox: Sandbox) -> None:
+    def on_event(event: favcrm.Event) -> None:
+        if event.kind is favcrm.EventKind.VERIFY_SENT:
+            provisioner.close()
+
+    provisioner = FavCRMProvisioner(transport=sandbox.transport(), store=MemoryStore(), on_event=on_event)
+    pending = provisioner.initiate(REGISTRATION)
+    assert provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL)).ref is not None
+
+
 # Several processes with one file
 
 CHILD = """

@@ -263,7 +263,7 @@ async def asking_and_watching(stage: Stage) -> None:
     assert await stage.play(crm.can(tool="create_member"), "allowance")
     stage.sandbox.rules.customers = 0
     assert not await stage.play(crm.can(quota="customers", delta=5), "allowance")
-    stage.sandbox.fail_next("check_plan_operation", Fault.RESET_AFTER)
+    stage.sandbox.fail_next("check_plan_operation", *[Fault.RESET_AFTER] * 4)
     assert isinstance(await stage.play(crm.can(module="bookings")), errors.OutcomeUnknownError)
     reports = stage.provisioner(api_key=key.reveal()).inner.watch(interval=0.01)
     assert (await stage.play(next_of(reports), "report")).ready
@@ -595,7 +595,9 @@ async def test_planting_a_leak_of_an_invitation_makes_it_fail(
     if what == "token":
         planted.at(EventKind.VERIFY_SENT, lambda: LOG.debug("%s", [*stage.sandbox.world.invites]))
     else:
-        planted.at(EventKind.VERIFY_SENT, lambda: stage.ledger.write_text(MASKED_INVITED, encoding="utf-8"))
+        # Beside the ledger, which would not be one any more.
+        beside = stage.ledger.with_name("ledger.json.old")
+        planted.at(EventKind.VERIFY_SENT, lambda: beside.write_text(MASKED_INVITED, encoding="utf-8"))
     with pytest.raises(AssertionError, match=rf"{what} in (log|the ledger|file ledger)"):
         await searched(stage, accepted)
 

@@ -208,7 +208,7 @@ def test_a_handed_over_client_is_not_used_in_another_process(colour: Colour) -> 
         told = master.end()
     refused = (
         "The HTTP client that was handed over belongs to another process. Nothing was sent. "
-        "Make a new HTTP client in this process, and hand that over."
+        f"Make a new HTTP client in this process, and hand that over. The endpoint was {server.url}."
     )
     assert told == {"master": "master", "child": refused, "another client": refused}
     assert len(server.requests) == 1

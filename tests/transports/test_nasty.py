@@ -154,7 +154,7 @@ async def test_401_with_a_challenge(colour: Colour, key: Secret) -> None:
         async with open_client(colour, server.url, api_key=key) as crm:
             with pytest.raises(AuthenticationError) as raised:
                 await crm.call_tool("count")
-    assert raised.value.code == 401
+    assert raised.value.code == "invalid_token"
     assert raised.value.challenge == {
         "error": "invalid_token",
         "resource_metadata": "https://a.example/m",
