@@ -27,5 +27,5 @@ napoleon_numpy_docstring = False
 
 nitpick_ignore_regex = [
     # The standard library has no pages here, and none can be asked for offline.
-    ("py:class", r"(collections\.abc|datetime|enum|os|ssl|types|typing)\..+|datetime|Path|PathLike"),
+    ("py:class", r"(collections\.abc|datetime|enum|os|pathlib|ssl|types|typing)\..+|datetime|Path|PathLike"),
 ]

@@ -25,6 +25,7 @@ class AsyncFavCRMClient:
     """Calls the tools of a workspace, asynchronous, on asyncio and on trio.
 
     The blocking twin is `FavCRMClient`.
+    One object serves any number of calls at once, from threads, tasks and event loops, and on both sides of a fork.
 
     Args:
         endpoint: The address of the tools. By default from the environment, then from the vendor's config file,

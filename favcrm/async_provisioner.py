@@ -31,6 +31,7 @@ class AsyncFavCRMProvisioner:
     """Signs an agent up for FavCRM, asynchronous, on asyncio and on trio.
 
     The blocking twin is `FavCRMProvisioner`.
+    One object serves any number of calls at once, from threads, tasks and event loops, and on both sides of a fork.
 
     Args:
         endpoint: The address of the tools. By default from the environment, then from the vendor's config file,

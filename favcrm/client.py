@@ -26,6 +26,7 @@ class FavCRMClient:
     """Calls the tools of a workspace, blocking.
 
     The asynchronous twin is `AsyncFavCRMClient`.
+    One object serves any number of calls at once, from threads, tasks and event loops, and on both sides of a fork.
 
     Args:
         endpoint: The address of the tools. By default from the environment, then from the vendor's config file,

@@ -32,6 +32,7 @@ class FavCRMProvisioner:
     """Signs an agent up for FavCRM, blocking.
 
     The asynchronous twin is `AsyncFavCRMProvisioner`.
+    One object serves any number of calls at once, from threads, tasks and event loops, and on both sides of a fork.
 
     Args:
         endpoint: The address of the tools. By default from the environment, then from the vendor's config file,

@@ -30,7 +30,9 @@ def blocking(url: str, command: Path) -> None:
     """Sign up, and list the tools each way."""
     sandbox = Sandbox()
     with favcrm.FavCRMProvisioner(transport=sandbox.transport()) as provisioner:
-        done = provisioner.provision(REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL))
+        done = provisioner.provision(
+            REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL), store=favcrm.MemoryStore()
+        )
     assert done.report.ready
     for transport in (
         transports.HTTPTransport(url, era="bare"),
@@ -50,7 +52,7 @@ async def asynchronous(url: str, command: Path) -> None:
         return sandbox.inbox.code_for(EMAIL)
 
     async with favcrm.AsyncFavCRMProvisioner(transport=sandbox.async_transport()) as provisioner:
-        done = await provisioner.provision(REGISTRATION, read_code=read_code)
+        done = await provisioner.provision(REGISTRATION, read_code=read_code, store=favcrm.MemoryStore())
     assert done.report.ready
     for transport in (
         transports.AsyncHTTPTransport(url, era="bare"),

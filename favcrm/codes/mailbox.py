@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from favcrm.codes._access import SILENT, Fault, open_folder
 from favcrm.codes._imap import (
@@ -39,7 +39,6 @@ CLOCKS_DIFFER = timedelta(minutes=2)
 # A connection can be dead without a word.
 LONGEST_IDLE = 30.0
 
-OAuthToken: TypeAlias = str | Secret | Callable[[], str | Secret]
 """An access token, or what returns one that is good now."""
 
 
@@ -51,7 +50,7 @@ class _Mailbox:
         username: str,
         senders: Sequence[str],
         password: str | Secret | None = None,
-        oauth_token: OAuthToken | None = None,
+        oauth_token: str | Secret | Callable[[], str | Secret] | None = None,
         port: int = 993,
         folder: str = "INBOX",
         ssl_context: ssl.SSLContext | None = None,

@@ -235,11 +235,11 @@ async def test_a_late_refusal_of_the_old_key_is_met_with_the_new_one(
 
         reads = 0
 
-        def get(self, asked: SecretRef) -> Secret:
+        def get(self, ref: SecretRef) -> Secret:
             self.reads += 1
             if self.reads == 2:
                 self.put("acme", good, {}, if_absent=False)
-            return super().get(asked)
+            return super().get(ref)
 
     rotating = Rotating()
     rotating.put("acme", store.get(ref), {})

@@ -16,11 +16,12 @@ PACKAGES = ("boto3", "botocore", "dotenv", "hvac", "keyring", "secretstorage")
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Return the names of all modules that a program needs which uses one of the lazy names of the package."""
-    program = tmp_path_factory.mktemp("program") / "main.py"
+    directory = tmp_path_factory.mktemp("program")
+    program = directory / "main.py"
     program.write_text("from favcrm import FavCRMProvisioner\n")
-    root = Path(favcrm.__file__).parents[1]
-    # Nothing outside of the package is looked into.
-    finder = modulefinder.ModuleFinder(path=[str(root)])
+    # Alone in a directory, so that nothing outside of the package is looked into.
+    (directory / "favcrm").symlink_to(Path(favcrm.__file__).parent)
+    finder = modulefinder.ModuleFinder(path=[str(directory)])
     finder.run_script(str(program))
     return {*finder.modules, *finder.badmodules}
 
