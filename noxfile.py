@@ -1,4 +1,7 @@
-"""What every change must pass: run `nox`. `nox -l` lists the sessions, `nox -s tests-3.11 -- -k name` runs one."""
+"""What every change must pass. `nox` runs the tests, `nox -l` lists the sessions, `nox -s tests -- -k name` runs a part.
+
+CI runs all that `.ci/run` names.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
 nox.needs_version = ">=2025.10"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["tests", "lowest", "lint", "types", "docs", "package"]
+nox.options.sessions = ["tests"]
 # A supported Python that this machine does not have is told as a skipped session; the running one is always there.
 nox.options.error_on_missing_interpreters = False
 
@@ -59,13 +62,10 @@ PEERS_OF_NODE = {
 CORE: list[str] = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
 
 
-@nox.session(python=[RUNNING, *(version for version in SUPPORTED if version != RUNNING)])
+@nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests on the installed package; the running Python's run must cover every branch."""
+    """Run the tests on the installed package; they must cover every branch."""
     session.install(".[all]", "--group=test")
-    if session.python != RUNNING:
-        session.run(*PYTEST, *ELSEWHERE, *session.posargs)
-        return
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", *PYTEST, *ELSEWHERE, *session.posargs)
     session.run("coverage", "combine", "--quiet")
@@ -73,17 +73,24 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
 
 
-@nox.session
+@nox.session(python=[version for version in SUPPORTED if version != RUNNING], default=False)
+def other(session: nox.Session) -> None:
+    """Run the tests on another Python, but for those of the command, which are slow for their many processes."""
+    session.install(".[all]", "--group=test")
+    session.run(*PYTEST, *ELSEWHERE, "--ignore=tests/cli", "--ignore=tests/transports/cli", *session.posargs)
+
+
+@nox.session(default=False)
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest core dependencies that are allowed."""
     oldest = [requirement.replace(">=", "==") for requirement in CORE]
     session.install(".[all]", *oldest, "--group=test")
     # What is slow for its many processes meets the core dependencies where the other tests do.
-    slow = ("cli", "codes", "crash", "transports/cli", "transports/stdio")
+    slow = ("cli", "codes", "crash", "stores", "transports/cli", "transports/stdio")
     session.run(*PYTEST, *ELSEWHERE, *(f"--ignore=tests/{part}" for part in slow), *session.posargs)
 
 
-@nox.session
+@nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Check style, the order of imports between the parts, and spelling."""
     session.install("--group=lint")
@@ -93,7 +100,7 @@ def lint(session: nox.Session) -> None:
     session.run("codespell")
 
 
-@nox.session
+@nox.session(default=False)
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright, and that what users see is typed in full."""
     session.install(".[all]", "--group=types")
@@ -102,7 +109,7 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--verifytypes=favcrm", "--ignoreexternal")
 
 
-@nox.session
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Build the documentation, where a warning is an error, and run every example in it and in the README."""
     session.install(".[all]", "--group=docs")
@@ -110,7 +117,7 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", "tests/test_documentation.py")
 
 
-@nox.session
+@nox.session(default=False)
 def package(session: nox.Session) -> None:
     """Build the package, look into the wheel, and use it where nothing but the core is installed."""
     session.install("--group=package")

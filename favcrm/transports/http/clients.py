@@ -60,7 +60,7 @@ class OwnClients:
         certificates = _certificates(endpoint)
         # Plain HTTP stays on this machine: no proxy may carry it away.
         proxy = find_proxy(endpoint.url) if endpoint.encrypted else None
-        self.proxy = ""
+        self.proxy: str = ""
         self._options: dict[str, Any] = {"verify": certificates, "trust_env": False}
         if proxy is not None:
             own = httpx.URL(proxy)

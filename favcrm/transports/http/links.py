@@ -93,7 +93,7 @@ class LinkMaker:
 
     def asynchronous(self) -> AsyncLink:
         """Make a link of an event loop."""
-        lanes = Lanes(self._own or self._http_client)
+        lanes = Lanes(self._http_client if self._own is None else self._own)
         return AsyncLink(lanes, self._conversation(AsyncLock()))
 
     def _conversation(self, lock: Lock) -> Conversation:

@@ -35,7 +35,7 @@ class _Watch:
 
     def __init__(self, extensions: MutableMapping[str, Any]) -> None:
         self._extensions = extensions
-        self.at_proxy = False
+        self.at_proxy: bool = False
 
     def note(self, event: str, info: dict[str, Any]) -> None:
         """Note a step."""
