@@ -1,4 +1,4 @@
-"""What every change must pass. `nox` runs the tests, `nox -l` lists the sessions, `nox -s tests -- -k name` runs a part.
+"""What every change must pass. `nox` runs the tests, `nox -l` lists the sessions, `nox -- -k name` runs a part.
 
 CI runs all that `.ci/run` names.
 """
