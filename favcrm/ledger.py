@@ -9,7 +9,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from favcrm._clock import monotonic
 from favcrm.models import PendingRegistration
@@ -37,12 +37,15 @@ class CodeState:
 
     def after(self, *, sent: bool, refused: str | None, ref: SecretRef | None) -> CodeState:
         """Return the state after a mark was made."""
-        return evolve(
-            self,
+        return CodeState(
             sent=sent,
             refused=self.refused if refused is None else self.refused | {refused},
             ref=self.ref if ref is None else ref,
         )
+
+
+NOTHING_KNOWN: CodeState = CodeState()
+"""The state of a code that nobody has used."""
 
 
 class Ledger(Protocol):
@@ -152,7 +155,7 @@ class MemoryLedger:
 
     def state(self, request_id: str) -> CodeState:
         """Return what is known of the code of a registration."""
-        return self._states.get(request_id, CodeState())
+        return self._states.get(request_id, NOTHING_KNOWN)
 
     def mark_sent(
         self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None

@@ -17,7 +17,7 @@ from attrs import asdict, evolve, field, frozen
 from favcrm._atomic import acquire, attempted, read, release, updated
 from favcrm._clock import monotonic
 from favcrm.errors import StoreError
-from favcrm.ledger import STATE_LIFE, CodeState
+from favcrm.ledger import NOTHING_KNOWN, STATE_LIFE, CodeState
 from favcrm.models import PendingRegistration
 from favcrm.secret import SecretRef
 
@@ -257,7 +257,7 @@ class FileLedger:
 def _state(content: Content, request_id: str) -> CodeState:
     code = content.codes.get(request_id)
     if code is None:
-        return CodeState()
+        return NOTHING_KNOWN
     ref = None if code.ref is None else SecretRef(code.ref)
     return CodeState(sent=code.sent, refused=frozenset(code.refused), ref=ref)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=FavCRMError)
 R = TypeVar("R")
 
+NOT_SENT_SINCE_LATE = "The time for the call was over before it was made. Nothing was sent."
 NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. No workspace was created."
 
 
@@ -89,8 +90,9 @@ class Caller:
         def too_late() -> Failed | None:
             if window and window.expired:
                 return Failed(Kind.REFUSED, CodeExpiredError(NOT_SENT_SINCE_EXPIRED))
-            late = NotSentError("The time for the call was over before it was made. Nothing was sent.")
-            return Failed(Kind.NEVER_SENT, late) if remaining() <= 0 else None
+            if remaining() <= 0:
+                return Failed(Kind.NEVER_SENT, NotSentError(NOT_SENT_SINCE_LATE))
+            return None
 
         trail = Trail()
         return Attempts(

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from favcrm.errors import NotSentError
 from favcrm.events import logger
-from favcrm.ledger import CodeState
+from favcrm.ledger import NOTHING_KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from favcrm._core.ports import Port
     from favcrm.inputs import Registration
-    from favcrm.ledger import Ledger
+    from favcrm.ledger import CodeState, Ledger
     from favcrm.models import PendingRegistration
     from favcrm.secret import Secret, SecretRef
 
@@ -105,7 +105,7 @@ class Records:
 
     async def state(self, request_id: str) -> CodeState:
         """Return what is known of a code."""
-        return await self._ask(lambda ledger: ledger.state(request_id), CodeState())
+        return await self._ask(lambda ledger: ledger.state(request_id), NOTHING_KNOWN)
 
     async def mark_sent(
         self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None

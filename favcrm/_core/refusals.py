@@ -177,22 +177,31 @@ def _from_result(response: Response, now: float, promised: str | None) -> Failur
     """Read a tool's own refusal: ``isError``, or a result without what it promises."""
     result = response.result
     refused = isinstance(result, dict) and result.get("isError") is True
+    # Most answers tell of no failure, and that is seen before their words are read.
     if not refused and promised not in {None, SOMETHING} and payloads.payload(result, promised) is not None:
         return None
     details = payloads.payload(_without_null(result))
+    if not refused and not _may_refuse(details, promised):
+        return None
     summary = payloads.summary(result)
     if refused:
         return _failure(response, now, details, before=summary)
     failure = _failure(response, now, details, after=summary)
-    if promised is None:
-        certain = _says_no(details) or _by_code(_rules(sign_up=False), _own_code(details))
-        return failure if certain else None
-    if promised == SOMETHING:
-        return failure if _is_bare(details) and _match(failure, sign_up=False) else None
-    reason = read_reason(details)
     # A good-looking sentence beside a payload that only lacks a field is a defect, not a refusal.
-    gives_reason = reason.codes or reason.texts or (summary and _is_bare(details))
-    return failure if gives_reason or _match(failure, sign_up=True) else None
+    certain = promised is None or (promised != SOMETHING and _gives_reason(details, summary))
+    return failure if certain or _match(failure, sign_up=promised != SOMETHING) else None
+
+
+def _may_refuse(details: JSON, promised: str | None) -> bool:
+    """Tell whether a payload can be a refusal; that of a tool that may answer anything has to say so."""
+    if promised is None:
+        return _says_no(details) or _by_code(_rules(sign_up=False), _own_code(details)) is not None
+    return promised != SOMETHING or _is_bare(details)
+
+
+def _gives_reason(details: JSON, summary: str) -> bool:
+    reason = read_reason(details)
+    return bool(reason.codes or reason.texts or (summary and _is_bare(details)))
 
 
 def _without_null(result: JSON) -> JSON:

@@ -31,7 +31,7 @@ def check_not_reserved(name: str, arguments: Mapping[str, JSON]) -> None:
         InvalidInputError: It has one; the message names it.
     """
     problems = {"name": _problem(name)}
-    if _ends_with(name, EXECUTE):
+    if _folded(name).endswith(EXECUTE):
         try:
             problems["arguments"] = next(filter(None, map(_problem, _names_in(arguments))), None)
         except RecursionError:
@@ -40,15 +40,16 @@ def check_not_reserved(name: str, arguments: Mapping[str, JSON]) -> None:
 
 
 def _problem(name: str) -> str | None:
+    folded = _folded(name)
     for tool, method in METHODS.items():
-        if _ends_with(name, tool):
+        if folded.endswith(tool):
             return f"{tool} has a method of its own, which keeps its secrets out of results: call {method}"
     return None
 
 
-def _ends_with(name: str, tool: str) -> bool:
-    """Tell whether a name is a tool's, also behind a prefix such as ``mcp__favcrm__`` and with other hyphens."""
-    return re.sub(r"[^a-z]+", "_", name.lower()).strip("_").endswith(tool)
+def _folded(name: str) -> str:
+    """Return a name that ends with a tool's, also behind a prefix such as ``mcp__favcrm__`` and with other hyphens."""
+    return re.sub(r"[^a-z]+", "_", name.lower()).strip("_")
 
 
 def _names_in(value: JSON, field: str = "") -> Iterator[str]:

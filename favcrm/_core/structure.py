@@ -111,6 +111,8 @@ def _unknown_fields(payload: Mapping[str, JSON], known: set[str]) -> dict[str, J
 
 def _extra(unknown: Mapping[str, JSON], hide: tuple[str, ...] = ()) -> dict[str, JSON]:
     """Return the fields that are not known, with every text in them masked."""
+    if not unknown:
+        return {}
     # Each text by itself: what masks a text that holds JSON may take a quote of it away.
     extra = payloads.masked(mask_fields(unknown), lambda text: mask(without_emails(text), hide=hide))
     return cast("dict[str, JSON]", extra or {})

@@ -31,6 +31,8 @@ KEYS = re.compile(r"fav_[a-z0-9]+_[A-Za-z0-9_-]{4,}|(?<=[Bb]earer )\S+")
 
 def without_emails(text: str) -> str:
     """Return a sign-up's text with every email masked, and so every masked one."""
+    if "@" not in text and "%40" not in text:
+        return text
     for pattern in (MASKED_EMAIL, EMAIL, QUOTED_EMAIL):
         text = pattern.sub(lambda found: MASK if found[1] else found[0], text)
     return text
@@ -39,16 +41,20 @@ def without_emails(text: str) -> str:
 def clean(text: str, *, hide: Iterable[str] = (), longest: int = LONGEST) -> str:
     """Return text of the server's that can be shown: keys and the values in ``hide`` are masked."""
     # Masked before it is cut, so that no half of a secret stays at the end.
-    text = UNSEEN.sub("", WHITE_SPACE.sub(" ", mask(text, hide=hide))).strip()
+    text = mask(text, hide=hide)
+    # Most texts are one line of plain letters, and that is seen at once.
+    if not text.isprintable() or "  " in text:
+        text = UNSEEN.sub("", WHITE_SPACE.sub(" ", text))
+    text = text.strip()
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def mask(text: str, *, hide: Iterable[str] = ()) -> str:
     """Return the text with keys and the values in ``hide`` masked, also as they stand in an address."""
     for value in hide:
-        # Looked for before: to compile a pattern for each email takes as long as a call.
-        for form in (value, quote(value, safe="")) if value else ():
-            if form.casefold() in text.casefold():
+        for form in (value, quote(value, safe="")) if "%" in text else (value,):
+            # Looked for before: to compile a pattern for each email takes as long as a call.
+            if form and form.casefold() in text.casefold():
                 text = re.sub(re.escape(form), MASK, text, flags=re.IGNORECASE)
     return KEYS.sub(MASK, text)
 
