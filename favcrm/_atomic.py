@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import shutil
@@ -130,7 +131,7 @@ def rehearse_create(path: Path, content: bytes) -> None:
 
 def leftovers(path: Path) -> list[Path]:
     """Return what processes that were killed while they wrote a file have left of it."""
-    return sorted(path.parent.glob(f"{_mark(path)}*/draft"))
+    return sorted(path.parent.glob(f"{glob.escape(_mark(path))}*/draft"))
 
 
 def sync_directory(path: Path) -> None:
@@ -306,10 +307,12 @@ def acquire(lock: Path) -> int | None:
 
 def release(lock: Path, descriptor: int) -> None:
     """Remove a file that is locked, and let go of it."""
-    # Windows removes no open file, and there it stays.
-    with suppress(PermissionError):
-        lock.unlink(missing_ok=True)
-    os.close(descriptor)
+    try:
+        # Windows removes no open file, and there it stays.
+        with suppress(PermissionError):
+            lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int) -> None:

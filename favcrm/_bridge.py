@@ -27,6 +27,15 @@ def run_sync(flow: Coroutine[None, None, R]) -> R:
     raise RuntimeError("a flow suspended on the blocking side; please report this")
 
 
+def as_coroutine(function: Callable[[], R]) -> Callable[[], Coroutine[None, None, R]]:
+    """Return a blocking function as what a flow can await; it never suspends."""
+
+    async def call() -> R:
+        return function()
+
+    return call
+
+
 def on_trio() -> bool:
     """Tell whether this runs in a task of trio's; httpx and anyio no longer bring sniffio, which would tell."""
     trio = sys.modules.get("trio")

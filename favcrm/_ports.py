@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from favcrm._bridge import on_trio, run_sync
+from favcrm._bridge import current_event_loop, on_trio, run_sync
 from favcrm._clock import monotonic
 from favcrm._errands import Errands, of_thread
 from favcrm._uninterrupted import uninterrupted
@@ -76,6 +77,10 @@ class BlockingPort:
             method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
         )
 
+    def home(self) -> object:
+        """Return the process that the caller runs in."""
+        return os.getpid()
+
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         self.clock.sleep(seconds)
@@ -137,6 +142,10 @@ class AsyncPort:
         return await self.transport.request(
             method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
         )
+
+    def home(self) -> object:
+        """Return the process and the event loop that the caller runs in."""
+        return os.getpid(), current_event_loop()
 
     async def sleep(self, seconds: float) -> None:
         """Wait, letting other tasks run."""

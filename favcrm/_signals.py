@@ -42,6 +42,11 @@ class HeldSignals:
         self._raised: list[BaseException] = []
         self._noted: list[int] = []
 
+    @property
+    def holds_something(self) -> bool:
+        """Whether an exception or a signal waits to take effect, so that nothing new should begin."""
+        return bool(self._raised or self._noted)
+
     def hold(self) -> None:
         """Begin to hold what handlers raise; do nothing if it has begun already."""
         if self._wrapped:
@@ -94,7 +99,7 @@ class HeldSignals:
         _signal.signal(number, wrapper)
 
     def _take(self, disposition: Disposition, number: int, frame: FrameType | None) -> None:
-        if (self._raised or self._noted) and not self._is_needed():
+        if self.holds_something and not self._is_needed():
             # Nobody is left who would release them, and a process must not become deaf to its signals.
             self.forget()
             signal.raise_signal(number)

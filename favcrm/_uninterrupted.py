@@ -99,7 +99,8 @@ class Sections:
         """
         self._open.add(section)
         # Looked at once the section is open: either this sees that the process ends, or `wait` sees the section.
-        if self._process_ends and not section.in_main_thread:
+        ends = self._signals.holds_something if section.in_main_thread else self._process_ends
+        if ends:
             self.end(section)
             raise NotSentError(
                 "The process is ending, so nothing was sent.",

@@ -110,7 +110,7 @@ class AsyncFavCRMProvisioner:
     @property
     def workspace(self) -> Workspace | None:
         """The last workspace that was received, also if an interrupt kept `confirm` from returning it."""
-        return self._engine.confirmation.workspace
+        return self._engine.confirmation.received.last
 
     @overload
     async def initiate(self, registration: Registration, *, resend: bool = False) -> PendingRegistration: ...
@@ -388,9 +388,8 @@ class AsyncFavCRMProvisioner:
         return lambda ref: self._client(api_key=ref, store=store)
 
     async def aclose(self) -> None:
-        """Close the connections that were opened here, once no code is on its way whose key would be lost."""
-        await self._engine.confirmation.until_unused()
-        await self._close()
+        """Close the connections that were opened here; where a code is on its way, once its key has come."""
+        await self._engine.confirmation.close(self._close)
 
     async def __aenter__(self) -> Self:
         return self

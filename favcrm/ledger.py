@@ -1,10 +1,9 @@
-"""What was asked for and not yet confirmed, so that asking twice sends one email and no code is used twice."""
+"""What was asked for and what became of its code, so that asking twice sends one email and no code is used twice."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import os
 from collections.abc import Callable
 from threading import Lock
 from typing import Protocol
@@ -12,6 +11,7 @@ from typing import Protocol
 from attrs import frozen
 
 from favcrm._clock import monotonic
+from favcrm._forks import at_fork
 from favcrm.models import PendingRegistration
 from favcrm.secret import SecretRef
 
@@ -27,7 +27,7 @@ class CodeState:
 
     Attributes:
         sent: Whether a code was sent and no answer settled what became of it, so that a workspace may exist.
-        refused: Marks of the codes that were wrong. A wrong code cannot be found out from them in a useful way.
+        refused: Marks of the codes that were wrong: hashes that take long to make, as there are only a million codes.
         ref: Where the key was stored, once the registration is confirmed.
     """
 
@@ -49,7 +49,7 @@ NOTHING_KNOWN: CodeState = CodeState()
 
 
 class Ledger(Protocol):
-    """What was asked for and not yet confirmed. It holds no secret, no code and no email.
+    """What was asked for, and what became of its code. It holds no secret, no good code and no email.
 
     Its methods may block, and the async side calls them in a worker thread. A ledger whose methods never wait for
     a disk or a network says so with an attribute ``blocks`` that is false, and is called directly.
@@ -89,7 +89,7 @@ class Ledger(Protocol):
     def reserve(self, name: str) -> bool:
         """Keep others from working on that name until `release`, and say whether that was possible.
 
-        It does not wait. The reservation ends with the process, however that ends.
+        It is atomic and does not wait. The reservation ends with the process, however that ends.
         """
         ...
 
@@ -120,19 +120,13 @@ class MemoryLedger:
         self._states: dict[str, CodeState] = {}
         self._endings: list[tuple[float, int, str, PendingRegistration | CodeState]] = []
         self._numbers = itertools.count()
-        self._begin_in_this_process()
+        self._begin()
+        at_fork(self, MemoryLedger._begin)
 
-    def _begin_in_this_process(self) -> None:
-        self._process = os.getpid()
+    def _begin(self) -> None:
+        """Begin without what threads of the parent's would never give back in a forked child."""
         self._lock = Lock()
         self._reserved: set[str] = set()
-
-    @property
-    def _guard(self) -> Lock:
-        # In a forked child, the lock and the reservations of the parent's threads would never be given back.
-        if self._process != os.getpid():
-            self._begin_in_this_process()
-        return self._lock
 
     def find(self, name: str) -> PendingRegistration | None:
         """Return the pending registration of that name while its code lives, or None."""
@@ -141,14 +135,16 @@ class MemoryLedger:
 
     def keep(self, name: str, pending: PendingRegistration) -> None:
         """Remember a pending registration, in place of an older one of that name."""
-        with self._guard:
+        with self._lock:
+            if (before := self._pending.get(name)) is not None:
+                self._names.pop(before.request_id, None)
             self._pending[name] = pending
             self._names[pending.request_id] = name
             self._end_after(pending.remaining(), name, pending)
 
     def forget(self, request_id: str) -> None:
         """Drop a pending registration; do nothing where it is not known."""
-        with self._guard:
+        with self._lock:
             name = self._names.pop(request_id, "")
             if (pending := self._pending.get(name)) is not None and pending.request_id == request_id:
                 del self._pending[name]
@@ -161,21 +157,21 @@ class MemoryLedger:
         self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
     ) -> None:
         """Remember what became of a code, for a day."""
-        with self._guard:
+        with self._lock:
             state = self.state(request_id).after(sent=sent, refused=refused, ref=ref)
             self._states[request_id] = state
             self._end_after(STATE_LIFE, request_id, state)
 
     def reserve(self, name: str) -> bool:
         """Keep others from working on that name until `release`, and say whether that was possible."""
-        with self._guard:
+        with self._lock:
             free = name not in self._reserved
             self._reserved.add(name)
             return free
 
     def release(self, name: str) -> None:
         """Let others work on that name; do nothing where it is not reserved."""
-        with self._guard:
+        with self._lock:
             self._reserved.discard(name)
 
     def _end_after(self, seconds: float, name: str, entry: PendingRegistration | CodeState) -> None:

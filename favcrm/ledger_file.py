@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -16,6 +17,7 @@ from attrs import asdict, evolve, field, frozen
 
 from favcrm._atomic import acquire, attempted, read, release, updated
 from favcrm._clock import monotonic
+from favcrm._forks import at_fork
 from favcrm.errors import StoreError
 from favcrm.ledger import NOTHING_KNOWN, STATE_LIFE, CodeState
 from favcrm.models import PendingRegistration
@@ -65,8 +67,8 @@ class Content:
 class FileLedger:
     """Remembers registrations in a file, for every process of this machine that is given the same path.
 
-    The file holds no key, no code and no email, masked or not: a registration is found by a hash of what is
-    registered. It is replaced as a whole or not at all, one process at a time, and only its owner can read it. It is
+    The file holds no key, no good code and no email, masked or not: a registration is found by a hash of what is
+    registered and where. It is replaced as a whole or not at all, one process at a time, and only its owner can read it. It is
     read once for each change of it. What is over is dropped whenever it is written. A file that is no ledger is left
     as it is, and is an error.
 
@@ -93,11 +95,13 @@ class FileLedger:
         time: Callable[[], float] = clocks.time,
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
-        self._path = Path(path).absolute()
+        # Whoever comes through a symbolic link finds the same lock files.
+        self._path = Path(os.path.realpath(path))
         self._time = time
         self._monotonic = monotonic
-        self._locks: dict[tuple[int, str], int] = {}
+        self._locks: dict[str, int] = {}
         self._read: tuple[tuple[int, ...], Content] = ((), Content())
+        at_fork(self, FileLedger._let_go)
 
     def __repr__(self) -> str:
         return f"FileLedger({str(self._path)!r})"
@@ -192,7 +196,7 @@ class FileLedger:
         descriptor = attempted(lock, f"The ledger {self._path} cannot be locked")
         if descriptor is None:
             return False
-        self._locks[os.getpid(), name] = descriptor
+        self._locks[name] = descriptor
         return True
 
     def release(self, name: str) -> None:
@@ -201,12 +205,17 @@ class FileLedger:
         Raises:
             StoreError: The lock file cannot be removed.
         """
-        descriptor = self._locks.pop((os.getpid(), name), None)
+        descriptor = self._locks.pop(name, None)
         if descriptor is not None:
             attempted(
                 lambda: release(self._lock_of(name), descriptor),
                 f"The ledger {self._path} cannot be unlocked",
             )
+
+    def _let_go(self) -> None:
+        """Close what a fork has copied, or the lock would outlive the parent that holds it."""
+        while self._locks:
+            os.close(self._locks.popitem()[1])
 
     def _lock_of(self, name: str) -> Path:
         mark = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -242,7 +251,7 @@ class FileLedger:
         attempted(write, f"The ledger {self._path} cannot be written")
 
     def _remove_what_killed_processes_left(self) -> None:
-        for lock in self._path.parent.glob(f".{self._path.name}.{BUSY}-*"):
+        for lock in self._path.parent.glob(f"{glob.escape(f'.{self._path.name}.{BUSY}')}-*"):
             if (descriptor := acquire(lock)) is not None:
                 release(lock, descriptor)
 

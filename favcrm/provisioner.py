@@ -9,7 +9,7 @@ from typing import Self, overload
 
 from favcrm._assembly import Options, blocking_engine, store_for_provisioning
 from favcrm._boundary import boundaries, boundary
-from favcrm._bridge import Awaitable, run_sync
+from favcrm._bridge import Awaitable, as_coroutine, run_sync
 from favcrm._core.ports import Store
 from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
 from favcrm._core.transport import HTTPClient, Transport
@@ -108,7 +108,7 @@ class FavCRMProvisioner:
     @property
     def workspace(self) -> Workspace | None:
         """The last workspace that was received, also if an interrupt kept `confirm` from returning it."""
-        return self._engine.confirmation.workspace
+        return self._engine.confirmation.received.last
 
     @overload
     def initiate(self, registration: Registration, *, resend: bool = False) -> PendingRegistration: ...
@@ -386,9 +386,8 @@ class FavCRMProvisioner:
         return lambda ref: self._client(api_key=ref, store=store)
 
     def close(self) -> None:
-        """Close the connections that were opened here, once no code is on its way whose key would be lost."""
-        run_sync(self._engine.confirmation.until_unused())
-        self._close()
+        """Close the connections that were opened here; where a code is on its way, once its key has come."""
+        run_sync(self._engine.confirmation.close(as_coroutine(self._close)))
 
     def __enter__(self) -> Self:
         return self

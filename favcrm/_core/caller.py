@@ -16,6 +16,7 @@ from favcrm.errors import (
     FavCRMError,
     NotSentError,
     OutcomeUnknownError,
+    ServerBusyError,
 )
 from favcrm.events import EventKind, log_attempt
 
@@ -125,7 +126,8 @@ class Caller:
         except OutcomeUnknownError as error:
             outcome, via = Failed(Kind.UNKNOWN, _without_secrets(error, call, key)), error.via
         except FavCRMError as error:
-            raise bare(_without_secrets(error, call, key))  # noqa: B904  # its frames saw the request
+            kind = Kind.BUSY if isinstance(error, ServerBusyError) else Kind.REFUSED
+            outcome, via = Failed(kind, _without_secrets(error, call, key)), ""
         except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
             what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
             outcome, via = Failed(Kind.UNKNOWN, OutcomeUnknownError(what)), ""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Never
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from favcrm._boundary import bare
 from favcrm._core.caller import NOT_SENT_SINCE_EXPIRED
 from favcrm._core.outcomes import Failed, Kind
-from favcrm._core.records import LONGEST_PAUSE, Turns
+from favcrm._core.received import Received
+from favcrm._core.records import Turns
 from favcrm.errors import (
     PORTAL,
     CodeExpiredError,
@@ -24,7 +25,7 @@ from favcrm.events import EventKind
 from favcrm.models import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from favcrm._core.attempts import Attempts
     from favcrm._core.caller import Caller
@@ -37,15 +38,12 @@ if TYPE_CHECKING:
     from favcrm.ledger import CodeState
     from favcrm.models import PendingRegistration
 
-MOST_REMEMBERED = 100
 UNKNOWN_WORKSPACE = (
     f"The workspace may exist: sign in at {PORTAL} with the email. If it does, create a key under Settings, MCP Keys; "
-    "if it does not, call initiate again."
+    "if it does not, ask for a fresh code."
 )
-NOT_SENT_SINCE_REFUSED = "The code was refused before, so it was not sent again. No workspace was created."
+NOT_SENT_SINCE_REFUSED = "The code was refused before, so it was not sent again."
 SENT_BEFORE = "A code was sent before for this registration, and its outcome is not known."
-
-_in_use: ContextVar[bool] = ContextVar("favcrm_in_use", default=False)
 
 
 @frozen(kw_only=True, eq=False)
@@ -55,7 +53,7 @@ class Use:
     Attributes:
         call: The call that uses it.
         request_id: The registration.
-        mark: What the code is remembered by if it is wrong.
+        mark: Returns what the code is remembered by if it is wrong.
         window: The pending registration, which says how long the code lives, or None.
         custody: Who gets the key.
         before_sending: Called right before the code is sent.
@@ -63,7 +61,7 @@ class Use:
 
     call: Call[Workspace] = field(repr=False)
     request_id: str
-    mark: str
+    mark: Callable[[], str] = field(repr=False)
     window: PendingRegistration | None
     custody: Custody
     before_sending: Callable[[], None]
@@ -80,7 +78,7 @@ class Confirmation:
         deadline: Seconds to wait for somebody else who uses the same code.
 
     Attributes:
-        workspace: The last workspace that was received, for who is interrupted before it is returned.
+        received: The workspaces that came.
     """
 
     def __init__(
@@ -91,9 +89,9 @@ class Confirmation:
         self._records = records
         self._tell = tell
         self._deadline = deadline
-        self._received: dict[str, Workspace] = {}
-        self._in_use: set[Use] = set()
-        self.workspace: Workspace | None = None
+        self._in_use: dict[Use, object] = {}
+        self._closing: Callable[[], Awaitable[None]] | None = None
+        self.received = Received()
 
     async def confirm(self, use: Use) -> Workspace:
         """Use a code, or return the workspace that it made already."""
@@ -106,24 +104,35 @@ class Confirmation:
                 return known
             state = await self._records.state(use.request_id)
             if use.window and use.window.expired:
-                await self._records.forget(use.request_id)
-                raise self._unless_sent(use, state, CodeExpiredError(NOT_SENT_SINCE_EXPIRED))
-            if use.mark in state.refused:
-                raise self._unless_sent(use, state, InvalidCodeError(NOT_SENT_SINCE_REFUSED))
+                raise await self.expired(use.request_id, use.custody, NOT_SENT_SINCE_EXPIRED)
+            if state.refused and use.mark() in state.refused:
+                made = "" if state.sent else " No workspace was created."
+                raise InvalidCodeError(f"{NOT_SENT_SINCE_REFUSED}{made}")
             await use.custody.check_writable(use.request_id)
             # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
             return await self._port.uncancelled(partial(self._use, use, state))
         finally:
             await reservation.give_back()
 
-    async def until_unused(self) -> None:
-        """Wait until every code that was sent is settled, unless this is called by who is told of one."""
-        while self._in_use and not _in_use.get():
-            await self._port.pause(LONGEST_PAUSE)
+    async def close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Close the transport; where a code is on its way, the answer to the last one has the key, and comes first."""
+        if self._port.home() in self._in_use.copy().values():
+            self._closing = close
+        else:
+            await close()
 
     async def knows(self, request_id: str) -> bool:
         """Tell whether a registration is confirmed already."""
-        return request_id in self._received or (await self._records.state(request_id)).ref is not None
+        if self.received.find(request_id) is not None:
+            return True
+        return (await self._records.state(request_id)).ref is not None
+
+    async def expired(self, request_id: str, custody: Custody, message: str) -> FavCRMError:
+        """Return the error for a code that has died: an earlier one that was sent may have made a workspace."""
+        await self._records.forget(request_id)
+        error = CodeExpiredError(message)
+        state = await self._records.state(request_id)
+        return self._unknown(request_id, custody, SENT_BEFORE, error) if state.sent else error
 
     async def find(self, request_id: str, custody: Custody) -> Workspace | None:
         """Return the workspace of a registration that is confirmed already, or None where it is not.
@@ -131,43 +140,53 @@ class Confirmation:
         Raises:
             StoreError: It is confirmed, and its key is not in the store and could not be saved there.
         """
-        if (received := self._received.get(request_id)) is not None:
-            return await self._keep(request_id, received, custody)
-        if (ref := (await self._records.state(request_id)).ref) is None:
+        workspace = None
+        receipt = self.received.find(request_id)
+        if receipt is not None:
+            workspace = receipt.workspace
+            if workspace.ref is None or receipt.store is not custody.store:
+                return await self._keep(request_id, workspace, custody)
+        ref = (await self._records.state(request_id)).ref if workspace is None else workspace.ref
+        if ref is None:
             return None
-        try:
-            key = None if custody.store is None else await custody.ask(lambda store: store.get(ref))
-        except MissingKeyError:
-            key = None
+        # Read from its store, where somebody may have replaced or deleted it since.
+        key, store = await custody.look_up(ref)
         if key is None:
             raise MissingKeyError(
                 f"The registration was confirmed already, and its key was stored at {ref}. It is not in this store.",
                 next_step=f"Read the key from that store, or create another one at {PORTAL} under Settings, MCP Keys.",
             )
+        workspace = Workspace(api_key=key, ref=ref) if workspace is None else evolve(workspace, api_key=key)
+        if store is not custody.store:
+            return await self._keep(request_id, workspace, custody)
         custody.key = ref
-        return Workspace(api_key=key, ref=ref)
+        return workspace
 
     async def _use(self, use: Use, state: CodeState) -> Workspace:
-        self._in_use.add(use)
-        token = _in_use.set(True)
+        self._in_use[use] = self._port.home()
         try:
             return await self._send(use, state)
         finally:
-            _in_use.reset(token)
-            self._in_use.discard(use)
+            del self._in_use[use]
+            closing = self._closing
+            if closing is not None and not self._in_use:
+                self._closing = None
+                with suppress(Exception):
+                    await closing()
 
     async def _send(self, use: Use, state: CodeState) -> Workspace:
         request_id = use.request_id
+        # Told before the mark is made: a listener that does not come back has sent nothing.
         use.before_sending()
-        await self._records.mark_sent(request_id, sent=True)
         self._tell(EventKind.VERIFY_SENT, registration_id=request_id)
+        await self._records.mark_sent(request_id, sent=True)
         started = self._port.clock.monotonic()
         attempts = self._caller.attempts(use.call, use.custody, use.window)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
             self._caller.tell_routes(attempts)
             await self._raise_unconfirmed(use, outcome, attempts, state)
-        self._remember(request_id, outcome.value)
+        self.received.remember(request_id, outcome.value, use.custody.store)
         received = partial(
             self._tell,
             EventKind.KEY_RECEIVED,
@@ -189,31 +208,33 @@ class Confirmation:
         custody: Custody,
         received: Callable[[], None] | None = None,
     ) -> Workspace:
-        """Save a key, if there is a store, and only then settle what the ledger knows of its code."""
+        """Save a key, if there is a store, then settle what the ledger knows of its code, then tell.
+
+        In this order: a listener takes its time, and may not come back; until the key is safe, a crash must leave what
+        tells that a workspace may exist.
+        """
         custody.key = workspace.api_key
         if custody.store is None:
-            if received is not None:
-                received()
             # The mark stays: no other process could get the key, and its code would be refused.
             await self._records.forget(request_id)
+            if received is not None:
+                received()
             return workspace
-        # Told there, after the key is safe: a listener takes its time, and may not come back.
-        workspace = await custody.save(workspace, request_id, received)
-        self._remember(request_id, workspace)
-        await self._records.mark_sent(request_id, sent=False, ref=workspace.ref)
-        return workspace
-
-    def _remember(self, request_id: str, workspace: Workspace) -> None:
-        self.workspace = self._received[request_id] = workspace
-        if len(self._received) > MOST_REMEMBERED:
-            self._received.pop(next(iter(self._received)), None)
+        placed = await custody.put(workspace, request_id)
+        if placed.anywhere is not None:
+            await self._records.mark_sent(request_id, sent=False, ref=placed.anywhere)
+        if placed.ref is not None:
+            self.received.remember(request_id, evolve(workspace, ref=placed.ref), custody.store)
+        if received is not None:
+            received()
+        return custody.report(workspace, placed, request_id)
 
     async def _raise_unconfirmed(
         self, use: Use, outcome: Failed, attempts: Attempts[Workspace], state: CodeState
     ) -> Never:
         error, unknown = outcome.error, attempts.unknown
         if not unknown and not state.sent:
-            refused = use.mark if isinstance(error, InvalidCodeError) else None
+            refused = use.mark() if isinstance(error, InvalidCodeError) else None
             await self._records.mark_sent(use.request_id, sent=False, refused=refused)
             if isinstance(error, CodeExpiredError | TooManyAttemptsError):
                 await self._records.forget(use.request_id)
@@ -225,28 +246,22 @@ class Confirmation:
         # A refusal after an attempt that may have worked is what a used code gets: it proves nothing. The next one who
         # asks is sent a fresh code; what is known of this one stays.
         await self._records.forget(use.request_id)
-        raise self._unknown(
-            use,
-            *((unknown[0].error.message, unknown[0].error) if unknown else (SENT_BEFORE, error)),
-            attempts,
-        )
+        what = unknown[0].error.message if unknown else SENT_BEFORE
+        cause = unknown[0].error if unknown else error
+        raise self._unknown(use.request_id, use.custody, what, cause, len(attempts.outcomes))
 
-    def _unless_sent(self, use: Use, state: CodeState, error: FavCRMError) -> FavCRMError:
-        """Return an error that says that no workspace was made, unless an earlier code may have made one."""
-        return self._unknown(use, SENT_BEFORE, error) if state.sent else error
-
-    def _unknown(
-        self, use: Use, what: str, error: FavCRMError, attempts: Attempts[Workspace] | None = None
+    def _unknown(  # what an event and an error need
+        self, request_id: str, custody: Custody, what: str, error: FavCRMError, attempts: int | None = None
     ) -> OutcomeUnknownError:
         self._tell(
             EventKind.OUTCOME_UNKNOWN,
-            registration_id=use.request_id,
+            registration_id=request_id,
             error=type(error).__name__,
-            attempt=len(attempts.outcomes) if attempts else None,
+            attempt=attempts,
             x_request_id=error.request_id,
         )
         unknown = OutcomeUnknownError(
             f"{what} No key was received.", next_step=UNKNOWN_WORKSPACE, request_id=error.request_id
         )
-        self._caller.with_origin(unknown, use.custody)
+        self._caller.with_origin(unknown, custody)
         return unknown

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from favcrm._boundary import bare
 from favcrm._core.records import blocks
@@ -27,6 +28,28 @@ T = TypeVar("T")
 SAVE_IT = "Save workspace.api_key of this error elsewhere now: FavCRM shows it only once."
 TAKEN = "Use the key that is there, or give another store or another name for the key, and confirm the code again."
 MOVE_IT = "Move the key from the escrow to a store that works, and delete it there."
+
+
+@frozen(kw_only=True)
+class Placed:
+    """Where a key was put.
+
+    Attributes:
+        ref: Where it is in the store, or None.
+        failure: Why it is not.
+        escrowed: Where it is in the escrow, or None.
+        second: Why it is not there either.
+    """
+
+    ref: SecretRef | None = None
+    failure: StoreError | None = None
+    escrowed: SecretRef | None = None
+    second: StoreError | None = None
+
+    @property
+    def anywhere(self) -> SecretRef | None:
+        """Where it is, or None."""
+        return self.escrowed if self.ref is None else self.ref
 
 
 class Custody:
@@ -122,20 +145,36 @@ class Custody:
             )
             raise StoreError(f"{what}. The code was not used.", next_step=TAKEN)
 
-    async def save(
-        self,
-        workspace: Workspace,
-        request_id: str = "",
-        received: Callable[[], None] | None = None,
-    ) -> Workspace:
-        """Put a key into the store, or else into the escrow, and return its workspace with the reference.
+    async def look_up(self, ref: SecretRef) -> tuple[Secret | None, Store | None]:
+        """Return the key at a reference and the store that has it, where it is in the store or the escrow."""
+        for store in (self.store, self.escrow):
+            if store is not None and store.scheme == ref.scheme:
+                with suppress(MissingKeyError):
+                    return await self.ask(lambda asked: asked.get(ref), store), store
+        return None, None
 
-        Nobody is told anything before that: a listener takes its time, and may not come back.
+    async def save(self, workspace: Workspace, request_id: str = "") -> Workspace:
+        """Put a key into the store, or else into the escrow, tell it, and return its workspace with the reference.
 
-        Args:
-            workspace: The workspace with the key.
-            request_id: The registration.
-            received: Tells that the key was received.
+        Raises:
+            StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
+        """
+        return self.report(workspace, await self.put(workspace, request_id), request_id)
+
+    async def put(self, workspace: Workspace, request_id: str = "") -> Placed:
+        """Put a key into the store, or else into the escrow. Nobody is told anything."""
+        name = self._name_for(request_id, workspace.organisation_id)
+        ref, failure = await self._try_to_put(workspace, name, self.store)
+        if ref is not None:
+            self.key = ref
+            return Placed(ref=ref)
+        if self.escrow is None:
+            return Placed(failure=failure)
+        escrowed, second = await self._try_to_put(workspace, name, self.escrow)
+        return Placed(failure=failure, escrowed=escrowed, second=second)
+
+    def report(self, workspace: Workspace, placed: Placed, request_id: str = "") -> Workspace:
+        """Tell where a key was put, and return its workspace with the reference, or raise.
 
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
@@ -143,27 +182,18 @@ class Custody:
         tell = partial(
             self._tell, registration_id=request_id or None, organisation_id=workspace.organisation_id
         )
-        put = partial(self._try_to_put, workspace, self._name_for(request_id, workspace.organisation_id))
         fingerprint = workspace.api_key.fingerprint
-        ref, failure = await put(self.store)
-        escrowed, second = None, None
-        if failure is not None and self.escrow is not None:
-            escrowed, second = await put(self.escrow)
-        if ref is not None:
-            self.key = ref
-        if received is not None:
-            received()
-        if failure is None:
-            tell(EventKind.KEY_STORED, ref=ref, fingerprint=fingerprint)
-            return evolve(workspace, ref=ref)
-        tell(EventKind.STORE_FAILED, error=type(failure).__name__)
-        what = f"The key could not be saved: {failure.message}"
-        if escrowed is not None:
-            tell(EventKind.ESCROWED, ref=escrowed, fingerprint=fingerprint)
-            what = f"{what} It is in the escrow at {escrowed}."
-            raise StoreError(what, workspace=evolve(workspace, ref=escrowed), next_step=MOVE_IT)
-        if second is not None:
-            what = f"{what} Neither could the escrow take it: {second.message}"
+        if placed.failure is None:
+            tell(EventKind.KEY_STORED, ref=placed.ref, fingerprint=fingerprint)
+            return evolve(workspace, ref=placed.ref)
+        tell(EventKind.STORE_FAILED, error=type(placed.failure).__name__)
+        what = f"The key could not be saved: {placed.failure.message}"
+        if placed.escrowed is not None:
+            tell(EventKind.ESCROWED, ref=placed.escrowed, fingerprint=fingerprint)
+            what = f"{what} It is in the escrow at {placed.escrowed}."
+            raise StoreError(what, workspace=evolve(workspace, ref=placed.escrowed), next_step=MOVE_IT)
+        if placed.second is not None:
+            what = f"{what} Neither could the escrow take it: {placed.second.message}"
         raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
 
     def _name_for(self, request_id: str, organisation_id: str | None = None) -> str:

@@ -28,6 +28,7 @@ from favcrm.errors import (
     CodeExpiredError,
     FavCRMError,
     KeyNotStoredWarning,
+    OutcomeUnknownError,
     RefusedError,
     StoreError,
     UnexpectedAnswerError,
@@ -68,6 +69,7 @@ class Engine:
         keys: The key that calls present: the one that was given, until a sign-up that ended well brings one.
         store: Where keys go by default.
         escrow: Where they go by default if the store fails.
+        endpoint: The address that is asked, without what is secret in it; empty where there is none.
         confirmation: Uses codes.
     """
 
@@ -88,6 +90,7 @@ class Engine:
         self.tell = Teller(on_event, port.clock.time)
         self.store = store
         self.escrow = escrow
+        self.endpoint: str = getattr(port.transport, "endpoint", "")
         self._warned = False
         self.keys = Custody(port, self.tell, key=key, store=store, source=key_source)
         self._deadline = policy.deadline
@@ -114,34 +117,58 @@ class Engine:
         """Return the custody of one sign-up."""
         return Custody(self.port, self.tell, store=store, escrow=escrow, name=name, replace=replace)
 
-    async def initiate(self, registration: Registration, *, resend: bool) -> PendingRegistration:
-        """Ask for a one-time code, unless one for the same email and organisation is still good."""
-        call = calls.request_code(registration, self.port.clock)
-        return await self._ask_for_code(name_of_registration(registration), call, resend=resend)
+    async def initiate(
+        self, registration: Registration, *, resend: bool, besides: PendingRegistration | None = None
+    ) -> PendingRegistration:
+        """Ask for a one-time code, unless one for the same email and organisation is still good.
 
-    async def request_invite(self, token: Secret, *, resend: bool = False) -> PendingRegistration:
+        Args:
+            registration: What to register.
+            resend: Whether the one that is pending does not count.
+            besides: Another one that does not count.
+        """
+        name = name_of_registration(registration, self.endpoint)
+        call = calls.request_code(registration, self.port.clock)
+        return await self._ask_for_code(name, call, resend=resend, besides=besides)
+
+    async def request_invite(
+        self, token: Secret, *, resend: bool = False, besides: PendingRegistration | None = None
+    ) -> PendingRegistration:
         """Ask for the one-time code of an invitation, unless one is still good."""
+        name = name_of_invitation(token, self.endpoint)
         call = calls.request_invite_code(token.reveal(), self.port.clock)
-        return await self._ask_for_code(name_of_invitation(token), call, resend=resend)
+        return await self._ask_for_code(
+            name, call, resend=resend, besides=besides, settles=id_of_invitation(token)
+        )
 
     async def _ask_for_code(
-        self, name: str, call: Call[PendingRegistration], *, resend: bool
+        self,
+        name: str,
+        call: Call[PendingRegistration],
+        *,
+        resend: bool,
+        besides: PendingRegistration | None,
+        settles: str | None = None,
     ) -> PendingRegistration:
-        replaced = await self._records.find(name) if resend else None
+        if resend and besides is None:
+            besides = await self._records.find(name)
         reservation = self._records.reservation(name)
         turns = Turns(self.port, self._deadline, "asks for a code for the same registration")
+        waited = False
         try:
             while True:
-                known = await reservation.find_or_take(besides=replaced.request_id if replaced else None)
+                known = await reservation.find_or_take(besides=besides)
                 if known is not None:
                     self.tell(EventKind.CODE_REUSED, registration_id=known.request_id)
                     return known
-                if reservation.held:
+                if not reservation.refused:
                     break
+                waited = True
                 await turns.wait()
-            pending = await self._caller.perform(call, self.keys)
-            if pending.expired:
-                raise CodeExpiredError("The code had expired by the server's own clock when the answer came.")
+            pending = await self._request_code(name, call, waited=waited)
+            if settles is not None and (await self._records.state(settles)).sent:
+                # The server gives a code for an invitation that is open, so no code before was accepted.
+                await self._records.mark_sent(settles, sent=False)
             # Before anybody is told: a listener takes its time, and may not come back.
             await self._records.keep(name, pending)
         finally:
@@ -149,6 +176,26 @@ class Engine:
         self.tell(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
+        return pending
+
+    async def _request_code(
+        self, name: str, call: Call[PendingRegistration], *, waited: bool
+    ) -> PendingRegistration:
+        """Ask the server for a code; where the one who was waited for never heard, an email may be on its way."""
+        unheard = (await self._records.state(name)).sent
+        if waited and unheard:
+            raise OutcomeUnknownError(
+                "Another call asked for a code and had no answer. An email may have been sent."
+            )
+        try:
+            pending = await self._caller.perform(call, self.keys)
+        except OutcomeUnknownError:
+            await self._records.mark_sent(name, sent=True)
+            raise
+        if unheard:
+            await self._records.mark_sent(name, sent=False)
+        if pending.expired:
+            raise CodeExpiredError("The code had expired by the server's own clock when the answer came.")
         return pending
 
     async def confirm(
@@ -170,7 +217,7 @@ class Engine:
         use = Use(
             call=calls.verify_code(request_id, digits.reveal()),
             request_id=request_id,
-            mark=mark_of_code(request_id, digits),
+            mark=partial(mark_of_code, request_id, digits),
             window=window,
             custody=custody or self.custody(store=self.store, escrow=self.escrow),
             before_sending=before_sending or _nothing,
@@ -195,7 +242,7 @@ class Engine:
         use = Use(
             call=calls.verify_invite(token.reveal(), digits.reveal(), person),
             request_id=request_id,
-            mark=mark_of_code(request_id, digits),
+            mark=partial(mark_of_code, request_id, digits),
             window=pending,
             custody=custody or self.custody(store=self.store, escrow=self.escrow),
             before_sending=before_sending or _nothing,

@@ -37,6 +37,10 @@ class Port(Protocol):
         """Send one request through the transport."""
         ...
 
+    def home(self) -> object:
+        """Return the process and, on the asynchronous side, the event loop that the caller runs in."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         ...

@@ -79,8 +79,8 @@ def name_of_invite(token: Secret) -> str:
 class Route(Protocol):
     """A way to a key: signing up, or joining by an invitation."""
 
-    async def request(self, engine: Engine, *, resend: bool) -> PendingRegistration:
-        """Ask for a code."""
+    async def request(self, engine: Engine, *, besides: PendingRegistration | None) -> PendingRegistration:
+        """Ask for a code, unless one is pending besides one that does not count."""
         ...
 
     def confirm(
@@ -101,9 +101,9 @@ class SigningUp:
 
     registration: Registration
 
-    async def request(self, engine: Engine, *, resend: bool) -> PendingRegistration:
+    async def request(self, engine: Engine, *, besides: PendingRegistration | None) -> PendingRegistration:
         """Ask for a code, unless one is pending."""
-        return await engine.initiate(self.registration, resend=resend)
+        return await engine.initiate(self.registration, resend=besides is not None, besides=besides)
 
     def confirm(
         self,
@@ -129,9 +129,9 @@ class Joining:
     token: Secret
     person: str | None
 
-    async def request(self, engine: Engine, *, resend: bool) -> PendingRegistration:
+    async def request(self, engine: Engine, *, besides: PendingRegistration | None) -> PendingRegistration:
         """Ask for a code, unless one is pending."""
-        return await engine.request_invite(self.token, resend=resend)
+        return await engine.request_invite(self.token, resend=besides is not None, besides=besides)
 
     def confirm(
         self,
@@ -251,11 +251,11 @@ class Provisioning:
         return workspace, report
 
     async def _receive(self, route: Route) -> Workspace:
-        pending = self._plan.resume or await self._request(route, resend=False)
+        pending = self._plan.resume or await self._request(route, besides=None)
         if pending is self._plan.resume:
             self._reach(State.CODE_REQUESTED)
         if not self._plan.use_existing and await self._engine.confirmation.knows(pending.request_id):
-            pending = await self._request(route, resend=True)
+            pending = await self._request(route, besides=pending)
         wrong_codes_left, fresh_codes_left = self._plan.code_attempts, self._plan.fresh_codes
         while True:
             try:
@@ -269,10 +269,10 @@ class Provisioning:
                 fresh_codes_left -= 1
                 if fresh_codes_left < 0:
                     raise
-                pending = await self._request(route, resend=True)
+                pending = await self._request(route, besides=pending)
 
-    async def _request(self, route: Route, *, resend: bool) -> PendingRegistration:
-        pending = await route.request(self._engine, resend=resend)
+    async def _request(self, route: Route, *, besides: PendingRegistration | None) -> PendingRegistration:
+        pending = await route.request(self._engine, besides=besides)
         self._reach(State.CODE_REQUESTED)
         return pending
 
@@ -281,14 +281,14 @@ class Provisioning:
         known = await self._engine.confirmation.find(pending.request_id, self._custody)
         if known is not None:
             return known
-        flow = route.confirm(
-            self._engine,
-            pending,
-            await self._read_code(pending),
-            self._custody,
-            partial(self._reach, State.VERIFY_SENT),
-        )
         try:
+            flow = route.confirm(
+                self._engine,
+                pending,
+                await self._read_code(pending),
+                self._custody,
+                partial(self._reach, State.VERIFY_SENT),
+            )
             return await flow
         except OutcomeUnknownError:
             self._reach(State.OUTCOME_UNKNOWN)
@@ -296,7 +296,9 @@ class Provisioning:
 
     async def _read_code(self, pending: PendingRegistration) -> str:
         if pending.expired:
-            raise CodeExpiredError("The code has expired, so it was not asked for.")
+            raise await self._engine.confirmation.expired(
+                pending.request_id, self._custody, "The code has expired, so it was not asked for."
+            )
         assert self._plan.read_code is not None  # every sign-up has one
         code = await self._plan.read_code(pending)
         self._reach(State.CODE_READ)

@@ -8,7 +8,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from favcrm.errors import NotSentError
+from favcrm._clock import monotonic
+from favcrm._warn import warn
+from favcrm.errors import NotSentError, StoreError
 from favcrm.events import logger
 from favcrm.ledger import NOTHING_KNOWN
 
@@ -24,18 +26,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
+ROUNDS = 50_000
+"""Of hashing a wrong code: some 15 milliseconds, and hours for all codes."""
 
 
-def name_of_registration(registration: Registration) -> str:
-    """Return what a registration is found by: a hash, since a ledger holds no email."""
-    pair = [registration.email.casefold(), registration.organisation_name.casefold()]
-    # A list in JSON, so that no two pairs look the same.
-    return f"registration-{hashlib.sha256(json.dumps(pair).encode()).hexdigest()}"
+def name_of_registration(registration: Registration, endpoint: str) -> str:
+    """Return what a registration at an endpoint is found by: a hash, since a ledger holds no email."""
+    email, organisation = registration.email.casefold(), registration.organisation_name.casefold()
+    return _name("registration", endpoint, email, organisation)
 
 
-def name_of_invitation(token: Secret) -> str:
+def name_of_invitation(token: Secret, endpoint: str) -> str:
     """Return what an invitation is found by, without its token."""
-    return f"invitation-{hashlib.sha256(token.reveal().encode()).hexdigest()}"
+    return _name("invitation", endpoint, token.reveal())
+
+
+def _name(kind: str, *parts: str) -> str:
+    # A list in JSON, so that no two lists of parts look the same.
+    return f"{kind}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
 
 def id_of_invitation(token: Secret) -> str:
@@ -44,8 +52,8 @@ def id_of_invitation(token: Secret) -> str:
 
 
 def mark_of_code(request_id: str, code: Secret) -> str:
-    """Return what a wrong code is remembered by."""
-    return hashlib.sha256(f"{request_id}\n{code.reveal()}".encode()).hexdigest()[:16]
+    """Return what a wrong code is remembered by. It is slow to make, as there are only a million codes to try."""
+    return hashlib.pbkdf2_hmac("sha256", code.reveal().encode(), request_id.encode(), ROUNDS).hex()[:16]
 
 
 class Turns:
@@ -59,7 +67,7 @@ class Turns:
 
     def __init__(self, port: Port, seconds: float, what: str) -> None:
         self._port = port
-        self._left = seconds
+        self._ends_at = monotonic() + seconds
         self._pause = FIRST_PAUSE
         self._what = what
 
@@ -69,13 +77,12 @@ class Turns:
         Raises:
             NotSentError: The time is up.
         """
-        if self._left <= 0:
+        if monotonic() >= self._ends_at:
             raise NotSentError(
                 f"Another call {self._what}, and did not end in time. Nothing was sent.",
                 next_step="Wait for the other call, or call again: it is safe.",
             )
         await self._port.pause(self._pause)
-        self._left -= self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
 
@@ -126,57 +133,66 @@ class Records:
 class Reservation:
     """One name that somebody works on, to be given back whatever happens.
 
+    A ledger that fails keeps nobody waiting, and what was not reserved here is not given back.
+
     Attributes:
-        held: Whether it is reserved here.
+        refused: Whether somebody else works on it.
     """
 
     def __init__(self, port: Port, ledger: Ledger, name: str) -> None:
         self._port = port
         self._ledger = ledger
         self._name = name
-        self.held = False
+        self._held = False
+        self.refused = False
 
     async def take(self) -> bool:
-        """Reserve the name, and say whether it was free."""
-        # A ledger that fails keeps nobody waiting.
-        self.held = True
-        self.held = await self._ask_to_the_end(lambda ledger: ledger.reserve(self._name), self.held)
-        return self.held
+        """Reserve the name, and say whether nobody else works on it."""
+        self.refused = False
+        await self._ask_to_the_end(self._reserve)
+        return not self.refused
 
-    async def find_or_take(self, *, besides: str | None) -> PendingRegistration | None:
+    async def find_or_take(self, *, besides: PendingRegistration | None) -> PendingRegistration | None:
         """Return the pending registration of the name; reserve the name where there is none.
 
         Args:
-            besides: The request id of a registration that does not count.
+            besides: A registration that does not count.
         """
 
         def look(ledger: Ledger) -> PendingRegistration | None:
             pending = _alive(ledger.find(self._name))
-            return None if pending is None or pending.request_id == besides else pending
+            return None if pending is None or (besides and _is_same(pending, besides)) else pending
 
         def look_and_reserve(ledger: Ledger) -> PendingRegistration | None:
-            pending = look(ledger)
-            self.held = pending is None and ledger.reserve(self._name)
+            if (pending := look(ledger)) is not None:
+                return pending
+            self._reserve(ledger)
             # Somebody may have asked and been answered between the look and the reservation.
-            return look(ledger) if self.held else pending
+            return look(ledger) if self._held else None
 
-        self.held = True
-        return await self._ask_to_the_end(look_and_reserve, None)
+        self.refused = False
+        return await self._ask_to_the_end(look_and_reserve)
 
     async def give_back(self) -> None:
         """Let others work on the name, if it is reserved here."""
-        if self.held:
-            self.held = False
-            await self._ask_to_the_end(lambda ledger: ledger.release(self._name), None)
+        if self._held:
+            await self._ask_to_the_end(lambda ledger: ledger.release(self._name))
+            self._held = False
 
-    async def _ask_to_the_end(self, question: Callable[[Ledger], T], instead: T) -> T:
+    def _reserve(self, ledger: Ledger) -> None:
+        self._held = ledger.reserve(self._name)
+        self.refused = not self._held
+
+    async def _ask_to_the_end(self, question: Callable[[Ledger], T]) -> T | None:
         """Ask the ledger even if the caller is cancelled meanwhile, so that it is known what is reserved."""
-        task = partial(ask, self._port, self._ledger, question, instead)
-        if blocks(self._ledger):
-            # Refused while the process ends, when nobody cancels any more.
-            with suppress(NotSentError):
-                return await self._port.uncancelled(task)
-        return await task()
+        task = partial(ask, self._port, self._ledger, question, None)
+        if not blocks(self._ledger):
+            return await task()
+        try:
+            return await self._port.uncancelled(task)
+        except NotSentError:
+            # While the process ends, nothing can be kept from being interrupted.
+            return await task()
 
 
 async def ask(port: Port, ledger: Ledger, question: Callable[[Ledger], T], instead: T) -> T:
@@ -186,14 +202,21 @@ async def ask(port: Port, ledger: Ledger, question: Callable[[Ledger], T], inste
             return await port.blocking(lambda: question(ledger))
         return question(ledger)
     except Exception as error:  # noqa: BLE001  # a ledger of the user's may raise anything
+        reason = error.message if isinstance(error, StoreError) else type(error).__name__
         with suppress(Exception):
-            logger.warning("the ledger failed with %s", type(error).__name__)
+            logger.warning("the ledger failed with %s", reason)
+            warn(f"The ledger cannot be used, so asking again may send another email: {reason}", UserWarning)
         return instead
 
 
 def blocks(asked: object) -> bool:
     """Tell whether a ledger or store may wait for a disk or a network, which it denies by an attribute."""
     return bool(getattr(asked, "blocks", True))
+
+
+def _is_same(one: PendingRegistration, other: PendingRegistration) -> bool:
+    """Tell whether two are one code's; an invitation has the same id for each of its codes."""
+    return (one.request_id, one.expires_at) == (other.request_id, other.expires_at)
 
 
 def _alive(pending: PendingRegistration | None) -> PendingRegistration | None:

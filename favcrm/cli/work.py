@@ -22,6 +22,7 @@ from favcrm._core.records import name_of_registration
 from favcrm._core.text import clean
 from favcrm.cli.keys import key_file, received, refuse_another_key
 from favcrm.cli.output import Found
+from favcrm.endpoint import without_details
 from favcrm.errors import KeyNotStoredWarning, Problem, StoreError
 from favcrm.events import EventKind
 from favcrm.inputs import raise_problems, read_invite, registration_of
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from favcrm._core.ports import Store
     from favcrm.cli.options import Given
     from favcrm.events import Event
-    from favcrm.inputs import Registration
     from favcrm.models import Tool, ToolResult
     from favcrm.typing import JSON
 
@@ -106,7 +106,8 @@ def request_code(given: Given, *, resend: bool, **fields: str | None) -> Found:
     events: list[Event] = []
     with FavCRMProvisioner(given.url, retry=ONCE, ledger=ledger, on_event=events.append) as favcrm:
         pending = favcrm.initiate(registration, resend=resend)
-    if not is_remembered(registration, ledger):
+    endpoint = without_details(Settings.load(endpoint=given.url).endpoint)
+    if not is_remembered(name_of_registration(registration, endpoint), ledger):
         warn(given, "This request could not be remembered, so asking again sends another email.")
     reused = any(event.kind is EventKind.CODE_REUSED for event in events)
     then = f"Then: favcrm signup verify --request-id {clean(pending.request_id)} --code CODE"
@@ -135,10 +136,10 @@ def pending_ledger(given: Given) -> FileLedger | None:
     return FileLedger(path.with_name(f"pending-{name}.json"))
 
 
-def is_remembered(registration: Registration, ledger: FileLedger | None) -> bool:
+def is_remembered(name: str, ledger: FileLedger | None) -> bool:
     """Tell whether the next command will find a request."""
     try:
-        return ledger is not None and ledger.find(name_of_registration(registration)) is not None
+        return ledger is not None and ledger.find(name) is not None
     except StoreError:
         return False
 

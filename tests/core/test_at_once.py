@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -28,6 +29,9 @@ from favcrm import (
     SecretRef,
     errors,
 )
+from favcrm._bridge import run_sync
+from favcrm._core.records import Records
+from favcrm._ports import AsyncPort, BlockingPort
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.sandbox.transport import SandboxTransport
 
@@ -363,6 +367,69 @@ def test_a_call_does_not_wait_for_ever_for_another_one(sandbox: Sandbox) -> None
         assert provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL)).organisation_id
 
 
+def test_who_waited_for_a_lost_answer_sends_no_email_of_its_own(sandbox: Sandbox) -> None:
+    ledger = Crowd()
+    sandbox.fail_next(REQUEST, Fault.RESET_AFTER, Fault.RESET_AFTER)
+    with FavCRMProvisioner(
+        transport=Slow(sandbox, ledger, REQUEST), ledger=ledger, retry=favcrm.RetryPolicy.never()
+    ) as provisioner:
+        found = in_threads(lambda: provisioner.initiate(REGISTRATION))
+        assert {type(one) for one in found} == {errors.OutcomeUnknownError}
+        assert len(sandbox.inbox) == 1
+        # Who asks afterwards asks anew, and settles it.
+        with pytest.raises(errors.OutcomeUnknownError, match="connection broke"):
+            provisioner.initiate(REGISTRATION)
+        assert provisioner.initiate(REGISTRATION) == provisioner.initiate(REGISTRATION)
+    assert len(sandbox.inbox) == 3
+
+
+def test_a_caller_that_is_interrupted_while_it_waits_takes_nothing_from_who_it_waits_for(
+    tmp_path: Path,
+) -> None:
+    ledger = FileLedger(tmp_path / "pending.json")
+    assert ledger.reserve("signup_req_1")
+
+    class Interrupted(BlockingPort):
+        async def pause(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    port = Interrupted(Sandbox().transport())
+    reservation = Records(port, ledger).reservation("signup_req_1")
+
+    async def wait() -> None:
+        try:
+            while not await reservation.take():
+                await port.pause(0)
+        finally:
+            await reservation.give_back()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sync(wait())
+    assert not ledger.reserve("signup_req_1")
+    ledger.release("signup_req_1")
+
+
+def test_a_caller_that_is_cancelled_while_the_ledger_refuses_takes_nothing_either(tmp_path: Path) -> None:
+    ledger = FileLedger(tmp_path / "pending.json")
+    assert ledger.reserve("signup_req_1")
+
+    async def main() -> None:
+        class Cancelled(AsyncPort):
+            async def uncancelled(self, task: Any) -> Any:
+                await super().uncancelled(task)
+                raise asyncio.CancelledError
+
+        port = Cancelled(Sandbox().async_transport())
+        reservation = Records(port, ledger).reservation("signup_req_1")
+        with pytest.raises(asyncio.CancelledError):
+            await reservation.take()
+        await reservation.give_back()
+
+    asyncio.run(main())
+    assert not ledger.reserve("signup_req_1")
+    ledger.release("signup_req_1")
+
+
 @pytest.mark.anyio
 async def test_a_call_that_is_cancelled_while_it_asks_keeps_nobody_waiting(
     sandbox: Sandbox, tmp_path: Path
@@ -433,9 +500,28 @@ def test_a_listener_may_close_the_provisioner_that_tells_it(sandbox: Sandbox) ->
         if event.kind is favcrm.EventKind.VERIFY_SENT:
             provisioner.close()
 
+    store = MemoryStore()
+    with sandbox.serve() as server:
+        provisioner = FavCRMProvisioner(server.url, store=store, on_event=on_event, era="bare")
+        pending = provisioner.initiate(REGISTRATION)
+        assert provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL)).ref in keys_in(store)
+        with pytest.raises(errors.NotSentError, match="closed"):
+            provisioner.initiate(email="me@example.com", organisation_name="Acme")
+
+
+def test_a_child_that_is_forked_meanwhile_closes_without_waiting(sandbox: Sandbox) -> None:
+    def on_event(event: favcrm.Event) -> None:
+        if event.kind is favcrm.EventKind.VERIFY_SENT:
+            children.append(os.fork())
+            if children[0] == 0:
+                provisioner.close()
+                os._exit(0)
+
+    children: list[int] = []
     provisioner = FavCRMProvisioner(transport=sandbox.transport(), store=MemoryStore(), on_event=on_event)
     pending = provisioner.initiate(REGISTRATION)
-    assert provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL)).ref is not None
+    provisioner.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
 
 
 # Several processes with one file

@@ -93,6 +93,16 @@ def test_one_that_was_asked_for_again_lives_as_long_as_the_new_one(
     assert ledger.find("acme") is not None
 
 
+def test_what_was_replaced_leaves_nothing_behind(ledger: MemoryLedger, clock: Clock) -> None:
+    ledger.keep("acme", pending(clock, "r0"))
+    before = size_of(ledger)
+    for number in range(100):
+        ledger.forget("never known")
+        ledger.keep("acme", pending(clock, f"r{number}"))
+    # What is over is dropped by its ending; nothing else grows.
+    assert size_of(ledger) - before == 100
+
+
 def test_a_reservation_keeps_others_out_until_it_is_given_back(ledger: MemoryLedger) -> None:
     assert ledger.reserve("acme")
     assert not ledger.reserve("acme")

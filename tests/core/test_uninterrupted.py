@@ -134,6 +134,23 @@ def test_a_signal_that_would_end_the_process_is_sent_again_afterwards(
     assert done == ["stored", (NUMBER, signal.SIG_DFL)]
 
 
+@pytest.mark.usefixtures("handler")
+def test_while_something_is_held_nothing_new_begins() -> None:
+    """So that a process which is never idle ends, too."""
+    refused = list[str]()
+
+    def task() -> None:
+        signal.raise_signal(NUMBER)
+        try:
+            run(lambda: None)
+        except NotSentError as error:
+            refused.append(error.message)
+
+    with pytest.raises(Raised):
+        run(task)
+    assert refused == ["The process is ending, so nothing was sent."]
+
+
 def test_a_handler_that_is_set_meanwhile_stays(handler: Callable[[int, object], None]) -> None:
     def another(*_: object) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from favcrm import (
     MemoryStore,
     PendingRegistration,
     RetryPolicy,
+    Secret,
     SecretRef,
+    Workspace,
     errors,
 )
+from favcrm._core.received import MOST_KEPT, Received
 from favcrm.sandbox import Fault, Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -219,6 +223,34 @@ async def test_an_invitation_that_a_killed_run_used_is_never_told_as_a_wrong_cod
         await favcrm.accept_invite(token, read_code=read if colour == "blocking" else read_async)
 
 
+async def test_a_typing_mistake_after_a_lost_answer_is_told_as_one_for_a_fresh_code(
+    sandbox: Sandbox, colour: Colour, ledger: Any
+) -> None:
+    token = await invited(sandbox, colour)
+    codes: list[Callable[[], str]] = []
+
+    def read(_: PendingRegistration) -> str:
+        return codes.pop(0)()
+
+    async def read_async(pending: PendingRegistration) -> str:
+        return read(pending)
+
+    async def accept(*left: Callable[[], str]) -> Any:
+        codes[:] = left
+        favcrm = sign_up(sandbox, colour, ledger=ledger)
+        return await favcrm.accept_invite(token, read_code=read if colour == "blocking" else read_async)
+
+    def right() -> str:
+        return sandbox.inbox.code_for(STAFF)
+
+    sandbox.fail_next(JOIN, Fault.RESET_BEFORE, Fault.RESET_BEFORE)
+    with pytest.raises(errors.OutcomeUnknownError):
+        await accept(right)
+    joined = await accept(lambda: wrong(right()), right)
+    assert joined.report.ready
+    assert sandbox.count(ASK_TO_JOIN) == 2
+
+
 async def invited(sandbox: Sandbox, colour: Colour) -> Any:
     crm = client(colour, transport=transport_to(sandbox, colour), api_key=sandbox.add_organisation("Acme"))
     return (await crm.invite(STAFF)).token
@@ -299,18 +331,170 @@ async def test_a_new_workspace_is_asked_for_where_the_old_one_is_not_wanted(
     assert sandbox.count(REQUEST) == 2
 
 
-async def test_only_so_many_workspaces_are_remembered(
-    sandbox: Sandbox, colour: Colour, monkeypatch: pytest.MonkeyPatch
+async def test_a_key_that_was_replaced_or_deleted_since_is_read_as_it_is_now(
+    sandbox: Sandbox, colour: Colour, ledger: Any
 ) -> None:
-    monkeypatch.setattr("favcrm._core.confirmation.MOST_REMEMBERED", 1)
-    favcrm = sign_up(sandbox, colour)
-    pendings = [await favcrm.initiate(email=email, organisation_name="Acme") for email in (EMAIL, STAFF)]
-    codes = [sandbox.inbox.code_for(email) for email in (EMAIL, STAFF)]
-    for pending, code in zip(pendings, codes, strict=True):
+    store = MemoryStore()
+    favcrm = sign_up(sandbox, colour, ledger=ledger, store=store)
+    pending = await favcrm.initiate(**WHO)
+    workspace = await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    new = sandbox.add_organisation("Other")
+    store.put(workspace.ref.name, new, {}, if_absent=False)
+    again = await favcrm.confirm(pending, "123456")
+    assert (again.api_key, again.organisation_id) == (new, workspace.organisation_id)
+    store.delete(workspace.ref)
+    with pytest.raises(errors.MissingKeyError, match="confirmed already"):
+        await favcrm.confirm(pending, "123456")
+
+
+async def test_a_key_in_the_escrow_is_found_by_another_run_and_brought_to_its_store(
+    sandbox: Sandbox, colour: Colour, ledger: Any
+) -> None:
+    class Full(MemoryStore):
+        scheme = "full"
+
+        def put(self, *_: object, **__: object) -> SecretRef:
+            raise errors.StoreError("The disk is full.")
+
+    escrow, store = MemoryStore(), MemoryStore()
+    favcrm = sign_up(sandbox, colour, ledger=ledger, store=Full(), escrow=escrow)
+    pending = await favcrm.initiate(**WHO)
+    with pytest.raises(errors.StoreError, match="in the escrow") as caught:
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    assert caught.value.workspace is not None
+    store.scheme = "working"
+    other = sign_up(sandbox, colour, ledger=ledger, store=store, escrow=escrow)
+    again = await other.confirm(pending, "123456")
+    assert again.api_key == caught.value.workspace.api_key == store.get(again.ref)
+    assert sandbox.count(VERIFY) == 1
+
+
+class Exit(BaseException):
+    """What ends a process in a listener."""
+
+
+async def test_a_listener_that_does_not_come_back_after_storing_leaves_the_reference(
+    sandbox: Sandbox, colour: Colour, ledger: Any
+) -> None:
+    def leave(event: Event) -> None:
+        if event.kind is EventKind.KEY_STORED:
+            raise Exit
+
+    store = MemoryStore()
+    favcrm = sign_up(sandbox, colour, ledger=ledger, store=store, on_event=leave)
+    pending = await favcrm.initiate(**WHO)
+    with pytest.raises(Exit):
+        await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
+    again = await sign_up(sandbox, colour, ledger=ledger, store=store).confirm(pending, "123456")
+    assert again.api_key == store.get(again.ref)
+
+
+async def test_a_listener_that_does_not_come_back_before_sending_leaves_no_mark(
+    sandbox: Sandbox, colour: Colour, ledger: Any
+) -> None:
+    def leave(event: Event) -> None:
+        if event.kind is EventKind.VERIFY_SENT:
+            raise Exit
+
+    favcrm = sign_up(sandbox, colour, ledger=ledger, on_event=leave)
+    pending = await favcrm.initiate(**WHO)
+    code = sandbox.inbox.code_for(EMAIL)
+    with pytest.raises(Exit):
         await favcrm.confirm(pending, code)
-    assert (await favcrm.confirm(pendings[1], codes[1])).api_key
-    with pytest.raises(errors.OutcomeUnknownError):
-        await favcrm.confirm(pendings[0], codes[0])
+    with pytest.raises(errors.InvalidCodeError, match="No workspace was created"):
+        await sign_up(sandbox, colour, ledger=ledger).confirm(pending, wrong(code))
+
+
+async def test_what_a_transport_refuses_by_itself_leaves_no_mark(
+    sandbox: Sandbox, colour: Colour, ledger: Any
+) -> None:
+    inner = transport_to(sandbox, colour)
+    refused = errors.InvalidInputError([errors.Problem("code", "cannot be sent this way")])
+
+    class Picky:
+        clock = sandbox.clock
+
+        def request(self, method: str, params: Any, **options: Any) -> Any:
+            if params.get("name") == VERIFY:
+                raise refused
+            return inner.request(method, params, **options)
+
+        def close(self) -> None: ...
+
+    class AsyncPicky(Picky):
+        async def request(self, method: str, params: Any, **options: Any) -> Any:
+            answer = Picky.request(self, method, params, **options)
+            return await answer
+
+        async def aclose(self) -> None: ...
+
+    transport = Picky() if colour == "blocking" else AsyncPicky()
+    favcrm = provisioner(colour, transport=transport, ledger=ledger)
+    pending = await favcrm.initiate(**WHO)
+    with pytest.raises(errors.InvalidInputError, match="cannot be sent this way"):
+        await favcrm.confirm(pending, "123456")
+    assert not ledger.state(pending.request_id).sent
+
+
+async def test_after_a_kill_a_refused_code_that_is_played_again_does_not_hide_the_next_one(
+    sandbox: Sandbox, colour: Colour, ledger: Any
+) -> None:
+    favcrm = sign_up(sandbox, colour, ledger=ledger)
+    pending = await favcrm.initiate(**WHO)
+    code = sandbox.inbox.code_for(EMAIL)
+    with pytest.raises(errors.InvalidCodeError):
+        await favcrm.confirm(pending, wrong(code))
+    ledger.mark_sent(pending.request_id, sent=True)
+    codes = [wrong(code), code]
+
+    def read(_: PendingRegistration) -> str:
+        return codes.pop(0)
+
+    async def read_async(pending: PendingRegistration) -> str:
+        return read(pending)
+
+    done = await sign_up(sandbox, colour, ledger=ledger).provision(
+        registration(), read_code=read if colour == "blocking" else read_async
+    )
+    assert done.report.ready
+
+
+async def test_one_ledger_serves_several_endpoints(ledger: Any) -> None:
+    here, there = Sandbox(), Sandbox()
+    with here.serve() as first, there.serve() as second:
+        for sandbox, server in ((here, first), (there, second)):
+            favcrm = provisioner("blocking", server.url, ledger=ledger)
+            await favcrm.initiate(**WHO)
+            await favcrm.end()
+            assert len(sandbox.inbox) == 1
+
+
+# Workspaces that came
+
+
+def test_of_the_workspaces_that_came_the_last_are_remembered_and_all_that_are_unsaved() -> None:
+    received, store = Received(), MemoryStore()
+    for number in range(3 * MOST_KEPT):
+        ref = None if number == 1 else SecretRef.of("memory", str(number))
+        received.remember(str(number), Workspace(api_key=Secret("k" * 20), ref=ref), store)
+    received.remember("kept nowhere", Workspace(api_key=Secret("k" * 20)), None)
+    assert received.find("0") is None
+    assert received.find("1") is not None
+    assert received.find("kept nowhere") is not None
+    assert received.last == Workspace(api_key=Secret("k" * 20))
+    kept = [number for number in range(3 * MOST_KEPT) if received.find(str(number)) is not None]
+    assert len(kept) <= MOST_KEPT + 1
+
+
+def test_workspaces_come_from_many_threads() -> None:
+    received = Received()
+
+    def remember(number: int) -> None:
+        received.remember(str(number), Workspace(api_key=Secret("k" * 20)), None)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(remember, range(20 * MOST_KEPT)))
+    assert received.last is not None
 
 
 # Expiry
@@ -329,6 +513,41 @@ async def test_a_code_that_dies_while_the_store_is_checked_is_not_sent(
         await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
     assert sandbox.count(VERIFY) == 0
     assert await favcrm.initiate(**WHO) != pending
+
+
+async def test_a_dead_registration_that_is_handed_over_is_told_as_what_is_known_of_it(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    ledger = MemoryLedger()
+    pending = await sign_up(sandbox, colour).initiate(**WHO)
+    ledger.mark_sent(pending.request_id, sent=True)
+    sandbox.clock.advance(601)
+    favcrm = sign_up(sandbox, colour, ledger=ledger)
+    with pytest.raises(errors.OutcomeUnknownError, match="sent before"):
+        await favcrm.provision(registration(), read_code=lambda _: "123456", resume=pending)
+    assert len(sandbox.inbox) == 1
+
+
+async def test_a_fresh_code_that_another_run_asked_for_is_taken(sandbox: Sandbox, colour: Colour) -> None:
+    ledger = MemoryLedger()
+    first = await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO)
+    sandbox.clock.advance(601)
+    fresh = await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO)
+    asked: list[PendingRegistration] = []
+
+    def read(pending: PendingRegistration) -> str:
+        asked.append(pending)
+        return sandbox.inbox.code_for(EMAIL)
+
+    async def read_async(pending: PendingRegistration) -> str:
+        return read(pending)
+
+    done = await sign_up(sandbox, colour, ledger=ledger).provision(
+        registration(), read_code=read if colour == "blocking" else read_async, resume=first
+    )
+    assert done.report.ready
+    assert asked == [fresh]
+    assert len(sandbox.inbox) == 2
 
 
 async def test_a_call_whose_time_is_over_before_it_is_made_is_not_sent(

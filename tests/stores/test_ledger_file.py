@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -165,6 +168,58 @@ def test_a_reservation_ends_with_its_process(path: Path, clock: Clock) -> None:
     book = ledger(path, clock)
     assert book.reserve(ACME)
     book.release(ACME)
+
+
+FORK = """
+import os, signal, sys, time
+from favcrm.ledger_file import FileLedger
+ledger = FileLedger(sys.argv[1])
+assert ledger.reserve("registration-acme")
+if os.fork() == 0:
+    # It outlives its parent, which is killed below, until its standard input ends.
+    os.close(1), os.close(2)
+    sys.stdin.read()
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_reservation_ends_with_its_process_although_a_forked_child_lives(path: Path, clock: Clock) -> None:
+    with subprocess.Popen([sys.executable, "-c", FORK, str(path)], stdin=subprocess.PIPE) as process:
+        assert process.wait(60) == -signal.SIGKILL
+        assert ledger(path, clock).reserve(ACME)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def test_through_a_symbolic_link_the_same_name_is_reserved(path: Path, clock: Clock) -> None:
+    ledger(path, clock).keep(ACME, pending(clock))
+    link = path.with_name("link.json")
+    link.symlink_to(path)
+    assert ledger(path, clock).reserve(ACME)
+    assert not ledger(link, clock).reserve(ACME)
+
+
+def test_a_path_may_look_like_a_pattern(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "[a]*" / "[b]?.json"
+    assert run(RESERVE, path)[0] == -signal.SIGKILL
+    ledger(path, clock).keep(BETA, pending(clock))
+    assert there(path.parent) == {path.name}
+
+
+def test_a_lock_that_cannot_be_removed_is_let_go(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    book = ledger(path, clock)
+    assert book.reserve(ACME)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(StoreError, match="cannot be unlocked: Read-only file system"):
+            book.release(ACME)
+    assert ledger(path, clock).reserve(ACME)
 
 
 def test_what_a_killed_process_left_is_removed(path: Path, clock: Clock) -> None:
