@@ -68,9 +68,9 @@ class FileLedger:
     """Remembers registrations in a file, for every process of this machine that is given the same path.
 
     The file holds no key, no good code and no email, masked or not: a registration is found by a hash of what is
-    registered and where. It is replaced as a whole or not at all, one process at a time, and only its owner can read it. It is
-    read once for each change of it. What is over is dropped whenever it is written. A file that is no ledger is left
-    as it is, and is an error.
+    registered and where. It is replaced as a whole or not at all, one process at a time, and only its owner can read
+    it. It is read once for each change of it. What is over is dropped whenever it is written. A file that is no ledger
+    is left as it is, and is an error.
 
     Of several threads and processes that ask for one registration, one asks the server, and the others wait for it
     and take what it got: one email, one workspace. While one of them asks or confirms, a lock file stands beside the
