@@ -91,8 +91,11 @@ class BlockingPort:
 
     async def side_by_side(self, tasks: Sequence[Callable[[], Coroutine[None, None, T]]]) -> list[T]:
         """Run each task in a thread of its own; a store is asked in this one, since it may be bound to it."""
-        from concurrent.futures import ThreadPoolExecutor
-
+        try:
+            from concurrent.futures import ThreadPoolExecutor
+        except RuntimeError:
+            # Once the main thread has ended, no pool can be had any more.
+            return [run_sync(task()) for task in tasks]
         pool = ThreadPoolExecutor(max_workers=len(tasks), thread_name_prefix="favcrm")
         errands = Errands()
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,7 +72,8 @@ class Section:
 
     def goes_on(self) -> bool:
         """Tell whether it can come to its end; where its event loop was given up, it never does."""
-        return self._thread.is_alive() and self._is_driven()
+        # Not Thread.is_alive: after an interrupted join it takes a thread that runs for one that has ended (bpo-45274).
+        return self._thread.ident in sys._current_frames() and self._is_driven()  # noqa: SLF001  # it is documented
 
     def end(self) -> None:
         """Tell who waits."""

@@ -273,7 +273,7 @@ class TooManyAttemptsError(RefusedError):
 
 
 class AlreadyRegisteredError(RefusedError):
-    """The email has an account already. No workspace was created.
+    """The email has an account already, so this call created nothing. An earlier one may have made the account.
 
     Attributes:
         login_url: Where to sign in, without a query.

@@ -132,7 +132,7 @@ class Confirmation:
         await self._records.forget(request_id)
         error = CodeExpiredError(message)
         state = await self._records.state(request_id)
-        return self._unknown(request_id, custody, SENT_BEFORE, error) if state.sent else error
+        return self.unknown(request_id, custody, SENT_BEFORE, error) if state.sent else error
 
     async def find(self, request_id: str, custody: Custody) -> Workspace | None:
         """Return the workspace of a registration that is confirmed already, or None where it is not.
@@ -248,9 +248,9 @@ class Confirmation:
         await self._records.forget(use.request_id)
         what = unknown[0].error.message if unknown else SENT_BEFORE
         cause = unknown[0].error if unknown else error
-        raise self._unknown(use.request_id, use.custody, what, cause, len(attempts.outcomes))
+        raise self.unknown(use.request_id, use.custody, what, cause, len(attempts.outcomes))
 
-    def _unknown(  # what an event and an error need
+    def unknown(  # what an event and an error need
         self, request_id: str, custody: Custody, what: str, error: FavCRMError, attempts: int | None = None
     ) -> OutcomeUnknownError:
         self._tell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SAVE_IT = "Save workspace.api_key of this error elsewhere now: FavCRM shows it only once."
+WRITE_A_STORE = "Give a store of favcrm.stores, or an object with the methods of favcrm.Store."
+METHODS: dict[str, tuple[object, ...]] = {
+    "check": (),
+    "put": ("name", "secret", {}),
+    "get": ("ref",),
+    "delete": ("ref",),
+}
 TAKEN = "Use the key that is there, or give another store or another name for the key, and confirm the code again."
 MOVE_IT = "Move the key from the escrow to a store that works, and delete it there."
 
@@ -113,14 +121,24 @@ class Custody:
             failure = StoreError(f"The store failed with {type(error).__name__}.")
         raise bare(failure)
 
+    async def check_stores(self) -> None:
+        """Find out that the store can be written, and the escrow too, if there are any.
+
+        Raises:
+            StoreError: One cannot.
+        """
+        for store in (self.store, self.escrow):
+            if store is not None:
+                await self.ask(lambda asked: asked.check(), store)
+
     async def check_writable(self, request_id: str) -> None:
         """Find out, before a code is used, that the store can be written and that the place is free.
 
         Raises:
             StoreError: It cannot, or it is not.
         """
+        await self.check_stores()
         if self.store is not None:
-            await self.ask(lambda store: store.check())
             await self.check_place(request_id)
 
     async def check_place(self, request_id: str = "") -> None:
@@ -213,6 +231,39 @@ class Custody:
             return await self.ask(put, store, hide=workspace.api_key), None
         except StoreError as error:
             return None, error
+
+
+def refuse_what_is_no_store(store: Store) -> None:
+    """Refuse an object that cannot be used as a store, before anything depends on it.
+
+    Raises:
+        StoreError: It lacks a method, or one is a coroutine or takes other arguments.
+    """
+    kind = type(store).__name__
+    for name, arguments in METHODS.items():
+        method: object = getattr(store, name, None)
+        problem = ""
+        if not callable(method) or inspect.isclass(store):
+            problem = "is missing"
+        elif inspect.iscoroutinefunction(method):
+            problem = "is a coroutine, and must be a plain method"
+        elif not _takes(method, *arguments):
+            problem = "takes other arguments than a store's"
+        if problem:
+            raise StoreError(
+                f"The store {kind} cannot be used: its {name} {problem}.", next_step=WRITE_A_STORE
+            )
+
+
+def _takes(method: Callable[..., object], *arguments: object) -> bool:
+    keywords = {"if_absent": True} if len(arguments) > 1 else {}
+    with suppress(ValueError):  # some methods in C do not say what they take
+        signature = inspect.signature(method)
+        try:
+            signature.bind(*arguments, **keywords)
+        except TypeError:
+            return False
+    return True
 
 
 def _as_ref(told: object, scheme: str, name: str) -> SecretRef:

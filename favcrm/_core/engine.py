@@ -9,10 +9,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from favcrm._boundary import bare
 from favcrm._core import calls
 from favcrm._core.caller import Caller
-from favcrm._core.confirmation import Confirmation, Use
-from favcrm._core.custody import Custody
+from favcrm._core.confirmation import SENT_BEFORE, Confirmation, Use
+from favcrm._core.custody import Custody, refuse_what_is_no_store
 from favcrm._core.eras import INVALID_PARAMS
 from favcrm._core.records import (
     Records,
@@ -114,7 +115,14 @@ class Engine:
         name: str | None = None,
         replace: bool = False,
     ) -> Custody:
-        """Return the custody of one sign-up."""
+        """Return the custody of one sign-up.
+
+        Raises:
+            StoreError: One of the stores is none.
+        """
+        for each in (store, escrow):
+            if each is not None:
+                refuse_what_is_no_store(each)
         return Custody(self.port, self.tell, store=store, escrow=escrow, name=name, replace=replace)
 
     async def initiate(
@@ -137,9 +145,15 @@ class Engine:
         """Ask for the one-time code of an invitation, unless one is still good."""
         name = name_of_invitation(token, self.endpoint)
         call = calls.request_invite_code(token.reveal(), self.port.clock)
-        return await self._ask_for_code(
-            name, call, resend=resend, besides=besides, settles=id_of_invitation(token)
-        )
+        request_id = id_of_invitation(token)
+        failure: FavCRMError
+        try:
+            return await self._ask_for_code(name, call, resend=resend, besides=besides, settles=request_id)
+        except RefusedError as error:
+            failure = error
+        if (await self._records.state(request_id)).sent:
+            failure = self.confirmation.unknown(request_id, self.keys, SENT_BEFORE, failure)
+        raise bare(failure)
 
     async def _ask_for_code(
         self,

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
-from favcrm._core.refusals import find_failure, to_error
+from favcrm._core.refusals import find_failure, tells_of_a_fault, to_error
 from favcrm._core.waits import retry_after
-from favcrm.errors import OutcomeUnknownError, ServerBusyError, UnexpectedAnswerError
+from favcrm.errors import OutcomeUnknownError, RefusedError, ServerBusyError, UnexpectedAnswerError
 
 if TYPE_CHECKING:
     from favcrm._core.calls import Call
+    from favcrm._core.refusals import Failure
     from favcrm._core.transport import Clock, Response
     from favcrm.errors import FavCRMError
 
@@ -66,13 +67,19 @@ def judge(call: Call[R], response: Response, clock: Clock) -> Outcome[R]:
         return _server_error(response, clock)
     failure = find_failure(response, now=clock.time(), promised=call.promised)
     if failure is not None:
-        error = to_error(failure, response, sign_up=call.sign_up, hide=call.hide)
-        return Failed(Kind.BUSY if isinstance(error, ServerBusyError) else Kind.REFUSED, error)
+        return _failed(call, failure, response)
     try:
         return Answered(_read(call, response), response.x_request_id)
     except UnexpectedAnswerError as error:
         # The server took the call, and nobody can read what it made of it.
         return _unknown(error.message, response) if call.acts else Failed(Kind.REFUSED, error)
+
+
+def _failed(call: Call[R], failure: Failure, response: Response) -> Failed:
+    error = to_error(failure, response, sign_up=call.sign_up, hide=call.hide)
+    if call.acts and type(error) is RefusedError and tells_of_a_fault(failure):
+        return _unknown(f'The server failed and says: "{error.summary or error.code}"', response)
+    return Failed(Kind.BUSY if isinstance(error, ServerBusyError) else Kind.REFUSED, error)
 
 
 def _read(call: Call[R], response: Response) -> R:

@@ -209,7 +209,7 @@ class Provisioning:
         return await self._finish(await self._custody.save(Workspace(api_key=api_key)))
 
     async def _check_store(self) -> None:
-        await self._custody.ask(lambda store: store.check())
+        await self._custody.check_stores()
         self._reach(State.STORE_CHECKED)
 
     async def _check_reader(self) -> None:

@@ -80,7 +80,7 @@ RULES = (
         ],
         r"already (\w+ ){0,8}(registered|exists?|taken|in use|associated|account)\b"
         r"|(account|user|email) (exists|is (registered|taken|in use))",
-        "The email has an account already. No workspace was created.",
+        "The email has an account already, so this call created nothing.",
         only_sign_up=True,
     ),
     _rule(

@@ -57,6 +57,17 @@ REASON_FIELDS = {
 }
 
 
+# An error in the server, or on the way behind it.
+FAULT_CODES: frozenset[int | str] = frozenset(
+    {-32603, 408, 444, 499, "INTERNAL", "INTERNAL_ERROR", "INTERNAL_SERVER_ERROR", "TIMEOUT", "SERVER_ERROR"}
+)
+FAULT_WORDS = re.compile(
+    r"internal (server )?error|\btimed[ -]?out\b|\b(request|operation|gateway|read|connection) time-?out\b"
+    r"|connection (was )?(closed|reset|lost)",
+    re.IGNORECASE,
+)
+
+
 @frozen(kw_only=True, eq=False)
 class Failure:
     """One failure, whatever form it came in.
@@ -138,6 +149,12 @@ def to_error(
     if response.error is not None and not private:
         error.data = payloads.masked(mask_fields(response.error.data), mask)
     return error
+
+
+def tells_of_a_fault(failure: Failure) -> bool:
+    """Tell whether a failure is the server's own fault, so that nobody knows how far it came."""
+    codes = {_as_code(code) if isinstance(code, str) else code for code in (*failure.codes, *failure.hints)}
+    return bool(codes & FAULT_CODES) or any(FAULT_WORDS.search(text) for text in failure.texts)
 
 
 def _shown(words: str, *, hide: tuple[str, ...], private: bool) -> str:

@@ -50,10 +50,13 @@ HASH_LENGTH = 12
 def perform(given: Given, act: Callable[[], Found]) -> None:
     """Do it and show what it brings; where it fails, say why and end with a status that tells."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             # A command says by itself where a key is, and shows one that is not saved.
             warnings.simplefilter("ignore", KeyNotStoredWarning)
             found = act()
+        for warning in caught:
+            warn(given, str(warning.message))
         show(given, found)
         if found.report is not None:
             found.report.raise_if_not_ready()

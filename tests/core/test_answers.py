@@ -1026,3 +1026,37 @@ def test_rule_1_unknown_fields_without_a_bottom_lose_no_key(key: str) -> None:
     told = {**SIBLINGS, "apiKey": key, "deep": deep}
     workspace = value_of(VERIFY, Response(result={"structuredContent": {"data": told}}))
     assert (workspace.api_key.reveal(), workspace.extra) == (key, {})
+
+
+# Faults of the server's own
+
+FAULTS: dict[str, Response] = {
+    "internal error": Response(error=JSONRPCError(-32603, "Internal error")),
+    "time-out of the server": Response(error=JSONRPCError(-32001, "Request timed out")),
+    "connection behind the server": Response(error=JSONRPCError(-32000, "Connection closed")),
+    "tool": Response(
+        result={"isError": True, "content": [{"type": "text", "text": "Internal server error"}]}
+    ),
+    "tool behind a slow one": Response(
+        result={"isError": True, "content": [{"type": "text", "text": "The read operation timed out"}]}
+    ),
+    "code": enveloped({"error": {"code": "INTERNAL_ERROR", "message": "Oops"}}),
+    "HTTP 408": Response(status=408, body="<html>"),
+    "HTTP 499": Response(status=499, body="<html>"),
+}
+
+
+@pytest.mark.parametrize("response", FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_the_server_leaves_open_what_a_call_did(response: Response) -> None:
+    for call in EVERY_CALL:
+        outcome = judge(call, response, CLOCK)
+        told = isinstance(outcome, Failed) and outcome.kind is Kind.UNKNOWN
+        assert told == call.acts
+
+
+@pytest.mark.parametrize(
+    "words", ["Invalid timeout value", "Session not found", "Member not found", "The internal id is missing"]
+)
+def test_words_like_those_of_a_fault_are_a_refusal(words: str) -> None:
+    refused = Response(result={"isError": True, "content": [{"type": "text", "text": words}]})
+    assert type(error_of(ANY, refused)) is errors.RefusedError

@@ -141,6 +141,57 @@ async def test_a_store_that_returns_no_reference_is_read_at_its_own(
     assert done.report.ready
 
 
+# What is no store
+
+
+class Coroutines(Mapped):
+    """A store whose `put` is a coroutine, so that calling it stores nothing."""
+
+    async def put(self, *_: object, **__: object) -> SecretRef:  # type: ignore[override]
+        raise AssertionError
+
+
+class Older(Mapped):
+    """A store that does not know every argument."""
+
+    def put(self, name: str, secret: Secret, metadata: Mapping[str, str]) -> SecretRef:  # type: ignore[override]
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("store", "problem"),
+    [
+        (Coroutines(), "The store Coroutines cannot be used: its put is a coroutine"),
+        (Older(), "its put takes other arguments"),
+        ("config.toml", "The store str cannot be used: its check is missing"),
+        ({}, "its check is missing"),
+        (MemoryStore, "its check is missing"),
+    ],
+    ids=["coroutine", "older", "path", "mapping", "class"],
+)
+async def test_what_is_no_store_is_refused_before_the_code_is_used(
+    sandbox: Sandbox, colour: Colour, store: Any, problem: str
+) -> None:
+    with pytest.raises(errors.StoreError, match=problem):
+        await confirmed(sign_up(sandbox, colour, store=store), sandbox)
+    with pytest.raises(errors.StoreError, match=problem):
+        await provisioned(sign_up(sandbox, colour), sandbox, colour, store=store)
+    assert sandbox.count(VERIFY) == 0
+
+
+async def test_an_escrow_that_cannot_be_written_is_found_before_the_code_is_used(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    class Closed(Mapped):
+        def check(self) -> None:
+            raise errors.StoreError("It is locked.")
+
+    stores = {"store": Mapped(), "escrow": Closed()}
+    with pytest.raises(errors.StoreError, match="It is locked"):
+        await confirmed(sign_up(sandbox, colour, **stores), sandbox)
+    assert sandbox.count(VERIFY) == 0
+
+
 # A place that is taken
 
 

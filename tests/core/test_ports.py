@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
+import subprocess
 import sys
 from contextlib import suppress
 
@@ -222,3 +223,27 @@ async def test_an_error_of_what_blocks_is_no_lack_of_threads() -> None:
 def test_where_trio_is_not_loaded_nobody_is_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "trio")
     assert not on_trio()
+
+
+MAIN_ENDS = """
+import threading
+from favcrm._bridge import run_sync
+from favcrm._ports import BlockingPort
+from favcrm.sandbox import Sandbox
+
+async def task():
+    return 1
+
+def work():
+    threading.main_thread().join()
+    print(run_sync(BlockingPort(Sandbox().transport()).side_by_side([task, task])))
+
+threading.Thread(target=work).start()
+"""
+
+
+def test_where_the_main_thread_has_ended_questions_are_asked_one_after_the_other() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", MAIN_ENDS], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (ended.stdout, ended.stderr) == ("[1, 1]\n", "")

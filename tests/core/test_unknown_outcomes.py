@@ -223,6 +223,26 @@ async def test_an_invitation_that_a_killed_run_used_is_never_told_as_a_wrong_cod
         await favcrm.accept_invite(token, read_code=read if colour == "blocking" else read_async)
 
 
+async def test_an_invitation_that_is_gone_after_a_lost_answer_is_an_unknown_outcome(
+    sandbox: Sandbox, colour: Colour, ledger: Any
+) -> None:
+    token = await invited(sandbox, colour)
+
+    def read(_: PendingRegistration) -> str:
+        return sandbox.inbox.code_for(STAFF)
+
+    async def read_async(pending: PendingRegistration) -> str:
+        return read(pending)
+
+    sandbox.fail_next(JOIN, Fault.RESET_AFTER)
+    for message in ("connection broke", "sent before"):
+        favcrm = sign_up(sandbox, colour, ledger=ledger)
+        with pytest.raises(errors.OutcomeUnknownError, match=message):
+            await favcrm.accept_invite(token, read_code=read if colour == "blocking" else read_async)
+    with pytest.raises(errors.RefusedError, match="Invitation not found"):
+        await sign_up(sandbox, colour).accept_invite(token, read_code=read)
+
+
 async def test_a_typing_mistake_after_a_lost_answer_is_told_as_one_for_a_fresh_code(
     sandbox: Sandbox, colour: Colour, ledger: Any
 ) -> None:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -231,6 +232,17 @@ def _in_daemon_thread(settings: Settings) -> None:
     sys.exit(STATUS)
 
 
+def _in_joined_thread(settings: Settings) -> None:
+    thread = threading.Thread(target=provision, args=(settings,))
+    thread.start()
+    thread.join()
+
+
+def _in_pool(settings: Settings) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(provision, settings).result()
+
+
 async def _strike(settings: Settings) -> None:
     """Wait for the signal."""
     struck = asyncio.Event()
@@ -313,6 +325,8 @@ def _nursery_is_cancelled(settings: Settings) -> None:
 HOSTS = {
     "main": provision,
     "daemon thread": _in_daemon_thread,
+    "joined thread": _in_joined_thread,
+    "pool": _in_pool,
     "asyncio.run ends": _asyncio_run_ends,
     "loop is closed": _loop_is_closed,
     "handler of the loop exits": _handler_of_the_loop_exits,

@@ -106,3 +106,16 @@ def test_a_signal_while_the_end_of_the_process_waits_for_a_thread(
     Striking(arena, VERIFY, signal.SIGUSR1, number).start(settings)
     arena.end_with(status)
     check_key(arena, settings)
+
+
+@EACH_COLOUR
+@pytest.mark.parametrize("host", ["joined thread", "pool"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_ctrl_c_while_the_main_thread_waits_for_the_thread_that_signs_up(
+    arena: Arena, colour: str, host: str, times: int
+) -> None:
+    """On Python 3.11 an interrupted join takes a thread that runs for one that has ended."""
+    settings = arena.settings(colour, host=host)
+    Striking(arena, VERIFY, *[INTERRUPT] * times).start(settings)
+    arena.end_with(-INTERRUPT)
+    check_key(arena, settings)
