@@ -24,5 +24,5 @@ def _act() -> None:
             act(it)
 
 
-if hasattr(os, "register_at_fork"):  # Windows does not fork
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
     os.register_at_fork(after_in_child=_act)

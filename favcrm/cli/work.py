@@ -18,11 +18,9 @@ from favcrm import FavCRMClient, FavCRMError, FavCRMProvisioner, InvalidInputErr
 from favcrm._assembly import Options, blocking_engine
 from favcrm._bridge import run_sync
 from favcrm._core import calls, payloads
-from favcrm._core.records import name_of_registration
 from favcrm._core.text import clean
 from favcrm.cli.keys import key_file, received, refuse_another_key
 from favcrm.cli.output import Found
-from favcrm.endpoint import without_details
 from favcrm.errors import KeyNotStoredWarning, Problem, StoreError
 from favcrm.events import EventKind
 from favcrm.inputs import raise_problems, read_invite, registration_of
@@ -55,8 +53,8 @@ def perform(given: Given, act: Callable[[], Found]) -> None:
             # A command says by itself where a key is, and shows one that is not saved.
             warnings.simplefilter("ignore", KeyNotStoredWarning)
             found = act()
-        for warning in caught:
-            warn(given, str(warning.message))
+        for words in dict.fromkeys(str(warning.message) for warning in caught):
+            warn(given, words)
         show(given, found)
         if found.report is not None:
             found.report.raise_if_not_ready()
@@ -109,8 +107,7 @@ def request_code(given: Given, *, resend: bool, **fields: str | None) -> Found:
     events: list[Event] = []
     with FavCRMProvisioner(given.url, retry=ONCE, ledger=ledger, on_event=events.append) as favcrm:
         pending = favcrm.initiate(registration, resend=resend)
-    endpoint = without_details(Settings.load(endpoint=given.url).endpoint)
-    if not is_remembered(name_of_registration(registration, endpoint), ledger):
+    if ledger is None:
         warn(given, "This request could not be remembered, so asking again sends another email.")
     reused = any(event.kind is EventKind.CODE_REUSED for event in events)
     then = f"Then: favcrm signup verify --request-id {clean(pending.request_id)} --code CODE"
@@ -137,14 +134,6 @@ def pending_ledger(given: Given) -> FileLedger | None:
     endpoint = Settings.load(endpoint=given.url).endpoint
     name = hashlib.sha256(endpoint.encode()).hexdigest()[:HASH_LENGTH]
     return FileLedger(path.with_name(f"pending-{name}.json"))
-
-
-def is_remembered(name: str, ledger: FileLedger | None) -> bool:
-    """Tell whether the next command will find a request."""
-    try:
-        return ledger is not None and ledger.find(name) is not None
-    except StoreError:
-        return False
 
 
 def warn(given: Given, words: str) -> None:

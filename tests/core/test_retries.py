@@ -218,6 +218,18 @@ async def test_the_deadline_bounds_attempts_too(sandbox: Sandbox, colour: Colour
     assert sandbox.clock.monotonic() - started == pytest.approx(50)
 
 
+async def test_nothing_is_sent_after_a_wait_in_which_the_machine_slept(
+    sandbox: Sandbox, colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Phase(sandbox, colour, "list_tools", "never sent", POLICY)
+    sandbox.fail_next(run.tool, Fault.REFUSE_CONNECTION)
+    clock = sandbox.clock
+    monkeypatch.setattr(clock, "sleep", lambda _: clock.advance(POLICY.deadline))
+    with pytest.raises(errors.NotSentError, match="was over before it was made"):
+        await run.make()
+    assert run.attempts() == 1
+
+
 @given(
     initial=st.floats(0, 1e6),
     longest=st.floats(0, 1e6),

@@ -284,6 +284,12 @@ async def test_our_error_line_with_a_json_rpc_code(directory: Path) -> None:
     assert response.x_request_id == "req_1"
 
 
+async def test_an_answer_that_our_command_could_not_read(directory: Path) -> None:
+    line = '{"error": {"type": "UnexpectedAnswerError", "message": "Odd.", "request_id": "req_1"}}'
+    response = await ask("blocking", directory, f"echo '{line}' >&2; exit 1")
+    assert (response.defect, response.x_request_id) == ("lacks what it should have", "req_1")
+
+
 async def test_our_error_lines_may_lack_everything(directory: Path) -> None:
     for line, status in (('{"error": {}}', None), ('{"error": {"type": "RateLimitError"}}', 429)):
         script = f"echo '{line}' >&2; exit 1"
