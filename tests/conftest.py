@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says how busy the machine is, and nothing of the package.
 settings.register_profile("favcrm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("favcrm")
+
+
+def pytest_configure() -> None:
+    """Undo what a shell ignores for a job in the background, or no process of the tests would hear those signals."""
+    for name, action in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, action)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
