@@ -73,7 +73,8 @@ class Section:
     def goes_on(self) -> bool:
         """Tell whether it can come to its end; where its event loop was given up, it never does."""
         # Not Thread.is_alive: after an interrupted join it takes a thread that runs for one that has ended (bpo-45274).
-        return self._thread.ident in sys._current_frames() and self._is_driven()  # noqa: SLF001  # it is documented
+        running = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # it is documented
+        return self._thread.ident in running and self._is_driven()
 
     def end(self) -> None:
         """Tell who waits."""
