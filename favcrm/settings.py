@@ -282,7 +282,10 @@ def _read_config(path: Path | None, problems: list[Problem]) -> Mapping[str, str
         return {}
     try:
         content = read(path)
-        values = toml_in(text_in(content or b""))
+        if not content:
+            # Most have no such file, and need not load a parser to find nothing in it.
+            return {}
+        values = toml_in(text_in(content))
     except UnreadableError as error:
         problems.append(Problem(str(path), str(error)))
         return {}

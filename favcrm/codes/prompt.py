@@ -93,7 +93,8 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
 
 def _type(question: str) -> str | None:
     """Return the six digits that a person types, nothing where it is something else, or None where nobody can."""
-    # A notebook that has no front end to ask raises an error of its own, a subclass of the second.
+    # Nobody can be asked: the input has ended, a notebook has no front end (its error is a subclass of the second), or
+    # there is no terminal. None says so to the caller, which raises NoCodeError.
     with suppress(EOFError, NotImplementedError, OSError):
         # Looked up now: a notebook puts its own in while a cell runs.
         digits = re.sub(r"[\s-]", "", getpass.getpass(question))

