@@ -160,8 +160,9 @@ class AsyncFavCRMProvisioner:
             AlreadyRegisteredError: The email has an account.
             RateLimitError: Too many requests: 3 an hour and 20 a day are allowed for one IP address.
             RefusedError: The server said no for another reason.
-            NotSentError: Nothing reached the server.
+            NotSentError: The call was not sent.
             OutcomeUnknownError: An email may have been sent.
+            CodeExpiredError: An email was sent, and its code had expired when the answer came.
             ServerBusyError: The server asks to wait.
         """
         given = {

@@ -54,7 +54,9 @@ class Ledger(Protocol):
     Its methods may block, and the async side calls them in a worker thread. A ledger whose methods never wait for
     a disk or a network says so with an attribute ``blocks`` that is false, and is called directly.
 
-    A registration goes by a name, a hash of what is registered; its code by the server's request id.
+    A registration goes by a name, a hash of what is registered; its code by the server's request id. `state` and
+    `mark_sent` are also given a name, where asking for a code had no answer; `reserve` and `release` are also given
+    a request id.
     """
 
     def find(self, name: str) -> PendingRegistration | None:
@@ -99,7 +101,7 @@ class Ledger(Protocol):
 
 
 class MemoryLedger:
-    """Remembers registrations in this process. Every operation takes the same time, however many are pending.
+    """Remembers registrations in this process. No operation looks at all that are pending.
 
     Args:
         monotonic: Seconds that only go forward. What is over is dropped by it.

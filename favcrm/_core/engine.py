@@ -1,6 +1,7 @@
 """The order of things, written once for both colours.
 
-Rules of this file: it awaits nothing but its port; one attempt is a value, and an error is raised once, from here;
+Rules of this file: it awaits only its port and what is built over that; one attempt is a value, and the error of a call
+is raised once;
 no local variable of a frame that raises holds a key, a code or an answer.
 """
 
@@ -322,7 +323,7 @@ class Engine:
         return await self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
 
     async def perform(self, call: Call[R]) -> R:
-        """Make a call whose parameters are in no variable of a frame."""
+        """Make a call with the current key."""
         return await self._caller.perform(call, self.keys)
 
     async def list_tools(

@@ -87,7 +87,9 @@ class Turns:
 
 
 class Records:
-    """The ledger, as the flows use it. One that fails costs an email at worst, and never a key.
+    """The ledger, as the flows use it.
+
+    One that fails may cost an email, or the knowledge that a code was sent, but no key.
 
     Args:
         port: Where a ledger that blocks is asked.
