@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from favcrm._core.engine import Engine
+from favcrm._flows.engine import Engine
 from favcrm._ports import AsyncPort, BlockingPort
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
@@ -17,10 +17,11 @@ from favcrm.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from favcrm._core.ports import Port, Store
-    from favcrm._core.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
+    from favcrm._flows.ports import Port
     from favcrm.events import Event
     from favcrm.ledger import Ledger
+    from favcrm.store import Store
+    from favcrm.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
     from favcrm.typing import Era
 
 

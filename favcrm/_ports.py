@@ -1,4 +1,4 @@
-"""The two colours of `favcrm._core.ports.Port`, and the real clock."""
+"""The two colours of `favcrm._flows.ports.Port`, and the real clock."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from favcrm._uninterrupted import uninterrupted
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from favcrm._core.transport import AsyncTransport, Clock, Response, Transport
     from favcrm.models import Progress
     from favcrm.secret import Secret
+    from favcrm.transport import AsyncTransport, Clock, Response, Transport
     from favcrm.typing import JSON
 
 T = TypeVar("T")

@@ -8,13 +8,13 @@ from typing import Self
 
 from favcrm._assembly import Options, async_engine
 from favcrm._boundary import boundaries
-from favcrm._core.membership import can, invite
-from favcrm._core.ports import Store
-from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
+from favcrm._flows.membership import can, invite
 from favcrm.events import Event
 from favcrm.models import Allowance, Invitation, Progress, Tool, ToolResult
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
+from favcrm.store import Store
+from favcrm.transport import AsyncHTTPClient, AsyncTransport
 from favcrm.typing import JSON, Era
 
 __all__ = ["AsyncFavCRMClient"]

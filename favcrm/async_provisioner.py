@@ -9,10 +9,8 @@ from typing import Self, overload
 
 from favcrm._assembly import Options, async_engine, store_for_provisioning
 from favcrm._boundary import boundaries, boundary
-from favcrm._core.ports import Store
-from favcrm._core.provisioning import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
-from favcrm._core.transport import AsyncHTTPClient, AsyncTransport
-from favcrm._core.watch import DEFAULT_INTERVAL, Watch
+from favcrm._flows.provision import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
+from favcrm._flows.watch import DEFAULT_INTERVAL, Watch
 from favcrm.async_client import AsyncFavCRMClient
 from favcrm.events import Event
 from favcrm.inputs import Industry, Registration, check_interval, registration_of
@@ -21,6 +19,8 @@ from favcrm.models import DiagnosticReport, PendingRegistration, Provisioned, Wo
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
 from favcrm.settings import as_secret
+from favcrm.store import Store
+from favcrm.transport import AsyncHTTPClient, AsyncTransport
 from favcrm.typing import Era
 
 __all__ = ["AsyncFavCRMProvisioner"]

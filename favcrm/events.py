@@ -24,6 +24,22 @@ logger: logging.Logger = logging.getLogger("favcrm")
 logger.addHandler(logging.NullHandler())
 
 
+class State(StrEnum):
+    """Where a registration is."""
+
+    STORE_CHECKED = "store checked"
+    CODE_REQUESTED = "code requested"
+    CODE_READ = "code read"
+    VERIFY_SENT = "verify sent"
+    KEY_RECEIVED = "key received"
+    STORED = "stored"
+    ESCROWED = "escrowed"
+    DIAGNOSED = "diagnosed"
+    ALREADY_REGISTERED = "already registered"
+    OUTCOME_UNKNOWN = "outcome unknown"
+    NOT_STORED = "not stored"
+
+
 class EventKind(StrEnum):
     """What happened."""
 

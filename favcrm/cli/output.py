@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from favcrm._core.text import clean
+from favcrm._text import clean
 from favcrm.errors import FavCRMError
 from favcrm.models import CheckStatus
 

@@ -17,8 +17,9 @@ import click
 from favcrm import FavCRMClient, FavCRMError, FavCRMProvisioner, InvalidInputError, RetryPolicy, Secret
 from favcrm._assembly import Options, blocking_engine
 from favcrm._bridge import run_sync
-from favcrm._core import calls, payloads
-from favcrm._core.text import clean
+from favcrm._flows import calls
+from favcrm._mcp import payloads
+from favcrm._text import clean
 from favcrm.cli.keys import key_file, received, refuse_another_key
 from favcrm.cli.output import Found
 from favcrm.errors import KeyNotStoredWarning, Problem, StoreError
@@ -30,11 +31,11 @@ from favcrm.results import plain
 from favcrm.settings import Settings, config_path
 
 if TYPE_CHECKING:
-    from favcrm._core.engine import Engine
-    from favcrm._core.ports import Store
+    from favcrm._flows.engine import Engine
     from favcrm.cli.options import Given
     from favcrm.events import Event
     from favcrm.models import Tool, ToolResult
+    from favcrm.store import Store
     from favcrm.typing import JSON
 
 ONCE = RetryPolicy.never()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from favcrm._core.jsonrpc import AnswerReader, encode_request
+from favcrm._mcp.jsonrpc import AnswerReader, encode_request
 from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.sandbox.faults import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm._core.transport import Response
     from favcrm.models import Progress
     from favcrm.sandbox.clock import SandboxClock
     from favcrm.sandbox.sandbox import Sandbox
     from favcrm.secret import Secret
+    from favcrm.transport import Response
     from favcrm.typing import JSON
 
 __all__ = ["AsyncSandboxTransport", "SandboxTransport"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from favcrm._core.ports import Store
+from favcrm.store import Store
 from favcrm.stores.memory import MemoryStore
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from favcrm._core.ports import Store
-from favcrm._core.text import mask
+from favcrm._text import mask
 from favcrm.errors import InvalidInputError, MissingKeyError, Problem, StoreError
 from favcrm.secret import Secret, SecretRef
+from favcrm.store import Store
 from favcrm.stores._one_key import TakenError
 
 __all__ = ["FallbackStore"]

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from favcrm import stores
-from favcrm._core.ports import Store
 from favcrm.errors import InvalidInputError, Problem, StoreError
 from favcrm.secret import SecretRef
+from favcrm.store import Store
 
 __all__ = ["store_from_ref"]
 

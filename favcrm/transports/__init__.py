@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from favcrm._core.transport import (
+from favcrm.models import Progress
+from favcrm.transport import (
     AsyncHTTPClient,
     AsyncTransport,
     Clock,
@@ -14,7 +15,6 @@ from favcrm._core.transport import (
     Response,
     Transport,
 )
-from favcrm.models import Progress
 from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from attrs import evolve
 
 from favcrm._boundary import bare
 from favcrm._bridge import run_sync
-from favcrm._core.transport import AsyncTransport, Clock, Response, Transport
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem
 from favcrm.models import Progress
 from favcrm.secret import Secret
+from favcrm.transport import AsyncTransport, Clock, Response, Transport
 from favcrm.typing import JSON
 
 __all__ = ["AsyncFallbackTransport", "FallbackTransport"]

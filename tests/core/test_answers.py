@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favcrm import errors
-from favcrm._core import calls
-from favcrm._core.jsonrpc import AnswerReader
-from favcrm._core.outcomes import Answered, Failed, Kind, judge
-from favcrm._core.text import clean
-from favcrm._core.transport import JSONRPCError, Response
+from favcrm._flows import calls
+from favcrm._flows.outcomes import Answered, Failed, Kind, judge
+from favcrm._mcp.jsonrpc import AnswerReader
+from favcrm._text import clean
 from favcrm.inputs import Registration
 from favcrm.sandbox import SandboxClock
+from favcrm.transport import JSONRPCError, Response
 
 NOW = 1_778_500_000.0
 CLOCK = SandboxClock(NOW)

@@ -30,7 +30,7 @@ from favcrm import (
     errors,
 )
 from favcrm._bridge import run_sync
-from favcrm._core.records import Records
+from favcrm._flows.records import Records
 from favcrm._ports import AsyncPort, BlockingPort
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.sandbox.transport import SandboxTransport

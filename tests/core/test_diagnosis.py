@@ -21,8 +21,8 @@ from favcrm import (
     ToolResult,
     errors,
 )
-from favcrm._core import calls, diagnosis
-from favcrm._core.diagnosis import Finding
+from favcrm._flows import calls, diagnosis
+from favcrm._flows.diagnosis import Finding
 from favcrm.sandbox import Fault, RefusalForm, Sandbox
 from favcrm.stores import MemoryStore
 

@@ -9,7 +9,7 @@ import pytest
 from attrs import frozen
 
 from favcrm import NotSentError, Secret
-from favcrm._core.eras import (
+from favcrm._mcp.negotiation import (
     BARE,
     CLIENT_INFO,
     LEGACY_VERSIONS,
@@ -21,7 +21,7 @@ from favcrm._core.eras import (
     find_remedy,
     negotiate,
 )
-from favcrm._core.transport import JSONRPCError, Response
+from favcrm.transport import JSONRPCError, Response
 
 if TYPE_CHECKING:
     from favcrm.typing import JSON

@@ -9,8 +9,8 @@ import pytest
 
 from favcrm import InputRequiredError, InvalidInputError, NotSentError, OutcomeUnknownError, Problem
 from favcrm._bridge import run_sync
-from favcrm._core.input_required import check_result_type, in_rounds, input_requests, next_params
-from favcrm._core.transport import Response
+from favcrm._mcp.input_required import check_result_type, in_rounds, input_requests, next_params
+from favcrm.transport import Response
 
 if TYPE_CHECKING:
     from favcrm.typing import JSON

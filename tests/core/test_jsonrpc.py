@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from favcrm import InvalidInputError
-from favcrm._core.eras import BARE
-from favcrm._core.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, encode_request
-from favcrm._core.outgoing import write_request
-from favcrm._core.transport import JSONRPCError, Response
+from favcrm._mcp.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, encode_request
+from favcrm._mcp.negotiation import BARE
+from favcrm._mcp.requests import write_request
+from favcrm.transport import JSONRPCError, Response
 
 JSON_TYPE = {"content-type": "application/json"}
 STREAM = {"content-type": "Text/Event-Stream; charset=utf-8"}

@@ -10,10 +10,10 @@ import pytest
 from core.test_answers import ANY, CLOCK, EVERY_CALL, VERIFY, error_of
 
 from favcrm import errors
-from favcrm._core.input_required import check_result_type
-from favcrm._core.jsonrpc import AnswerReader
-from favcrm._core.outcomes import Answered, judge
-from favcrm._core.transport import JSONRPCError, Response
+from favcrm._flows.outcomes import Answered, judge
+from favcrm._mcp.input_required import check_result_type
+from favcrm._mcp.jsonrpc import AnswerReader
+from favcrm.transport import JSONRPCError, Response
 
 LENGTH = 256 * 1024
 PATIENCE = 60.0

@@ -21,7 +21,7 @@ from favcrm import (
     Secret,
     errors,
 )
-from favcrm._core.watch import essence
+from favcrm._flows.watch import essence
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
 from favcrm.transports import JSON, Response
 

@@ -8,8 +8,8 @@ import pytest
 
 import favcrm
 from favcrm import InvalidInputError, Secret
-from favcrm._core.eras import BARE, MODERN, SSE, Agreement
-from favcrm._core.outgoing import (
+from favcrm._mcp.negotiation import BARE, MODERN, SSE, Agreement
+from favcrm._mcp.requests import (
     with_meta,
     write_answer,
     write_goodbye,
@@ -17,8 +17,8 @@ from favcrm._core.outgoing import (
     write_request,
     write_resumption,
 )
-from favcrm._core.tools import ToolHeaders
-from favcrm._core.transport import Response
+from favcrm._mcp.tools import ToolHeaders
+from favcrm.transport import Response
 
 if TYPE_CHECKING:
     from favcrm.typing import JSON

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from favcrm._core.parameters import as_header_value, find_parameters, write_headers
-from favcrm._core.tools import ToolHeaders
-from favcrm._core.transport import Response
+from favcrm._mcp.param_headers import as_header_value, find_parameters, write_headers
+from favcrm._mcp.tools import ToolHeaders
+from favcrm.transport import Response
 
 if TYPE_CHECKING:
     from favcrm.typing import JSON

@@ -20,7 +20,7 @@ from favcrm import (
     SecretRef,
     errors,
 )
-from favcrm._core.provisioning import name_of
+from favcrm._flows.provision import name_of
 from favcrm.sandbox import Fault, Sandbox
 
 pytestmark = pytest.mark.anyio

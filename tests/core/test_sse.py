@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from favcrm._core import sse
-from favcrm._core.sse import LINE_END, Event, EventDecoder
+from favcrm._mcp import sse
+from favcrm._mcp.sse import LINE_END, Event, EventDecoder
 
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
 

@@ -13,11 +13,11 @@ import pytest
 from colours import Colour, Facade, client, provisioner, transport_to
 
 from favcrm import ToolResult, errors
-from favcrm._core import calls
-from favcrm._core.outcomes import Answered, Failed, judge
-from favcrm._core.transport import JSONRPCError, Response
+from favcrm._flows import calls
+from favcrm._flows.outcomes import Answered, Failed, judge
 from favcrm.models import PendingRegistration
 from favcrm.sandbox import Sandbox, SandboxClock
+from favcrm.transport import JSONRPCError, Response
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ import pytest
 
 from favcrm import MemoryLedger, _signals
 from favcrm._bridge import run_sync
-from favcrm._core.records import Records
+from favcrm._flows.records import Records
 from favcrm._ports import AsyncPort, BlockingPort
 from favcrm._uninterrupted import Section, Sections
 from favcrm.errors import NotSentError
@@ -440,7 +440,7 @@ FORKING = """
 import os, signal, sys
 from favcrm import MemoryLedger, _signals
 from favcrm._bridge import run_sync
-from favcrm._core.records import Records
+from favcrm._flows.records import Records
 from favcrm._uninterrupted import uninterrupted
 
 def handle(*_): ...

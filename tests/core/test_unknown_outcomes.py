@@ -23,7 +23,7 @@ from favcrm import (
     Workspace,
     errors,
 )
-from favcrm._core.received import MOST_KEPT, Received
+from favcrm._flows.received import MOST_KEPT, Received
 from favcrm.sandbox import Fault, Sandbox
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from crash import flow
 from crash.arena import REQUEST, VERIFY, Arena, Striking
 
 from favcrm import EventKind
-from favcrm._core.states import State
+from favcrm.events import State
 from favcrm.sandbox import Fault
 
 KILL, INTERRUPT = signal.SIGKILL, signal.SIGINT

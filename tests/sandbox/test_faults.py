@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sandbox.wires import EMAIL, HEADERS, SHORT, InProcess, OverHTTP, ask, call, data
 
-from favcrm._core.jsonrpc import encode_request
+from favcrm._mcp.jsonrpc import encode_request
 from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.sandbox import AnswerForm, Fault, PayloadForm, RefusalForm, Sandbox
 from favcrm.secret import Secret
@@ -17,8 +17,8 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from sandbox.wires import Wire
 
-    from favcrm._core.transport import Response
     from favcrm.sandbox.server import Server
+    from favcrm.transport import Response
 
 REQUEST = {"email": EMAIL, "organisationName": "Stretch"}
 TOOL = "register_organisation_request"

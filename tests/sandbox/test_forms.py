@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sandbox.wires import EMAIL, InProcess, ask, call, data, other_code
 
-from favcrm._core.transport import JSONRPCError
 from favcrm.sandbox import AnswerForm, PayloadForm, Reason, RefusalForm, Sandbox
+from favcrm.transport import JSONRPCError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sandbox.wires import Wire
 
-    from favcrm._core.transport import Response
+    from favcrm.transport import Response
 
 PORTAL = "https://app.favcrm.io"
 REQUEST = {"email": EMAIL, "organisationName": "Stretch"}

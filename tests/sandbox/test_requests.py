@@ -16,7 +16,7 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from sandbox.wires import Wire
 
-    from favcrm._core.transport import AsyncTransport, Clock, Response, Transport
+    from favcrm.transport import AsyncTransport, Clock, Response, Transport
 
 WRONG = Secret("fav_mcp_made-up")
 

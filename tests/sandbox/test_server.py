@@ -13,7 +13,7 @@ from mcp import Client, MCPError
 from sandbox.wires import EMAIL, HEADERS, SHORT
 from servers import PATIENCE
 
-from favcrm._core.jsonrpc import encode_request
+from favcrm._mcp.jsonrpc import encode_request
 from favcrm.sandbox import AnswerForm, Fault, RefusalForm, Sandbox, SandboxClock
 
 if TYPE_CHECKING:

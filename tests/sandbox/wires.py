@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from favcrm._core.jsonrpc import AnswerReader, encode_request
+from favcrm._mcp.jsonrpc import AnswerReader, encode_request
 from favcrm.errors import NotSentError, OutcomeUnknownError
 
 if TYPE_CHECKING:
-    from favcrm._core.transport import Response
     from favcrm.sandbox import Sandbox
     from favcrm.secret import Secret
+    from favcrm.transport import Response
 
 SHORT = 0.3
 """Seconds that a client waits on loopback for an answer that never comes."""

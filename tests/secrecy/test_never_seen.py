@@ -27,10 +27,10 @@ from secrecy.stage import (
 )
 
 from favcrm import BearerAuth, EventKind, MemoryStore, Registration, Secret, _boundary, errors
-from favcrm._core import engine
-from favcrm._core.transport import Response
+from favcrm._flows import engine
 from favcrm.events import Teller
 from favcrm.sandbox import AnswerForm, Fault, Moment, PayloadForm, RefusalForm
+from favcrm.transport import Response
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,7 @@ from servers import Peer, Request, answers, chunk, chunked, event, message, send
 from transports.reach import one_request, reach
 
 from favcrm import AuthenticationError, OutcomeUnknownError, RefusedError, RetryPolicy, UnexpectedAnswerError
-from favcrm._core.jsonrpc import AnswerReader
+from favcrm._mcp.jsonrpc import AnswerReader
 from favcrm.transports import JSONRPCError
 from favcrm.transports.http import exchange, inflating
 

@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable, Mapping
 
 from favcrm._bridge import run_sync
-from favcrm._core.text import clean
-from favcrm._core.transport import Response
+from favcrm._text import clean
 from favcrm.errors import FavCRMError, NotSentError
 from favcrm.models import Progress
 from favcrm.secret import Secret
+from favcrm.transport import Response
 from favcrm.transports.cli.answer import Ran, read_answer
 from favcrm.transports.cli.command import INSTALL, Program, command_line
 from favcrm.transports.cli.process import run

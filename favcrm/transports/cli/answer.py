@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import field, frozen
 
-from favcrm._core import payloads
-from favcrm._core.jsonrpc import MAX_ANSWER_BYTES
-from favcrm._core.refusals import REASON_FIELDS
-from favcrm._core.text import clean, without_emails
-from favcrm._core.transport import JSONRPCError, Response
+from favcrm._flows.refusals import REASON_FIELDS
+from favcrm._mcp import payloads
+from favcrm._mcp.jsonrpc import MAX_ANSWER_BYTES
+from favcrm._text import clean, without_emails
 from favcrm.errors import FavCRMError, InputRequiredError, NotSentError, OutcomeUnknownError, TransportError
+from favcrm.transport import JSONRPCError, Response
 from favcrm.transports.cli.command import COMMANDS, INSTALL, arguments_of
 
 if TYPE_CHECKING:

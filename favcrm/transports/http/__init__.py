@@ -2,8 +2,8 @@
 
 Only `clients` and `auth` import httpx. An httpx2 client serves as well as an httpx one, since only what both have is
 used. From a call to the wire: `links` keeps the processes and event loops apart, `conversation` carries out what
-`favcrm._core.eras` decides, `exchange` sends one request and reads its answer, and `channels` has what differs between
-the colours.
+`favcrm._mcp.negotiation` decides, `exchange` sends one request and reads its answer, and `channels` has what differs
+between the colours.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from favcrm._bridge import run_sync
-from favcrm._core.transport import AsyncHTTPClient, HTTPClient, Response
 from favcrm.endpoint import without_details
 from favcrm.models import Progress
 from favcrm.secret import Secret
+from favcrm.transport import AsyncHTTPClient, HTTPClient, Response
 from favcrm.transports.binding import Bound, this_event_loop, this_process
 from favcrm.transports.http.auth import BearerAuth
 from favcrm.transports.http.clients import parse_endpoint

@@ -1,6 +1,6 @@
 """Calls over HTTP to one endpoint, in whatever era its server speaks. Written once for both colours.
 
-What to send, and what an answer proves, is decided in `favcrm._core.eras`; here it is carried out.
+What to send, and what an answer proves, is decided in `favcrm._mcp.negotiation`; here it is carried out.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Protocol, get_args
 
 from attrs import evolve, field, frozen
 
-from favcrm._core.eras import BARE, MODERN, SSE, Remedy, find_remedy, negotiate
-from favcrm._core.input_required import OnInput, in_rounds
-from favcrm._core.jsonrpc import is_stream
-from favcrm._core.outgoing import (
+from favcrm._mcp.input_required import OnInput, in_rounds
+from favcrm._mcp.jsonrpc import is_stream
+from favcrm._mcp.negotiation import BARE, MODERN, SSE, Remedy, find_remedy, negotiate
+from favcrm._mcp.progress import tell_progress
+from favcrm._mcp.requests import (
     with_meta,
     write_answer,
     write_goodbye,
@@ -25,9 +26,7 @@ from favcrm._core.outgoing import (
     write_request,
     write_resumption,
 )
-from favcrm._core.progress import tell_progress
-from favcrm._core.tools import ToolHeaders
-from favcrm._core.transport import Response
+from favcrm._mcp.tools import ToolHeaders
 from favcrm.errors import (
     FavCRMError,
     InvalidInputError,
@@ -36,6 +35,7 @@ from favcrm.errors import (
     Problem,
     TransportError,
 )
+from favcrm.transport import Response
 from favcrm.transports.http import verdicts
 from favcrm.transports.http.exchange import GRACE, exchange
 from favcrm.typing import JSON, Era
@@ -43,8 +43,8 @@ from favcrm.typing import JSON, Era
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from favcrm._core.eras import Agreement, Step
-    from favcrm._core.outgoing import Outgoing
+    from favcrm._mcp.negotiation import Agreement, Step
+    from favcrm._mcp.requests import Outgoing
     from favcrm.endpoint import Endpoint
     from favcrm.models import Progress
     from favcrm.secret import Secret

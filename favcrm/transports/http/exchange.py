@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from attrs import evolve, frozen
 
 import favcrm
-from favcrm._core.jsonrpc import AnswerReader
-from favcrm._core.text import clean
-from favcrm._core.transport import Response
+from favcrm._mcp.jsonrpc import AnswerReader
+from favcrm._text import clean
 from favcrm.endpoint import Endpoint, without_details
 from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.settings import check_key
+from favcrm.transport import Response
 from favcrm.transports.binding import closed_error
 from favcrm.transports.http.failures import no_answer, no_tunnel, translate
 from favcrm.transports.http.inflating import Inflater
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from types import ModuleType
 
-    from favcrm._core.outgoing import Outgoing
+    from favcrm._mcp.requests import Outgoing
     from favcrm.errors import TransportError
     from favcrm.secret import Secret
     from favcrm.typing import JSON

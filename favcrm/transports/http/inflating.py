@@ -7,7 +7,7 @@ import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from favcrm._core.jsonrpc import MAX_ANSWER_BYTES
+from favcrm._mcp.jsonrpc import MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

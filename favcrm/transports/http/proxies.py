@@ -14,7 +14,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from favcrm._core.text import clean
+from favcrm._text import clean
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.events import logger
 

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from favcrm._core.eras import BAD_REQUEST, NOT_FOUND, SSE, initialize_params, stand_in
-from favcrm._core.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, is_stream
-from favcrm._core.outgoing import (
+from favcrm._mcp.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, is_stream
+from favcrm._mcp.negotiation import BAD_REQUEST, NOT_FOUND, SSE, initialize_params, stand_in
+from favcrm._mcp.requests import (
     ACCEPT_STREAM,
     Outgoing,
     write_answer,
     write_notification,
     write_request,
 )
-from favcrm._core.sse import EventDecoder
-from favcrm._core.transport import Response
+from favcrm._mcp.sse import EventDecoder
 from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
+from favcrm.transport import Response
 from favcrm.transports.http.exchange import GRACE, begin, exchange, sign
 from favcrm.transports.http.failures import no_answer
 from favcrm.transports.http.inflating import Inflater
@@ -32,7 +32,7 @@ from favcrm.transports.http.inflating import Inflater
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from favcrm._core.sse import Event
+    from favcrm._mcp.sse import Event
     from favcrm.endpoint import Endpoint
     from favcrm.secret import Secret
     from favcrm.transports.http.exchange import Channel, OnMessage

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, get_args, get_type_hints
 
-from favcrm._core.progress import NOTIFICATION, tell_progress
-from favcrm._core.transport import Response
+from favcrm._mcp.progress import NOTIFICATION, tell_progress
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
 from favcrm.models import Progress
 from favcrm.secret import Secret
+from favcrm.transport import Response
 from favcrm.transports.binding import Home, check_home, this_event_loop
 from favcrm.transports.session.answers import closed_error, judge_error, read_result
 from favcrm.typing import JSON

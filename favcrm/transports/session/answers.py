@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import cast
 
-from favcrm._core.transport import JSONRPCError, Response
 from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
+from favcrm.transport import JSONRPCError, Response
 from favcrm.typing import JSON
 
 REOPEN = "Open a new session, and make a new transport of it."

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast, get_args
 
 from favcrm._bridge import run_sync
-from favcrm._core.input_required import OnInput
-from favcrm._core.transport import Response
+from favcrm._mcp.input_required import OnInput
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.models import Progress
 from favcrm.secret import Secret
+from favcrm.transport import Response
 from favcrm.transports.stdio.child import Launch
 from favcrm.transports.stdio.supervisor import Supervisor
 from favcrm.transports.waiting import Asynchronous, Blocking, Waiting

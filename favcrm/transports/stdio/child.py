@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
-from favcrm._core.text import clean
+from favcrm._text import clean
 from favcrm.errors import InvalidInputError, NotSentError, Problem
 from favcrm.transports.stdio.lines import LineReader, Tail
 

@@ -10,20 +10,20 @@ from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from favcrm._core.jsonrpc import as_id, encode, encode_request, read_error
-from favcrm._core.outgoing import answer_to, with_meta
-from favcrm._core.payloads import as_json
-from favcrm._core.progress import NOTIFICATION
-from favcrm._core.transport import Response
+from favcrm._mcp.jsonrpc import as_id, encode, encode_request, read_error
+from favcrm._mcp.payloads import as_json
+from favcrm._mcp.progress import NOTIFICATION
+from favcrm._mcp.requests import answer_to, with_meta
 from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.events import logger
+from favcrm.transport import Response
 from favcrm.transports.stdio.child import Child, Line
 from favcrm.transports.stdio.inbox import Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from favcrm._core.eras import Agreement
+    from favcrm._mcp.negotiation import Agreement
     from favcrm.errors import TransportError
     from favcrm.models import Progress
     from favcrm.secret import Secret

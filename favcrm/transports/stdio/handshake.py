@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from favcrm._core.eras import negotiate
-from favcrm._core.transport import Response
+from favcrm._mcp.negotiation import negotiate
 from favcrm.errors import NotSentError
+from favcrm.transport import Response
 
 if TYPE_CHECKING:
-    from favcrm._core.eras import Agreement
+    from favcrm._mcp.negotiation import Agreement
     from favcrm.transports.stdio.dialogue import Dialogue
     from favcrm.transports.stdio.inbox import Inbox
     from favcrm.transports.waiting import Signal

@@ -6,13 +6,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from favcrm._core.progress import read_progress, tell
+from favcrm._mcp.progress import read_progress, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm._core.transport import Response
     from favcrm.models import Progress
+    from favcrm.transport import Response
     from favcrm.transports.stdio.child import Line
     from favcrm.transports.waiting import Signal
     from favcrm.typing import JSON

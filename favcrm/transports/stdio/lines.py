@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from favcrm._core.text import clean, mask, without_emails
+from favcrm._text import clean, mask, without_emails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,17 +8,17 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from favcrm._core.eras import BARE, MODERN, find_remedy
-from favcrm._core.input_required import OnInput, in_rounds
-from favcrm._core.transport import Response
+from favcrm._mcp.input_required import OnInput, in_rounds
+from favcrm._mcp.negotiation import BARE, MODERN, find_remedy
 from favcrm.errors import NotSentError
+from favcrm.transport import Response
 from favcrm.transports.stdio.dialogue import Dialogue
 from favcrm.transports.stdio.handshake import Handshake
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from favcrm._core.eras import Agreement
+    from favcrm._mcp.negotiation import Agreement
     from favcrm.models import Progress
     from favcrm.secret import Secret
     from favcrm.transports.stdio.child import Launch

@@ -12,7 +12,7 @@ import pytest
 from transports.stdio.talk import SHORT, Gate, talking, until_held
 
 from favcrm import InputRequiredError, InvalidInputError, NotSentError, OutcomeUnknownError
-from favcrm._core.progress import NOTIFICATION
+from favcrm._mcp.progress import NOTIFICATION
 from favcrm.transports.stdio.child import Line
 from favcrm.transports.stdio.inbox import Inbox
 from favcrm.transports.stdio.lines import KEPT_BYTES, LineReader, Tail

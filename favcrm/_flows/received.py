@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from favcrm._core.ports import Store
     from favcrm.models import Workspace
+    from favcrm.store import Store
 
 MOST_KEPT = 100
 

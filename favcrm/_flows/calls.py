@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import field, frozen
 
-from favcrm._core import structure
-from favcrm._core.redaction import hidden_in
-from favcrm._core.refusals import SOMETHING
+from favcrm._flows import answers
+from favcrm._flows.redaction import hidden_in
+from favcrm._flows.refusals import SOMETHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm._core.transport import Clock, Response
     from favcrm.inputs import Registration
     from favcrm.models import PendingRegistration, Progress, Tool, ToolResult, Workspace
+    from favcrm.transport import Clock, Response
     from favcrm.typing import JSON
 
 R = TypeVar("R")
@@ -90,7 +90,7 @@ def request_code(registration: Registration, clock: Clock) -> Call[PendingRegist
             "register_organisation_request",
             {name: str(value) for name, value in arguments.items() if value is not None},
         ),
-        read=partial(structure.read_pending, clock=clock, hide=hide),
+        read=partial(answers.read_pending, clock=clock, hide=hide),
         promised="requestId",
         unknown_repeats=1,
         authenticated=False,
@@ -104,8 +104,8 @@ def verify_code(request_id: str, code: str) -> Call[Workspace]:
         phase="confirm",
         tool="register_organisation_verify",
         params=_named("register_organisation_verify", {"requestId": request_id, "code": code}),
-        read=structure.read_workspace,
-        rescue=partial(structure.find_workspace, hide=(code,)),
+        read=answers.read_workspace,
+        rescue=partial(answers.find_workspace, hide=(code,)),
         promised="apiKey",
         unknown_repeats=1,
         authenticated=False,
@@ -119,7 +119,7 @@ def request_invite_code(token: str, clock: Clock) -> Call[PendingRegistration]:
         phase="initiate",
         tool="accept_team_invite_request",
         params=_named("accept_team_invite_request", {"token": token}),
-        read=partial(structure.read_pending_invite, clock=clock, token=token),
+        read=partial(answers.read_pending_invite, clock=clock, token=token),
         unknown_repeats=1,
         authenticated=False,
         hide=(token,),
@@ -133,8 +133,8 @@ def verify_invite(token: str, code: str, name: str | None) -> Call[Workspace]:
         phase="confirm",
         tool="accept_team_invite_verify",
         params=_named("accept_team_invite_verify", arguments),
-        read=structure.read_workspace,
-        rescue=partial(structure.find_workspace, hide=(code, token)),
+        read=answers.read_workspace,
+        rescue=partial(answers.find_workspace, hide=(code, token)),
         promised="apiKey",
         unknown_repeats=1,
         authenticated=False,
@@ -149,7 +149,7 @@ def list_tools(cursor: str | None, *, authenticated: bool) -> Call[tuple[tuple[T
         tool=LIST,
         method=LIST,
         params={} if cursor is None else {"cursor": cursor},
-        read=structure.read_tools,
+        read=answers.read_tools,
         unknown_repeats=ALWAYS,
         authenticated=authenticated,
     )
@@ -161,7 +161,7 @@ def check_tool(name: str) -> Call[ToolResult]:
         phase="diagnose",
         tool=name,
         params=_named(name, {}),
-        read=partial(structure.read_result, tool=name),
+        read=partial(answers.read_result, tool=name),
         promised=SOMETHING,
         unknown_repeats=ALWAYS,
     )
@@ -173,7 +173,7 @@ def ask_plan(question: Mapping[str, JSON]) -> Call[ToolResult]:
         phase="call",
         tool=PLAN_OPERATION,
         params=_named(PLAN_OPERATION, question),
-        read=partial(structure.read_result, tool=PLAN_OPERATION),
+        read=partial(answers.read_result, tool=PLAN_OPERATION),
         unknown_repeats=ALWAYS,
     )
 
@@ -190,7 +190,7 @@ def any_tool(
         phase="call",
         tool=name,
         params=_named(name, arguments),
-        read=partial(structure.read_result, tool=name),
+        read=partial(answers.read_result, tool=name),
         hide=(*hide, *hidden_in(arguments, name)),
         on_progress=on_progress,
     )

@@ -6,18 +6,18 @@ import json
 import re
 from typing import TYPE_CHECKING, cast
 
-from favcrm._core.parameters import PLAIN
-from favcrm._core.payloads import as_json
-from favcrm._core.sse import MESSAGE, EventDecoder
-from favcrm._core.transcoding import Transcoder
-from favcrm._core.transport import JSONRPCError, Response
+from favcrm._mcp.param_headers import PLAIN
+from favcrm._mcp.payloads import as_json
+from favcrm._mcp.sse import MESSAGE, EventDecoder
+from favcrm._mcp.transcoding import Transcoder
 from favcrm.errors import InvalidInputError, Problem
+from favcrm.transport import JSONRPCError, Response
 from favcrm.typing import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from favcrm._core.sse import Event
+    from favcrm._mcp.sse import Event
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 FIRST_ERROR_STATUS = 400

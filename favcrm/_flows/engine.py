@@ -11,12 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from favcrm._boundary import bare
-from favcrm._core import calls
-from favcrm._core.caller import Caller
-from favcrm._core.confirmation import SENT_BEFORE, Confirmation, Use
-from favcrm._core.custody import Custody, refuse_what_is_no_store
-from favcrm._core.eras import INVALID_PARAMS
-from favcrm._core.records import (
+from favcrm._flows import calls
+from favcrm._flows.caller import Caller
+from favcrm._flows.confirmation import SENT_BEFORE, Confirmation, Use
+from favcrm._flows.custody import Custody, refuse_what_is_no_store
+from favcrm._flows.records import (
     Records,
     Turns,
     id_of_invitation,
@@ -24,7 +23,8 @@ from favcrm._core.records import (
     name_of_invitation,
     name_of_registration,
 )
-from favcrm._core.reserved import check_not_reserved
+from favcrm._flows.reserved import check_not_reserved
+from favcrm._mcp.negotiation import INVALID_PARAMS
 from favcrm._warn import warn
 from favcrm.errors import (
     CodeExpiredError,
@@ -43,14 +43,15 @@ from favcrm.models import PendingRegistration
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from favcrm._core.calls import Call
-    from favcrm._core.diagnosis import Finding
-    from favcrm._core.ports import Port, Store
+    from favcrm._flows.calls import Call
+    from favcrm._flows.diagnosis import Finding
+    from favcrm._flows.ports import Port
     from favcrm.inputs import Registration
     from favcrm.ledger import Ledger
     from favcrm.models import DiagnosticReport, Progress, Tool, ToolResult, Workspace
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret, SecretRef
+    from favcrm.store import Store
     from favcrm.typing import JSON
 
     Question: TypeAlias = Callable[[], Coroutine[None, None, tuple[Tool, ...] | ToolResult]]
@@ -274,7 +275,7 @@ class Engine:
 
     async def diagnose(self, keys: Custody | None = None) -> DiagnosticReport:
         """Ask every question side by side, then the server's own doctor where it has one."""
-        from favcrm._core import diagnosis
+        from favcrm._flows import diagnosis
 
         keys = keys or self.keys
         started = self.port.clock.monotonic()
@@ -300,7 +301,7 @@ class Engine:
 
     async def _ask(self, name: str, question: Question) -> Finding:
         """Ask one question; its failure is a finding too."""
-        from favcrm._core.diagnosis import Finding
+        from favcrm._flows.diagnosis import Finding
 
         started = self.port.clock.monotonic()
         answer: tuple[Tool, ...] | ToolResult | FavCRMError

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from favcrm._core.eras import BARE, CLIENT_INFO, META
-from favcrm._core.jsonrpc import encode, encode_request
-from favcrm._core.parameters import as_header_value
+from favcrm._mcp.jsonrpc import encode, encode_request
+from favcrm._mcp.negotiation import BARE, CLIENT_INFO, META
+from favcrm._mcp.param_headers import as_header_value
 from favcrm.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from favcrm._core.eras import Agreement
-    from favcrm._core.tools import ToolHeaders
+    from favcrm._mcp.negotiation import Agreement
+    from favcrm._mcp.tools import ToolHeaders
     from favcrm.typing import JSON
 
 ACCEPT_STREAM = "text/event-stream"

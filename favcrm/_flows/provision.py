@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
-from favcrm._core.states import State
 from favcrm.errors import (
     AlreadyRegisteredError,
     CodeExpiredError,
@@ -20,7 +19,7 @@ from favcrm.errors import (
     StoreError,
     TooManyAttemptsError,
 )
-from favcrm.events import EventKind
+from favcrm.events import EventKind, State
 from favcrm.inputs import check_plan
 from favcrm.models import Workspace
 from favcrm.secret import SecretRef
@@ -29,12 +28,12 @@ from favcrm.settings import check_key
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from favcrm._core.custody import Custody
-    from favcrm._core.engine import Engine
-    from favcrm._core.ports import Store
+    from favcrm._flows.custody import Custody
+    from favcrm._flows.engine import Engine
     from favcrm.inputs import Registration
     from favcrm.models import DiagnosticReport, PendingRegistration
     from favcrm.secret import Secret
+    from favcrm.store import Store
 
 LONGEST_SLUG = 40
 

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from attrs import evolve, field, frozen
 
 import favcrm
-from favcrm._core.payloads import as_json
-from favcrm._core.text import clean
+from favcrm._mcp.payloads import as_json
+from favcrm._text import clean
 from favcrm.errors import NotSentError
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
-    from favcrm._core.transport import Response
+    from favcrm.transport import Response
     from favcrm.typing import JSON
 
 MODERN_VERSIONS = ("2026-07-28",)

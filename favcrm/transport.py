@@ -11,7 +11,7 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from favcrm._core.text import clean
+from favcrm._text import clean
 from favcrm.models import Progress
 from favcrm.secret import Secret
 from favcrm.typing import JSON

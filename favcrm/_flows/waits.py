@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from favcrm._core.transport import Response
+    from favcrm.transport import Response
     from favcrm.typing import JSON
 
 LONGEST_DELAY = 1e9

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from favcrm._core.jsonrpc import as_id
-from favcrm._core.text import clean
+from favcrm._mcp.jsonrpc import as_id
+from favcrm._text import clean
 from favcrm.events import logger
 from favcrm.models import Progress
 

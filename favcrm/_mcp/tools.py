@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from favcrm._core.parameters import find_parameters, write_headers
-from favcrm._core.text import clean
+from favcrm._mcp.param_headers import find_parameters, write_headers
+from favcrm._text import clean
 from favcrm.events import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from favcrm._core.parameters import Parameters
-    from favcrm._core.transport import Response
+    from favcrm._mcp.param_headers import Parameters
+    from favcrm.transport import Response
     from favcrm.typing import JSON
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from favcrm._core import calls
-from favcrm._core.text import clean, without_emails
+from favcrm._flows import calls
+from favcrm._text import clean, without_emails
 from favcrm.errors import PlanLimitError
 from favcrm.inputs import check_question, raise_problems, read_invite
 from favcrm.models import Allowance, Invitation
@@ -16,8 +16,8 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from favcrm._core.calls import Call
-    from favcrm._core.engine import Engine
+    from favcrm._flows.calls import Call
+    from favcrm._flows.engine import Engine
     from favcrm.models import ToolData, ToolResult
 
 # The names of the fields in these answers are not published.

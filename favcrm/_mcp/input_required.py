@@ -8,9 +8,9 @@ from typing import TypeAlias, cast
 
 from attrs import evolve
 
-from favcrm._core.payloads import as_text
-from favcrm._core.transport import Response
+from favcrm._mcp.payloads import as_text
 from favcrm.errors import InputRequiredError, InvalidInputError, NotSentError, OutcomeUnknownError
+from favcrm.transport import Response
 from favcrm.typing import JSON
 
 OnInput: TypeAlias = Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from favcrm._core import calls
-from favcrm._core.text import clean
+from favcrm._flows import calls
+from favcrm._text import clean
 from favcrm.errors import (
     PORTAL,
     AuthenticationError,

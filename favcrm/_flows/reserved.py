@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from favcrm._core import payloads
+from favcrm._mcp import payloads
 from favcrm.inputs import raise_problems
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from favcrm.secret import Secret, SecretRef
+from favcrm.secret import Secret
 
 if TYPE_CHECKING:
-    from favcrm._core.transport import Clock, Response
     from favcrm.models import Progress
+    from favcrm.transport import Clock, Response
     from favcrm.typing import JSON
 
 T = TypeVar("T")
@@ -59,57 +59,4 @@ class Port(Protocol):
 
     async def blocking(self, function: Callable[[], T]) -> T:
         """Run a function that may block, such as a store's."""
-        ...
-
-
-class Store(Protocol):
-    """Where a key goes. Its methods may block; the async side calls them in a worker thread."""
-
-    @property
-    def scheme(self) -> str:
-        """The first part of its references, such as ``memory``.
-
-        With it and a name, anybody can build the reference of a key and look whether it is there.
-        """
-        ...
-
-    def check(self) -> None:
-        """Find out, without a secret and without asking anybody, whether `put` can work.
-
-        Raises:
-            StoreError: It cannot.
-        """
-        ...
-
-    def put(
-        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
-    ) -> SecretRef:
-        """Save a secret under a name.
-
-        Args:
-            name: The workspace's name.
-            secret: What to save.
-            metadata: What may be known to all, such as the organisation's id.
-            if_absent: Whether to refuse to replace another secret of that name.
-
-        Raises:
-            StoreError: It was not saved.
-        """
-        ...
-
-    def get(self, ref: SecretRef) -> Secret:
-        """Return a saved secret.
-
-        Raises:
-            MissingKeyError: It is not there.
-            StoreError: It cannot be read.
-        """
-        ...
-
-    def delete(self, ref: SecretRef) -> None:
-        """Remove a saved secret; do nothing where there is none.
-
-        Raises:
-            StoreError: It is there and cannot be removed.
-        """
         ...

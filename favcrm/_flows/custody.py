@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import evolve, frozen
 
 from favcrm._boundary import bare
-from favcrm._core.records import blocks
-from favcrm._core.text import mask_error
+from favcrm._flows.records import blocks
+from favcrm._text import mask_error
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.events import EventKind, Teller
 from favcrm.secret import SecretRef
@@ -20,9 +20,10 @@ from favcrm.secret import SecretRef
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from favcrm._core.ports import Port, Store
+    from favcrm._flows.ports import Port
     from favcrm.models import Workspace
     from favcrm.secret import Secret
+    from favcrm.store import Store
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from favcrm._core.engine import Engine
+    from favcrm._flows.engine import Engine
     from favcrm.models import DiagnosticReport
 
 DEFAULT_INTERVAL = 30.0

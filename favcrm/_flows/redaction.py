@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from favcrm._core import payloads
-from favcrm._core.text import MASK
+from favcrm._mcp import payloads
+from favcrm._text import MASK
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from favcrm._core import payloads
-from favcrm._core.challenges import INSUFFICIENT_SCOPE, read_challenge
-from favcrm._core.reasons import LONGEST_TEXT, is_code, read_reason
-from favcrm._core.redaction import mask_fields
-from favcrm._core.refusal_rules import LACKS_SCOPE, RULES
-from favcrm._core.text import clean, mask, without_emails, without_query
-from favcrm._core.waits import WAIT_FIELDS, told_wait
+from favcrm._flows.challenges import INSUFFICIENT_SCOPE, read_challenge
+from favcrm._flows.reasons import LONGEST_TEXT, is_code, read_reason
+from favcrm._flows.redaction import mask_fields
+from favcrm._flows.refusal_rules import LACKS_SCOPE, RULES
+from favcrm._flows.waits import WAIT_FIELDS, told_wait
+from favcrm._mcp import payloads
+from favcrm._text import clean, mask, without_emails, without_query
 from favcrm.errors import (
     AlreadyRegisteredError,
     AuthenticationError,
@@ -30,9 +30,9 @@ from favcrm.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from favcrm._core.refusal_rules import Rule
-    from favcrm._core.transport import Response
+    from favcrm._flows.refusal_rules import Rule
     from favcrm.errors import FavCRMError
+    from favcrm.transport import Response
     from favcrm.typing import JSON
 
 HTTP_OK = range(200, 300)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from attrs import fields, frozen
 from cattrs import ClassValidationError, Converter, transform_error
 
-from favcrm._core import payloads
-from favcrm._core.records import id_of_invitation
-from favcrm._core.redaction import KEY_IN_WORDS, Redaction, mask_fields
-from favcrm._core.text import clean, mask, without_emails, without_query
-from favcrm._core.waits import server_time
+from favcrm._flows.records import id_of_invitation
+from favcrm._flows.redaction import KEY_IN_WORDS, Redaction, mask_fields
+from favcrm._flows.waits import server_time
+from favcrm._mcp import payloads
+from favcrm._text import clean, mask, without_emails, without_query
 from favcrm.errors import UnexpectedAnswerError
 from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
 from favcrm.secret import Secret
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from attrs import AttrsInstance
 
-    from favcrm._core.transport import Clock, Response
+    from favcrm.transport import Clock, Response
     from favcrm.typing import JSON
 
 A = TypeVar("A", bound="AttrsInstance")

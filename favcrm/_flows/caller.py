@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from favcrm._boundary import bare
-from favcrm._core.attempts import Attempts, Trail
-from favcrm._core.outcomes import Failed, Kind, judge
-from favcrm._core.text import mask_error
+from favcrm._flows.attempts import Attempts, Trail
+from favcrm._flows.outcomes import Failed, Kind, judge
+from favcrm._text import mask_error
 from favcrm.errors import (
     AuthenticationError,
     CodeExpiredError,
@@ -23,10 +23,10 @@ from favcrm.events import EventKind, log_attempt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from favcrm._core.calls import Call
-    from favcrm._core.custody import Custody
-    from favcrm._core.outcomes import Outcome
-    from favcrm._core.ports import Port
+    from favcrm._flows.calls import Call
+    from favcrm._flows.custody import Custody
+    from favcrm._flows.outcomes import Outcome
+    from favcrm._flows.ports import Port
     from favcrm.events import Teller
     from favcrm.models import PendingRegistration
     from favcrm.retry import RetryPolicy

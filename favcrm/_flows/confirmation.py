@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Never
 from attrs import evolve, field, frozen
 
 from favcrm._boundary import bare
-from favcrm._core.caller import NOT_SENT_SINCE_EXPIRED
-from favcrm._core.outcomes import Failed, Kind
-from favcrm._core.received import Received
-from favcrm._core.records import Turns
+from favcrm._flows.caller import NOT_SENT_SINCE_EXPIRED
+from favcrm._flows.outcomes import Failed, Kind
+from favcrm._flows.received import Received
+from favcrm._flows.records import Turns
 from favcrm.errors import (
     PORTAL,
     CodeExpiredError,
@@ -27,12 +27,12 @@ from favcrm.models import Workspace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from favcrm._core.attempts import Attempts
-    from favcrm._core.caller import Caller
-    from favcrm._core.calls import Call
-    from favcrm._core.custody import Custody
-    from favcrm._core.ports import Port
-    from favcrm._core.records import Records
+    from favcrm._flows.attempts import Attempts
+    from favcrm._flows.caller import Caller
+    from favcrm._flows.calls import Call
+    from favcrm._flows.custody import Custody
+    from favcrm._flows.ports import Port
+    from favcrm._flows.records import Records
     from favcrm.errors import FavCRMError
     from favcrm.events import Teller
     from favcrm.ledger import CodeState

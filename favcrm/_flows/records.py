@@ -17,7 +17,7 @@ from favcrm.ledger import NOTHING_KNOWN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from favcrm._core.ports import Port
+    from favcrm._flows.ports import Port
     from favcrm.inputs import Registration
     from favcrm.ledger import CodeState, Ledger
     from favcrm.models import PendingRegistration

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
-from favcrm._core.refusals import find_failure, tells_of_a_fault, to_error
-from favcrm._core.waits import retry_after
+from favcrm._flows.refusals import find_failure, tells_of_a_fault, to_error
+from favcrm._flows.waits import retry_after
 from favcrm.errors import OutcomeUnknownError, RefusedError, ServerBusyError, UnexpectedAnswerError
 
 if TYPE_CHECKING:
-    from favcrm._core.calls import Call
-    from favcrm._core.refusals import Failure
-    from favcrm._core.transport import Clock, Response
+    from favcrm._flows.calls import Call
+    from favcrm._flows.refusals import Failure
     from favcrm.errors import FavCRMError
+    from favcrm.transport import Clock, Response
 
 R = TypeVar("R")
 

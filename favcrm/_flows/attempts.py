@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from attrs import field, frozen
 
-from favcrm._core.outcomes import Answered, Failed, Kind
+from favcrm._flows.outcomes import Answered, Failed, Kind
 from favcrm.errors import NotSentError, RateLimitError, ServerBusyError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from favcrm._core.outcomes import Outcome
-    from favcrm._core.ports import Port
+    from favcrm._flows.outcomes import Outcome
+    from favcrm._flows.ports import Port
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret
 

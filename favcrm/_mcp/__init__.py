@@ -1,0 +1,1 @@
+"""The protocol (MCP over JSON-RPC), without input or output."""
