@@ -15,7 +15,6 @@ import pytest
 from colours import Facade
 from secrecy.stage import REGISTRATION, Stage, searched
 from servers import Peer, Request, event, head, message, serve, whole
-from transports.cli.commands import own, vendors
 from transports.session.openers import KINDS
 from transports.speakers import TAKEN, greeting, page
 from transports.stdio.test_official import SERVER
@@ -110,8 +109,6 @@ WAYS: dict[str, Way] = {
     "modern": over_http("modern"),
     "sse": over_http("sse"),
     "stdio": over_stdio,
-    "the vendor's command": lambda colour, url, folder: vendors(folder).transport(colour, url),
-    "our command": lambda colour, url, folder: own(folder).transport(colour, url),
     "a fallback": in_order,
 }
 

@@ -39,11 +39,9 @@ from favcrm import (
     Workspace,
 )
 from favcrm.transports import (
-    AsyncCLITransport,
     AsyncFallbackTransport,
     AsyncHTTPTransport,
     AsyncStdioTransport,
-    CLITransport,
     FallbackTransport,
     HTTPTransport,
     Session,
@@ -110,13 +108,11 @@ async def each_way_to_reach_the_tools(session: Session) -> None:
     fallback = FallbackTransport(
         HTTPTransport("https://crm.example/mcp", on_input=lambda requests: requests),
         StdioTransport("favcrm-server", ["--quiet"], env={"LANG": "C"}, era="session"),
-        CLITransport("favcrm"),
     )
     FavCRMProvisioner(transport=fallback)
     several = AsyncFallbackTransport(
         AsyncHTTPTransport("https://crm.example/mcp"),
         AsyncStdioTransport("favcrm-server"),
-        AsyncCLITransport(),
         SessionTransport(session),
     )
     crm = AsyncFavCRMClient(transport=several)
