@@ -18,17 +18,14 @@ from favcrm.transport import (
 from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:
-    from favcrm.transports.fallback import AsyncFallbackTransport, FallbackTransport
     from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport
     from favcrm.transports.session import Session, SessionTransport
     from favcrm.transports.stdio import AsyncStdioTransport, StdioTransport
 
 # Loaded when they are first used: who brings a transport of one kind does not pay for the others.
 _MODULES = {
-    "AsyncFallbackTransport": "fallback",
     "AsyncHTTPTransport": "http",
     "AsyncStdioTransport": "stdio",
-    "FallbackTransport": "fallback",
     "HTTPTransport": "http",
     "Session": "session",
     "SessionTransport": "session",
@@ -37,14 +34,12 @@ _MODULES = {
 
 __all__ = [
     "JSON",
-    "AsyncFallbackTransport",
     "AsyncHTTPClient",
     "AsyncHTTPTransport",
     "AsyncStdioTransport",
     "AsyncTransport",
     "Clock",
     "Era",
-    "FallbackTransport",
     "HTTPClient",
     "HTTPTransport",
     "JSONRPCError",
