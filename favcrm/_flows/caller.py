@@ -19,6 +19,7 @@ from favcrm.errors import (
     ServerBusyError,
 )
 from favcrm.events import EventKind, log_attempt
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,9 +118,10 @@ class Caller:
         outcome: Outcome[R]
         try:
             timeout = min(self._timeout, remaining())
-            response = await self._port.request(
+            request = Request(
                 call.method, call.params, api_key=key, timeout=timeout, on_progress=call.on_progress
             )
+            response = await self._port.request(request)
             via = response.via
         except NotSentError as error:
             outcome, via = Failed(Kind.NEVER_SENT, _without_secrets(error, call, key)), error.via
