@@ -69,7 +69,6 @@ class Response:
         body: The text of an answer that was no JSON-RPC, or that broke off.
         defect: What is wrong with an answer that could not be read, such as "is empty"; empty where nothing is.
         complete: False where the answer broke off before its end.
-        via: Which of several transports took the call; empty where there is one.
     """
 
     result: JSON = field(default=None, repr=False)
@@ -79,7 +78,6 @@ class Response:
     body: str = field(default="", repr=False)
     defect: str = ""
     complete: bool = True
-    via: str = ""
 
     @property
     def x_request_id(self) -> str | None:
