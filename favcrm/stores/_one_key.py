@@ -21,10 +21,6 @@ OTHER_KEY = "Delete that key there if it is not needed, or use another store or 
 Changes: TypeAlias = Mapping[str, str | None]
 
 
-class TakenError(StoreError):
-    """The place has the key of another workspace, so there is no key of this one and no room for it."""
-
-
 class OneKeyStore(ABC):
     """A place with one key in it, under a name that is fixed, and beside it the name of its workspace.
 
@@ -120,7 +116,7 @@ class OneKeyStore(ABC):
         found = self._read()
         secret = self._key_in(found) if ref.scheme == self.scheme else None
         if secret is not None and not self._holds(found, ref):
-            raise TakenError(f"The key in {self._place} is another workspace's.", next_step=OTHER_KEY)
+            raise StoreError(f"The key in {self._place} is another workspace's.", next_step=OTHER_KEY)
         if secret is None and ref.scheme == self.scheme:
             # Asked before a code is used, it must be found out now if the name cannot be written.
             self._check_name(ref.name)

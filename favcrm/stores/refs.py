@@ -10,6 +10,7 @@ from favcrm import stores
 from favcrm.errors import InvalidInputError, Problem, StoreError
 from favcrm.secret import SecretRef
 from favcrm.store import Store
+from favcrm.stores.memory import MemoryStore
 
 __all__ = ["store_from_ref"]
 
@@ -23,11 +24,6 @@ STORES: Mapping[str, str] = {
     "vault": "VaultStore",
 }
 """The name of the class of each scheme. The class is loaded when it is asked for."""
-
-NOT_FOUND_AGAIN: Mapping[str, str] = {
-    "memory": "A MemoryStore ends with its process, and no reference leads back to it.",
-    "fallback": "A FallbackStore is known only to the program that made it.",
-}
 
 
 def store_from_ref(ref: str, **options: Any) -> Store:
@@ -50,9 +46,10 @@ def store_from_ref(ref: str, **options: Any) -> Store:
         Secret('...6789')
     """
     scheme = SecretRef(ref).scheme
-    if scheme in NOT_FOUND_AGAIN:
+    if scheme == MemoryStore.scheme:
         raise StoreError(
-            NOT_FOUND_AGAIN[scheme], next_step="Keep the store object, or use a store that lasts."
+            "A MemoryStore ends with its process, and no reference leads back to it.",
+            next_step="Keep the store object, or use a store that lasts.",
         )
     if scheme not in STORES or not ref.startswith(f"{scheme}://"):
         known = ", ".join(sorted(STORES))
