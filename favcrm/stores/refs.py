@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from favcrm import stores
+from favcrm._boundary import boundary
 from favcrm.errors import InvalidInputError, Problem, StoreError
 from favcrm.secret import SecretRef
 from favcrm.store import Store
@@ -26,6 +27,7 @@ STORES: Mapping[str, str] = {
 """The name of the class of each scheme. The class is loaded when it is asked for."""
 
 
+@boundary
 def store_from_ref(ref: str, **options: Any) -> Store:
     """Return the store that a reference is of, so that ``store_from_ref(ref).get(ref)`` is the key.
 
@@ -56,17 +58,8 @@ def store_from_ref(ref: str, **options: Any) -> Store:
         raise InvalidInputError([Problem("ref", f"must begin with a scheme and ://, one of {known}")])
     name = STORES[scheme]
     store = getattr(stores, name)
-    problem = _misfit(store, options)
-    if problem:
-        # An option may be secret, such as Vault's token, and no frame of an error holds one.
-        del options
-        raise InvalidInputError([Problem("options", f"do not fit {name}: {problem}")])
-    return cast("Store", store(**options))
-
-
-def _misfit(store: Any, options: Mapping[str, Any]) -> str:
     try:
         inspect.signature(store).bind(**options)
     except TypeError as error:
-        return str(error)
-    return ""
+        raise InvalidInputError([Problem("options", f"do not fit {name}: {error}")]) from None
+    return cast("Store", store(**options))
