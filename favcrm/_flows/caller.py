@@ -19,6 +19,7 @@ from favcrm.errors import (
     ServerBusyError,
 )
 from favcrm.events import log_attempt
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,9 +115,10 @@ class Caller:
         outcome: Outcome[R]
         try:
             timeout = min(self._timeout, remaining())
-            response = await self._port.request(
+            request = Request(
                 call.method, call.params, api_key=key, timeout=timeout, on_progress=call.on_progress
             )
+            response = await self._port.request(request)
         except NotSentError as error:
             outcome = Failed(Kind.NEVER_SENT, _without_secrets(error, call, key))
         except OutcomeUnknownError as error:

@@ -12,6 +12,7 @@ from favcrm.transport import (
     Clock,
     HTTPClient,
     JSONRPCError,
+    Request,
     Response,
     Transport,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "HTTPTransport",
     "JSONRPCError",
     "Progress",
+    "Request",
     "Response",
     "Session",
     "SessionTransport",
