@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,14 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from colours import Facade
 from secrecy.stage import REGISTRATION, Stage, searched
-from servers import Peer, Request, event, head, message, serve, whole
 from transports.session.openers import KINDS
-from transports.speakers import TAKEN, greeting, page
 from transports.stdio.test_official import SERVER
 
 from favcrm import MemoryStore, Secret
 from favcrm.sandbox import Fault, Sandbox
-from favcrm.sandbox.faults import Ending
 from favcrm.transports import (
     AsyncHTTPTransport,
     AsyncStdioTransport,
@@ -52,53 +48,10 @@ def over_stdio(colour: Colour, url: str, _: Path) -> Any:
     return kind(sys.executable, [str(SERVER), url], env=env)
 
 
-class OnStreams:
-    """Serves a sandbox over HTTP+SSE. Where an answer breaks off, the stream that it is on does."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._streams: list[tuple[Peer, threading.Event]] = []
-
-    def __call__(self, peer: Peer, request: Request) -> None:
-        """Serve one request."""
-        _, _, number = request.path.partition("?stream=")
-        if request.method == "GET":
-            broken = threading.Event()
-            self._streams.append((peer, broken))
-            address = f"/mcp?stream={len(self._streams) - 1}"
-            peer.send(head(headers={"content-type": "text/event-stream"}), greeting(address))
-            peer.wait_for(broken)
-            peer.hang_up()
-        elif number:
-            self._take(peer, request, *self._streams[int(number)])
-        else:
-            page(405)(peer, request)
-
-    def _take(self, peer: Peer, request: Request, stream: Peer, broken: threading.Event) -> None:
-        if request.json["method"] == "initialize":
-            TAKEN(peer, request)
-            stream.send(event(message(request, {"protocolVersion": "2024-11-05", "capabilities": {}})))
-        elif "id" not in request.json:
-            TAKEN(peer, request)
-        else:
-            key = request.headers.get("authorization", "").removeprefix("Bearer ")
-            reply = self._sandbox.handle(request.body, key=key or None, ip="127.0.0.1")
-            if reply.ending is Ending.RESET:
-                peer.reset()
-            if reply.status != 200:
-                peer.send(whole(reply.body, reply.status, reply.headers))
-                return
-            TAKEN(peer, request)
-            stream.send(reply.body if reply.ending is Ending.CUT else event(reply.body))
-            if reply.ending is Ending.CUT:
-                broken.set()
-
-
 WAYS: dict[str, Way] = {
     "bare": over_http("bare"),
     "session": over_http("session"),
     "modern": over_http("modern"),
-    "sse": over_http("sse"),
     "stdio": over_stdio,
 }
 
@@ -114,7 +67,7 @@ async def elsewhere(
     """A sandbox on loopback, reached in another way, and everybody listening."""
     monkeypatch.setenv("HOME", str(tmp_path))
     sandbox = Sandbox()
-    with serve(OnStreams(sandbox)) if request.param is WAYS["sse"] else sandbox.serve() as server:
+    with sandbox.serve() as server:
         transport = request.param(colour, server.url, tmp_path_factory.mktemp("bin"))
         yield Stage(sandbox, colour, tmp_path, transport=transport)
         await Facade(transport).end()
