@@ -10,7 +10,6 @@ SERVERS = (
     Peer("mcp-2.3", "mcp_2.py", "json"),
     Peer("mcp-1.28", "mcp_1.py", "stateful"),
     Peer("mcp-1.28", "mcp_1.py", "stateless"),
-    Peer("mcp-1.28", "mcp_1.py", "sse"),
     Peer("mcp-1.12", "mcp_1.py", "stateful"),
     Peer("mcp-1.12", "mcp_1.py", "stateless"),
     Peer("fastmcp-4", "fastmcp_4.py", "stateful"),

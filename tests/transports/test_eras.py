@@ -21,7 +21,6 @@ from servers import (
     answers,
     chunked,
     hangs_up,
-    head,
     message,
     redirects,
     resets,
@@ -39,7 +38,6 @@ from transports.speakers import (
     NAMES_ITS_VERSION,
     NO_SESSION,
     RESULT,
-    Streaming,
     all_said,
     beside,
     call,
@@ -61,7 +59,7 @@ from favcrm import (
     ServerBusyError,
 )
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport, http
-from favcrm.transports.http import conversation, streams, verdicts
+from favcrm.transports.http import conversation, verdicts
 
 if TYPE_CHECKING:
     from colours import Colour
@@ -114,8 +112,6 @@ KINDS: dict[str, Callable[[], Script]] = {
     "modern, of many versions": lambda: speaks(
         {**MODERN, DISCOVER: answers({"supportedVersions": ["2027-05-05", "2026-07-28"]})}
     ),
-    "sse": Streaming,
-    "sse at an address that is not found": lambda: Streaming(refused=page(404)),
 }
 FOUND_OUT: list[tuple[str, Era, list[str]]] = [
     ("bare", "auto", [DISCOVER, INITIALIZE, CALLED]),
@@ -136,13 +132,6 @@ FOUND_OUT: list[tuple[str, Era, list[str]]] = [
     ("modern, and a session as well", "auto", [DISCOVER, CALLED]),
     ("modern, and a session as well", "session", [INITIALIZE, READY, CALLED]),
     ("modern, of many versions", "auto", [DISCOVER, CALLED]),
-    ("sse", "auto", [DISCOVER, INITIALIZE, "GET", INITIALIZE, READY, CALLED]),
-    ("sse", "sse", ["GET", INITIALIZE, READY, CALLED]),
-    (
-        "sse at an address that is not found",
-        "session",
-        [INITIALIZE, "GET", INITIALIZE, READY, CALLED],
-    ),
 ]
 
 
@@ -239,7 +228,6 @@ REMEMBERED = {
     "bare": [CALLED],
     "session": [INITIALIZE, READY, CALLED],
     "modern": [CALLED],
-    "sse": ["GET", INITIALIZE, READY, CALLED],
 }
 
 
@@ -455,17 +443,13 @@ FAILURES: dict[str, tuple[Script, str]] = {
         speaks(session(notifications_initialized=resets)),
         "No answer came to notifications/initialized, which goes before the call.",
     ),
-    "reset at the stream": (
-        speaks({DISCOVER: page(405), INITIALIZE: page(405), "GET": resets}),
-        "No answer came to the request for a stream, which goes before the call.",
-    ),
     "failing twice": (
         speaks({DISCOVER: page(500), INITIALIZE: page(502)}),
         "The server answered HTTP 500 before the call was sent.",
     ),
     "nothing that is known": (
-        speaks({DISCOVER: page(404), INITIALIZE: page(404), "GET": page(404)}),
-        "to server/discover it answered HTTP 404; to initialize it answered HTTP 404; to GET it answered HTTP 404",
+        speaks({DISCOVER: page(404), INITIALIZE: page(404)}),
+        "to server/discover it answered HTTP 404; to initialize it answered HTTP 404",
     ),
     "newer versions only": (
         speaks({DISCOVER: refuses(-32022, data={"supported": ["2027-05-05"]})}),
@@ -562,11 +546,6 @@ MOVES: dict[str, tuple[Era, Callable[[], Script], list[str]]] = {
         ),
         [CALLED, DISCOVER, INITIALIZE, READY, CALLED],
     ),
-    "bare, but it only streams": (
-        "bare",
-        Streaming,
-        [CALLED, DISCOVER, INITIALIZE, "GET", INITIALIZE, READY, CALLED],
-    ),
     "bare, but it wants headers": (
         "bare",
         lambda: speaks({**MODERN, CALLED: [refuses(-32020, "Mcp-Method is missing"), answers(RESULT)]}),
@@ -611,11 +590,6 @@ MOVES: dict[str, tuple[Era, Callable[[], Script], list[str]]] = {
         lambda: speaks({**BARE, CALLED: answers(RESULT)}),
         [INITIALIZE, CALLED],
     ),
-    "sse, but it has no streams": (
-        "sse",
-        lambda: speaks({**session("session-1"), "GET": page(405)}),
-        ["GET", DISCOVER, INITIALIZE, READY, CALLED],
-    ),
 }
 
 
@@ -656,9 +630,8 @@ async def test_a_server_may_change_while_it_is_used(colour: Colour) -> None:
         ("modern", session("session-1"), [CALLED, DISCOVER, INITIALIZE, READY, CALLED]),
         ("session", MODERN, [INITIALIZE, CALLED]),
         ("bare", session("session-1"), [CALLED, DISCOVER, INITIALIZE, READY, CALLED]),
-        ("session", {**MODERN, INITIALIZE: page(404)}, [INITIALIZE, "GET", DISCOVER, CALLED]),
-        ("session", {**MODERN, INITIALIZE: refuses(-32020)}, [INITIALIZE, "GET", DISCOVER, CALLED]),
-        ("sse", MODERN, ["GET", DISCOVER, CALLED]),
+        ("session", {**MODERN, INITIALIZE: page(404)}, [INITIALIZE, DISCOVER, CALLED]),
+        ("session", {**MODERN, INITIALIZE: refuses(-32020)}, [INITIALIZE, DISCOVER, CALLED]),
     ],
 )
 async def test_a_verdict_may_be_stale(colour: Colour, era: Era, table: Any, expected: list[str]) -> None:
@@ -679,24 +652,7 @@ async def test_a_session_may_be_lost_to_another_era(colour: Colour) -> None:
         async with reach(colour, server.url, era="auto") as wire:
             assert (await call(wire)).result == RESULT
             assert (await call(wire)).result == RESULT
-    assert all_said(server)[4:] == [CALLED, INITIALIZE, "GET", DISCOVER, CALLED]
-
-
-async def test_a_silent_stream_is_no_stream_of_the_older_transport(
-    colour: Colour, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Servers of sessions keep a GET open and say nothing on it."""
-    monkeypatch.setattr(streams, "GREETING_SECONDS", SHORT)
-
-    def keeps_silent(peer: Peer, _: Request) -> None:
-        peer.send(head(headers={"content-type": "text/event-stream"}))
-        peer.stall()
-
-    with serve(speaks(session("one", GET=keeps_silent))) as server:
-        verdicts.remember(server.url, "sse")
-        async with reach(colour, server.url, era=None) as wire:
-            assert (await call(wire)).result == RESULT
-    assert all_said(server)[:5] == ["GET", DISCOVER, INITIALIZE, READY, CALLED]
+    assert all_said(server)[4:] == [CALLED, INITIALIZE, DISCOVER, CALLED]
 
 
 async def test_no_capabilities_are_declared_to_who_would_use_them_in_requests(colour: Colour) -> None:
@@ -757,7 +713,7 @@ async def test_a_refusal_without_a_reason_stands_where_nothing_else_is_found(
     colour: Colour, failure: str
 ) -> None:
     other: Script = page(404) if failure == "nothing is known" else resets
-    script = speaks({CALLED: page(404), DISCOVER: other, INITIALIZE: other, "GET": other})
+    script = speaks({CALLED: page(404), DISCOVER: other, INITIALIZE: other})
     with serve(script) as server:
         async with reach(colour, server.url, era="bare") as wire:
             response = await call(wire)
@@ -767,7 +723,7 @@ async def test_a_refusal_without_a_reason_stands_where_nothing_else_is_found(
 
 
 async def test_a_refusal_that_speaks_of_the_era_is_told_with_what_was_tried(colour: Colour) -> None:
-    script = speaks({CALLED: NO_SESSION, DISCOVER: page(404), INITIALIZE: page(404), "GET": page(404)})
+    script = speaks({CALLED: NO_SESSION, DISCOVER: page(404), INITIALIZE: page(404)})
     with serve(script) as server:
         async with reach(colour, server.url, era="bare") as wire:
             with pytest.raises(NotSentError, match="speaks MCP in no way") as raised:
@@ -812,7 +768,7 @@ async def test_a_call_that_is_cancelled_while_it_asks_leaves_the_question_to_the
 
 def test_an_era_that_there_is_not_is_refused(colour: Colour) -> None:
     mistyped: Any = "modren"
-    with pytest.raises(InvalidInputError, match="era: must be one of auto, bare, modern, session, sse"):
+    with pytest.raises(InvalidInputError, match="era: must be one of auto, bare, modern, session"):
         (HTTPTransport if colour == "blocking" else AsyncHTTPTransport)(
             "http://127.0.0.1:9/mcp", era=mistyped
         )
