@@ -10,7 +10,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from favcrm._clock import monotonic
+from favcrm._backends.clock import monotonic
 from favcrm._forks import at_fork
 from favcrm.models import PendingRegistration
 from favcrm.secret import SecretRef

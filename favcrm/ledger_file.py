@@ -16,7 +16,7 @@ from typing import Any
 from attrs import asdict, evolve, field, frozen
 
 from favcrm._atomic import acquire, attempted, read, release, updated
-from favcrm._clock import monotonic
+from favcrm._backends.clock import monotonic
 from favcrm._forks import at_fork
 from favcrm.errors import StoreError
 from favcrm.ledger import NOTHING_KNOWN, STATE_LIFE, CodeState

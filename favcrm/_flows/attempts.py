@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
+    from favcrm._backends import Backend
     from favcrm._flows.outcomes import Outcome
-    from favcrm._flows.ports import Port
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret
 
@@ -48,7 +48,7 @@ class Attempts(Generic[R]):
         remaining: How many seconds are left for everything, from the policy's deadline and the code's expiry.
         policy: How often and how long.
         unknown_repeats: How often the call may be sent again when its outcome is unknown.
-        port: Where to wait.
+        backend: Where to wait.
         random: Returns a number between 0 and 1.
         trail: What the attempts leave behind.
         too_late: Says why no attempt may be made any more, or returns None where one may.
@@ -59,7 +59,7 @@ class Attempts(Generic[R]):
     remaining: Callable[[], float]
     policy: RetryPolicy
     unknown_repeats: int
-    port: Port
+    backend: Backend
     random: Callable[[], float]
     trail: Trail
     outcomes: list[Outcome[R]] = field(factory=list["Outcome[R]"], init=False)
@@ -86,7 +86,7 @@ class Attempts(Generic[R]):
 
         # One for each call: shared by two tasks it would mix up their attempts.
         retrying = AsyncRetrying(
-            sleep=self.port.sleep,
+            sleep=self.backend.sleep,
             retry=retry_if_result(self._may_repeat),
             wait=self._wait,
             stop=self._stop,

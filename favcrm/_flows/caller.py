@@ -23,10 +23,10 @@ from favcrm.events import EventKind, log_attempt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from favcrm._backends import Backend
     from favcrm._flows.calls import Call
     from favcrm._flows.custody import Custody
     from favcrm._flows.outcomes import Outcome
-    from favcrm._flows.ports import Port
     from favcrm.events import Teller
     from favcrm.models import PendingRegistration
     from favcrm.retry import RetryPolicy
@@ -40,10 +40,10 @@ NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. No workspace
 
 
 class Caller:
-    """Makes calls over one port, each with the key that its custody has at the moment of each attempt."""
+    """Makes calls over one backend, each with the key that its custody has at the moment of each attempt."""
 
-    def __init__(self, port: Port, tell: Teller, *, policy: RetryPolicy, timeout: float) -> None:
-        self._port = port
+    def __init__(self, backend: Backend, tell: Teller, *, policy: RetryPolicy, timeout: float) -> None:
+        self._backend = backend
         self._tell = tell
         self._policy = policy
         self._timeout = timeout
@@ -72,7 +72,7 @@ class Caller:
 
     def with_origin(self, error: FavCRMError, keys: Custody) -> FavCRMError:
         """Name in an error the endpoint that was asked and, where a key was refused, where that came from."""
-        error.endpoint = getattr(self._port.transport, "endpoint", None)
+        error.endpoint = getattr(self._backend.transport, "endpoint", None)
         if isinstance(error, AuthenticationError):
             error.key_source = keys.source or None
         return error
@@ -81,7 +81,7 @@ class Caller:
         self, call: Call[R], keys: Custody, window: PendingRegistration | None = None
     ) -> Attempts[R]:
         """Plan the attempts at a call; none of them, and no wait, goes past the deadline or the code's expiry."""
-        clock = self._port.clock
+        clock = self._backend.clock
         ends_at = clock.monotonic() + self._policy.deadline
 
         def remaining() -> float:
@@ -103,21 +103,21 @@ class Caller:
             remaining=remaining,
             policy=self._policy,
             unknown_repeats=call.unknown_repeats,
-            port=self._port,
+            backend=self._backend,
             random=random.random,
         )
 
     async def _attempt(
         self, call: Call[R], keys: Custody, remaining: Callable[[], float], trail: Trail, number: int
     ) -> Outcome[R]:
-        clock = self._port.clock
+        clock = self._backend.clock
         key = await keys.current() if call.authenticated else None
         trail.keys.append(key)
         started = clock.monotonic()
         outcome: Outcome[R]
         try:
             timeout = min(self._timeout, remaining())
-            response = await self._port.request(
+            response = await self._backend.request(
                 call.method, call.params, api_key=key, timeout=timeout, on_progress=call.on_progress
             )
             via = response.via

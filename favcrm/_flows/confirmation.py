@@ -27,11 +27,11 @@ from favcrm.models import Workspace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from favcrm._backends import Backend
     from favcrm._flows.attempts import Attempts
     from favcrm._flows.caller import Caller
     from favcrm._flows.calls import Call
     from favcrm._flows.custody import Custody
-    from favcrm._flows.ports import Port
     from favcrm._flows.records import Records
     from favcrm.errors import FavCRMError
     from favcrm.events import Teller
@@ -68,10 +68,10 @@ class Use:
 
 
 class Confirmation:
-    """Uses codes over one port, and remembers which workspaces they made.
+    """Uses codes over one backend, and remembers which workspaces they made.
 
     Args:
-        port: Where to wait, and what cannot be cancelled.
+        backend: Where to wait, and what cannot be cancelled.
         caller: Makes the calls.
         records: The ledger.
         tell: Who is told.
@@ -82,9 +82,9 @@ class Confirmation:
     """
 
     def __init__(
-        self, port: Port, caller: Caller, records: Records, tell: Teller, *, deadline: float
+        self, backend: Backend, caller: Caller, records: Records, tell: Teller, *, deadline: float
     ) -> None:
-        self._port = port
+        self._backend = backend
         self._caller = caller
         self._records = records
         self._tell = tell
@@ -96,7 +96,7 @@ class Confirmation:
     async def confirm(self, use: Use) -> Workspace:
         """Use a code, or return the workspace that it made already."""
         reservation = self._records.reservation(use.request_id)
-        turns = Turns(self._port, self._deadline, "uses a code of the same registration")
+        turns = Turns(self._backend, self._deadline, "uses a code of the same registration")
         try:
             while not await reservation.take():
                 await turns.wait()
@@ -110,13 +110,13 @@ class Confirmation:
                 raise InvalidCodeError(f"{NOT_SENT_SINCE_REFUSED}{made}")
             await use.custody.check_writable(use.request_id)
             # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
-            return await self._port.uncancelled(partial(self._use, use, state))
+            return await self._backend.uncancelled(partial(self._use, use, state))
         finally:
             await reservation.give_back()
 
     async def close(self, close: Callable[[], Awaitable[None]]) -> None:
         """Close the transport; where a code is on its way, the answer to the last one has the key, and comes first."""
-        if self._port.home() in self._in_use.copy().values():
+        if self._backend.home() in self._in_use.copy().values():
             self._closing = close
         else:
             await close()
@@ -163,7 +163,7 @@ class Confirmation:
         return workspace
 
     async def _use(self, use: Use, state: CodeState) -> Workspace:
-        self._in_use[use] = self._port.home()
+        self._in_use[use] = self._backend.home()
         try:
             return await self._send(use, state)
         finally:
@@ -180,7 +180,7 @@ class Confirmation:
         use.before_sending()
         self._tell(EventKind.VERIFY_SENT, registration_id=request_id)
         await self._records.mark_sent(request_id, sent=True)
-        started = self._port.clock.monotonic()
+        started = self._backend.clock.monotonic()
         attempts = self._caller.attempts(use.call, use.custody, use.window)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
@@ -194,7 +194,7 @@ class Confirmation:
             organisation_id=outcome.value.organisation_id,
             fingerprint=outcome.value.api_key.fingerprint,
             attempt=len(attempts.outcomes),
-            duration=self._port.clock.monotonic() - started,
+            duration=self._backend.clock.monotonic() - started,
             x_request_id=outcome.value.x_request_id,
         )
         workspace = await self._keep(request_id, outcome.value, use.custody, received)

@@ -20,7 +20,7 @@ from favcrm.secret import SecretRef
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from favcrm._flows.ports import Port
+    from favcrm._backends import Backend
     from favcrm.models import Workspace
     from favcrm.secret import Secret
     from favcrm.store import Store
@@ -65,7 +65,7 @@ class Custody:
     """One key, or where it is, and the stores around it. Each sign-up has a custody of its own.
 
     Args:
-        port: Where stores are asked.
+        backend: Where stores are asked.
         tell: Who is told.
         key: The key or its reference, if there is one.
         store: Where the key is or goes.
@@ -77,7 +77,7 @@ class Custody:
 
     def __init__(
         self,
-        port: Port,
+        backend: Backend,
         tell: Teller,
         *,
         key: Secret | SecretRef | None = None,
@@ -87,7 +87,7 @@ class Custody:
         replace: bool = False,
         source: str = "",
     ) -> None:
-        self._port = port
+        self._backend = backend
         self._tell = tell
         self._source = source
         self._name = name
@@ -114,7 +114,7 @@ class Custody:
         assert asked is not None  # a reference comes with its store
         try:
             if blocks(asked):
-                return await self._port.blocking(lambda: question(asked))
+                return await self._backend.run_blocking(lambda: question(asked))
             return question(asked)
         except StoreError as error:
             failure = mask_error(error, hide=[hide.reveal()] if hide else [])

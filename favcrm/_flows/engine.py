@@ -1,8 +1,7 @@
-"""The order of things, written once for both colours.
+"""The flows: what is asked and done, and in which order, once for sync and async.
 
-Rules of this file: it awaits only its port and what is built over that; one attempt is a value, and the error of a call
-is raised once;
-no local variable of a frame that raises holds a key, a code or an answer.
+A flow awaits only its backend and what is built over the backend. An attempt at a call is a value, and the error of a
+call is raised once.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ from favcrm.models import PendingRegistration
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
+    from favcrm._backends import Backend
     from favcrm._flows.calls import Call
     from favcrm._flows.diagnosis import Finding
-    from favcrm._flows.ports import Port
     from favcrm.inputs import Registration
     from favcrm.ledger import Ledger
     from favcrm.models import DiagnosticReport, Progress, Tool, ToolResult, Workspace
@@ -66,7 +65,7 @@ KEY_IS_NOT_KEPT = (
 
 
 class Engine:
-    """The flows over one port. What belongs to one sign-up is made for it, so any number may run at once.
+    """The flows over one backend. What belongs to one sign-up is made for it, so any number may run at once.
 
     Attributes:
         keys: The key that calls present: the one that was given, until a sign-up that ended well brings one.
@@ -78,7 +77,7 @@ class Engine:
 
     def __init__(
         self,
-        port: Port,
+        backend: Backend,
         *,
         policy: RetryPolicy,
         timeout: float,
@@ -89,18 +88,18 @@ class Engine:
         ledger: Ledger | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        self.port = port
-        self.tell = Teller(on_event, port.clock.time)
+        self.backend = backend
+        self.tell = Teller(on_event, backend.clock.time)
         self.store = store
         self.escrow = escrow
-        self.endpoint: str = getattr(port.transport, "endpoint", "")
+        self.endpoint: str = getattr(backend.transport, "endpoint", "")
         self._warned = False
-        self.keys = Custody(port, self.tell, key=key, store=store, source=key_source)
+        self.keys = Custody(backend, self.tell, key=key, store=store, source=key_source)
         self._deadline = policy.deadline
-        self._caller = Caller(port, self.tell, policy=policy, timeout=timeout)
-        self._records = Records(port, MemoryLedger() if ledger is None else ledger)
+        self._caller = Caller(backend, self.tell, policy=policy, timeout=timeout)
+        self._records = Records(backend, MemoryLedger() if ledger is None else ledger)
         self.confirmation = Confirmation(
-            port, self._caller, self._records, self.tell, deadline=policy.deadline
+            backend, self._caller, self._records, self.tell, deadline=policy.deadline
         )
 
     def warn_that_key_is_not_kept(self) -> None:
@@ -125,7 +124,7 @@ class Engine:
         for each in (store, escrow):
             if each is not None:
                 refuse_what_is_no_store(each)
-        return Custody(self.port, self.tell, store=store, escrow=escrow, name=name, replace=replace)
+        return Custody(self.backend, self.tell, store=store, escrow=escrow, name=name, replace=replace)
 
     async def initiate(
         self, registration: Registration, *, resend: bool, besides: PendingRegistration | None = None
@@ -138,7 +137,7 @@ class Engine:
             besides: Another one that does not count.
         """
         name = name_of_registration(registration, self.endpoint)
-        call = calls.request_code(registration, self.port.clock)
+        call = calls.request_code(registration, self.backend.clock)
         return await self._ask_for_code(name, call, resend=resend, besides=besides)
 
     async def request_invite(
@@ -146,7 +145,7 @@ class Engine:
     ) -> PendingRegistration:
         """Ask for the one-time code of an invitation, unless one is still good."""
         name = name_of_invitation(token, self.endpoint)
-        call = calls.request_invite_code(token.reveal(), self.port.clock)
+        call = calls.request_invite_code(token.reveal(), self.backend.clock)
         request_id = id_of_invitation(token)
         failure: FavCRMError
         try:
@@ -169,7 +168,7 @@ class Engine:
         if resend and besides is None:
             besides = await self._records.find(name)
         reservation = self._records.reservation(name)
-        turns = Turns(self.port, self._deadline, "asks for a code for the same registration")
+        turns = Turns(self.backend, self._deadline, "asks for a code for the same registration")
         waited = False
         try:
             while True:
@@ -278,7 +277,7 @@ class Engine:
         from favcrm._flows import diagnosis
 
         keys = keys or self.keys
-        started = self.port.clock.monotonic()
+        started = self.backend.clock.monotonic()
         has_key, store_error = False, None
         try:
             has_key = await keys.current() is not None
@@ -287,13 +286,13 @@ class Engine:
         questions: dict[str, Question] = {calls.LIST: partial(self.list_tools, keys, authenticated=has_key)}
         if has_key:
             questions |= {name: self._asker(name, keys) for name in diagnosis.QUESTIONS}
-        answers = await self.port.side_by_side(
+        answers = await self.backend.side_by_side(
             [partial(self._ask, *question) for question in questions.items()]
         )
         findings = {finding.name: finding for finding in answers}
         if has_key and diagnosis.names_doctor(findings[calls.LIST]):
             findings[calls.DOCTOR] = await self._ask(calls.DOCTOR, self._asker(calls.DOCTOR, keys))
-        self.tell(EventKind.DIAGNOSED, duration=self.port.clock.monotonic() - started)
+        self.tell(EventKind.DIAGNOSED, duration=self.backend.clock.monotonic() - started)
         return diagnosis.report(findings, has_key=has_key, store_error=store_error)
 
     def _asker(self, name: str, keys: Custody) -> Question:
@@ -303,13 +302,13 @@ class Engine:
         """Ask one question; its failure is a finding too."""
         from favcrm._flows.diagnosis import Finding
 
-        started = self.port.clock.monotonic()
+        started = self.backend.clock.monotonic()
         answer: tuple[Tool, ...] | ToolResult | FavCRMError
         try:
             answer = await question()
         except FavCRMError as error:
             answer = error
-        return Finding(name, answer, self.port.clock.monotonic() - started)
+        return Finding(name, answer, self.backend.clock.monotonic() - started)
 
     async def call_tool(
         self,

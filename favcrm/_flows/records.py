@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from favcrm._clock import monotonic
+from favcrm._backends.clock import monotonic
 from favcrm._warn import warn
 from favcrm.errors import NotSentError, StoreError
 from favcrm.events import logger
@@ -17,7 +17,7 @@ from favcrm.ledger import NOTHING_KNOWN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from favcrm._flows.ports import Port
+    from favcrm._backends import Backend
     from favcrm.inputs import Registration
     from favcrm.ledger import CodeState, Ledger
     from favcrm.models import PendingRegistration
@@ -60,13 +60,13 @@ class Turns:
     """Waits until others are done, on the real clock, and for so long at the most.
 
     Args:
-        port: Where to wait.
+        backend: Where to wait.
         seconds: How long.
         what: What the others do.
     """
 
-    def __init__(self, port: Port, seconds: float, what: str) -> None:
-        self._port = port
+    def __init__(self, backend: Backend, seconds: float, what: str) -> None:
+        self._backend = backend
         self._ends_at = monotonic() + seconds
         self._pause = FIRST_PAUSE
         self._what = what
@@ -82,7 +82,7 @@ class Turns:
                 f"Another call {self._what}, and did not end in time. Nothing was sent.",
                 next_step="Wait for the other call, or call again: it is safe.",
             )
-        await self._port.pause(self._pause)
+        await self._backend.pause(self._pause)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
 
@@ -92,12 +92,12 @@ class Records:
     One that fails may cost an email, or the knowledge that a code was sent, but no key.
 
     Args:
-        port: Where a ledger that blocks is asked.
+        backend: Where a ledger that blocks is asked.
         ledger: The ledger.
     """
 
-    def __init__(self, port: Port, ledger: Ledger) -> None:
-        self._port = port
+    def __init__(self, backend: Backend, ledger: Ledger) -> None:
+        self._backend = backend
         self._ledger = ledger
 
     async def find(self, name: str) -> PendingRegistration | None:
@@ -126,10 +126,10 @@ class Records:
 
     def reservation(self, name: str) -> Reservation:
         """Return a reservation of a name, which is not made yet."""
-        return Reservation(self._port, self._ledger, name)
+        return Reservation(self._backend, self._ledger, name)
 
     async def _ask(self, question: Callable[[Ledger], T], instead: T) -> T:
-        return await ask(self._port, self._ledger, question, instead)
+        return await ask(self._backend, self._ledger, question, instead)
 
 
 class Reservation:
@@ -141,8 +141,8 @@ class Reservation:
         refused: Whether somebody else works on it.
     """
 
-    def __init__(self, port: Port, ledger: Ledger, name: str) -> None:
-        self._port = port
+    def __init__(self, backend: Backend, ledger: Ledger, name: str) -> None:
+        self._backend = backend
         self._ledger = ledger
         self._name = name
         self._held = False
@@ -187,21 +187,21 @@ class Reservation:
 
     async def _ask_to_the_end(self, question: Callable[[Ledger], T]) -> T | None:
         """Ask the ledger even if the caller is cancelled meanwhile, so that it is known what is reserved."""
-        task = partial(ask, self._port, self._ledger, question, None)
+        task = partial(ask, self._backend, self._ledger, question, None)
         if not blocks(self._ledger):
             return await task()
         try:
-            return await self._port.uncancelled(task)
+            return await self._backend.uncancelled(task)
         except NotSentError:
             # While the process ends, nothing can be kept from being interrupted.
             return await task()
 
 
-async def ask(port: Port, ledger: Ledger, question: Callable[[Ledger], T], instead: T) -> T:
+async def ask(backend: Backend, ledger: Ledger, question: Callable[[Ledger], T], instead: T) -> T:
     """Ask a ledger something; where it raises, return something instead."""
     try:
         if blocks(ledger):
-            return await port.blocking(lambda: question(ledger))
+            return await backend.run_blocking(lambda: question(ledger))
         return question(ledger)
     except Exception as error:  # noqa: BLE001  # a ledger of the user's may raise anything
         reason = error.message if isinstance(error, StoreError) else type(error).__name__

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from attrs import evolve
 
+from favcrm._backends import run_sync
 from favcrm._boundary import bare
-from favcrm._bridge import run_sync
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem
 from favcrm.models import Progress
 from favcrm.secret import Secret

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 import pytest
 
 from favcrm import FavCRMProvisioner, MemoryLedger, PendingRegistration, Registration, Secret, SecretRef
-from favcrm._errands import Errands
+from favcrm._backends.threads import Errands
 from favcrm.errors import MissingKeyError
 from favcrm.ledger import CodeState
 from favcrm.sandbox import Fault, Sandbox

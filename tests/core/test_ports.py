@@ -16,8 +16,8 @@ import pytest
 import trio
 import trio.testing
 
-from favcrm._bridge import on_trio
-from favcrm._ports import AsyncPort
+from favcrm._backends import on_trio
+from favcrm._backends.asynchronous import AsyncBackend
 from favcrm.sandbox import Sandbox
 
 
@@ -36,7 +36,7 @@ def test_a_cancelled_task_of_asyncio_waits(*, fails: bool) -> None:
             if fails:
                 raise LookupError("a failure that the cancellation comes before")
 
-        caller = asyncio.create_task(AsyncPort(Sandbox().async_transport()).uncancelled(task))
+        caller = asyncio.create_task(AsyncBackend(Sandbox().async_transport()).uncancelled(task))
         await begun.wait()
         caller.cancel()
         done_before_its_end, _ = await asyncio.wait([caller], timeout=0)
@@ -60,7 +60,7 @@ def test_ctrl_c_on_trio_waits() -> None:
         done.append("stored")
 
     async def main() -> None:
-        await AsyncPort(Sandbox().async_transport()).uncancelled(task)
+        await AsyncBackend(Sandbox().async_transport()).uncancelled(task)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -82,7 +82,7 @@ class Section:
         self.done = False
 
     async def __call__(self) -> str:
-        return await AsyncPort(Sandbox().async_transport()).uncancelled(self._work)
+        return await AsyncBackend(Sandbox().async_transport()).uncancelled(self._work)
 
     async def _work(self) -> str:
         self.begun.set()
@@ -143,7 +143,7 @@ async def test_a_timeout_inside_of_it_comes_through() -> None:
                 await anyio.sleep_forever()
         return "in time"
 
-    assert await AsyncPort(Sandbox().async_transport()).uncancelled(work) == "in time"
+    assert await AsyncBackend(Sandbox().async_transport()).uncancelled(work) == "in time"
 
 
 def test_a_timeout_of_asyncio_inside_of_it_comes_through() -> None:
@@ -153,7 +153,7 @@ def test_a_timeout_of_asyncio_inside_of_it_comes_through() -> None:
                 await asyncio.Event().wait()
         return "in time"
 
-    assert asyncio.run(AsyncPort(Sandbox().async_transport()).uncancelled(work)) == "in time"
+    assert asyncio.run(AsyncBackend(Sandbox().async_transport()).uncancelled(work)) == "in time"
 
 
 def test_a_timeout_of_asyncio_around_it_is_raised_after_it() -> None:
@@ -204,7 +204,7 @@ async def test_where_no_thread_can_be_started_what_blocks_runs_here(monkeypatch:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(anyio.to_thread, "run_sync", refuse)
-    assert await AsyncPort(Sandbox().async_transport()).blocking(lambda: "stored") == "stored"
+    assert await AsyncBackend(Sandbox().async_transport()).run_blocking(lambda: "stored") == "stored"
 
 
 @pytest.mark.anyio
@@ -216,7 +216,7 @@ async def test_an_error_of_what_blocks_is_no_lack_of_threads() -> None:
         raise RuntimeError("of the store")
 
     with pytest.raises(RuntimeError, match="of the store"):
-        await AsyncPort(Sandbox().async_transport()).blocking(fail)
+        await AsyncBackend(Sandbox().async_transport()).run_blocking(fail)
     assert calls == ["called"]
 
 
@@ -227,8 +227,8 @@ def test_where_trio_is_not_loaded_nobody_is_on_it(monkeypatch: pytest.MonkeyPatc
 
 MAIN_ENDS = """
 import threading
-from favcrm._bridge import run_sync
-from favcrm._ports import BlockingPort
+from favcrm._backends import run_sync
+from favcrm._backends.blocking import BlockingBackend
 from favcrm.sandbox import Sandbox
 
 async def task():
@@ -236,7 +236,7 @@ async def task():
 
 def work():
     threading.main_thread().join()
-    print(run_sync(BlockingPort(Sandbox().transport()).side_by_side([task, task])))
+    print(run_sync(BlockingBackend(Sandbox().transport()).side_by_side([task, task])))
 
 threading.Thread(target=work).start()
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm._text import clean
 from favcrm.errors import FavCRMError, NotSentError
 from favcrm.models import Progress

@@ -28,7 +28,7 @@ from favcrm import (
     RetryPolicy,
     Secret,
 )
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm.transports import JSONRPCError
 from favcrm.transports.cli import process as cli_process
 from favcrm.transports.cli.process import _Child
