@@ -9,11 +9,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from favcrm._boundary import bare
 from favcrm._flows import calls
-from favcrm._flows.caller import Caller
+from favcrm._flows.attempts import Caller
 from favcrm._flows.confirmation import SENT_BEFORE, Confirmation, Use
-from favcrm._flows.custody import Custody, refuse_what_is_no_store
+from favcrm._flows.keys import KeyManager, check_is_store
 from favcrm._flows.records import (
     Records,
     Turns,
@@ -34,7 +33,7 @@ from favcrm.errors import (
     StoreError,
     UnexpectedAnswerError,
 )
-from favcrm.events import Event, EventKind, Teller
+from favcrm.events import Emitter, Event, EventKind
 from favcrm.inputs import check_request_id, check_tool_call, raise_problems, read_code
 from favcrm.ledger import MemoryLedger
 from favcrm.models import PendingRegistration
@@ -89,17 +88,18 @@ class Engine:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.backend = backend
-        self.tell = Teller(on_event, backend.clock.time)
+        self.emit = Emitter(on_event, backend.clock.time)
         self.store = store
         self.escrow = escrow
         self.endpoint: str = getattr(backend.transport, "endpoint", "")
         self._warned = False
-        self.keys = Custody(backend, self.tell, key=key, store=store, source=key_source)
+        self._accepted: list[Store] = []
+        self.keys = KeyManager(backend, self.emit, key=key, store=store, source=key_source)
         self._deadline = policy.deadline
-        self._caller = Caller(backend, self.tell, policy=policy, timeout=timeout)
+        self._caller = Caller(backend, self.emit, policy=policy, timeout=timeout)
         self._records = Records(backend, MemoryLedger() if ledger is None else ledger)
         self.confirmation = Confirmation(
-            backend, self._caller, self._records, self.tell, deadline=policy.deadline
+            backend, self._caller, self._records, self.emit, deadline=policy.deadline
         )
 
     def warn_that_key_is_not_kept(self) -> None:
@@ -108,23 +108,27 @@ class Engine:
             self._warned = True
             warn(KEY_IS_NOT_KEPT, KeyNotStoredWarning)
 
-    def custody(
+    def keys_for(
         self,
         *,
         store: Store | None,
         escrow: Store | None,
         name: str | None = None,
         replace: bool = False,
-    ) -> Custody:
-        """Return the custody of one sign-up.
+    ) -> KeyManager:
+        """Return what manages the key of one sign-up.
 
         Raises:
-            StoreError: One of the stores is none.
+            StoreError: The store or the escrow lacks a method of `favcrm.Store`.
         """
         for each in (store, escrow):
-            if each is not None:
-                refuse_what_is_no_store(each)
-        return Custody(self.backend, self.tell, store=store, escrow=escrow, name=name, replace=replace)
+            if each is None or any(each is known for known in self._accepted):
+                continue
+            check_is_store(each)
+            # Checked once, because to read the signatures takes as long as a call. Other stores may not live on.
+            if each is self.store or each is self.escrow:
+                self._accepted.append(each)
+        return KeyManager(self.backend, self.emit, store=store, escrow=escrow, name=name, replace=replace)
 
     async def initiate(
         self, registration: Registration, *, resend: bool, besides: PendingRegistration | None = None
@@ -147,14 +151,12 @@ class Engine:
         name = name_of_invitation(token, self.endpoint)
         call = calls.request_invite_code(token.reveal(), self.backend.clock)
         request_id = id_of_invitation(token)
-        failure: FavCRMError
         try:
             return await self._ask_for_code(name, call, resend=resend, besides=besides, settles=request_id)
         except RefusedError as error:
-            failure = error
-        if (await self._records.state(request_id)).sent:
-            failure = self.confirmation.unknown(request_id, self.keys, SENT_BEFORE, failure)
-        raise bare(failure)
+            if not (await self._records.state(request_id)).sent:
+                raise
+            raise self.confirmation.unknown(request_id, self.keys, SENT_BEFORE, error) from None
 
     async def _ask_for_code(
         self,
@@ -174,7 +176,7 @@ class Engine:
             while True:
                 known = await reservation.find_or_take(besides=besides)
                 if known is not None:
-                    self.tell(EventKind.CODE_REUSED, registration_id=known.request_id)
+                    self.emit(EventKind.CODE_REUSED, registration_id=known.request_id)
                     return known
                 if not reservation.refused:
                     break
@@ -188,7 +190,7 @@ class Engine:
             await self._records.keep(name, pending)
         finally:
             await reservation.give_back()
-        self.tell(
+        self.emit(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
         return pending
@@ -218,11 +220,11 @@ class Engine:
         pending: PendingRegistration | str,
         code: str,
         *,
-        custody: Custody | None = None,
+        keys: KeyManager | None = None,
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use a one-time code, and save the key before anything else."""
-        if custody is None and self.store is None:
+        if keys is None and self.store is None:
             self.warn_that_key_is_not_kept()
         window = pending if isinstance(pending, PendingRegistration) else None
         digits, problem = read_code(code)
@@ -234,7 +236,7 @@ class Engine:
             request_id=request_id,
             mark=partial(mark_of_code, request_id, digits),
             window=window,
-            custody=custody or self.custody(store=self.store, escrow=self.escrow),
+            keys=keys or self.keys_for(store=self.store, escrow=self.escrow),
             before_sending=before_sending or _nothing,
         )
         return await self._confirm(use)
@@ -246,7 +248,7 @@ class Engine:
         code: str,
         *,
         person: str | None,
-        custody: Custody | None = None,
+        keys: KeyManager | None = None,
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use the one-time code of an invitation, with the same care as that of a registration."""
@@ -259,7 +261,7 @@ class Engine:
             request_id=request_id,
             mark=partial(mark_of_code, request_id, digits),
             window=pending,
-            custody=custody or self.custody(store=self.store, escrow=self.escrow),
+            keys=keys or self.keys_for(store=self.store, escrow=self.escrow),
             before_sending=before_sending or _nothing,
         )
         return await self._confirm(use)
@@ -269,10 +271,10 @@ class Engine:
             return await self.confirmation.confirm(use)
         finally:
             # Also where the key was received and could not be saved.
-            if use.custody.key is not None:
-                self.keys = use.custody
+            if use.keys.key is not None:
+                self.keys = use.keys
 
-    async def diagnose(self, keys: Custody | None = None) -> DiagnosticReport:
+    async def diagnose(self, keys: KeyManager | None = None) -> DiagnosticReport:
         """Ask every question side by side, then the server's own doctor where it has one."""
         from favcrm._flows import diagnosis
 
@@ -292,10 +294,10 @@ class Engine:
         findings = {finding.name: finding for finding in answers}
         if has_key and diagnosis.names_doctor(findings[calls.LIST]):
             findings[calls.DOCTOR] = await self._ask(calls.DOCTOR, self._asker(calls.DOCTOR, keys))
-        self.tell(EventKind.DIAGNOSED, duration=self.backend.clock.monotonic() - started)
+        self.emit(EventKind.DIAGNOSED, duration=self.backend.clock.monotonic() - started)
         return diagnosis.report(findings, has_key=has_key, store_error=store_error)
 
-    def _asker(self, name: str, keys: Custody) -> Question:
+    def _asker(self, name: str, keys: KeyManager) -> Question:
         return partial(self._caller.perform, calls.check_tool(name), keys)
 
     async def _ask(self, name: str, question: Question) -> Finding:
@@ -327,7 +329,7 @@ class Engine:
         return await self._caller.perform(call, self.keys)
 
     async def list_tools(
-        self, keys: Custody | None = None, *, authenticated: bool = True
+        self, keys: KeyManager | None = None, *, authenticated: bool = True
     ) -> tuple[Tool, ...]:
         """List every tool, page by page; where the server does not know its cursor, once more from the first."""
         tools: dict[str, Tool] = {}
