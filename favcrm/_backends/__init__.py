@@ -10,12 +10,9 @@ import sys
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
-    from favcrm.models import Progress
-    from favcrm.secret import Secret
-    from favcrm.transport import Clock, Response
-    from favcrm.typing import JSON
+    from favcrm.transport import Clock, Request, Response
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -31,15 +28,7 @@ class Backend(Protocol):
         """The transport that requests go through."""
         ...
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one request through the transport."""
         ...
 

@@ -13,12 +13,9 @@ from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm._backends.sections import uninterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
-    from favcrm.models import Progress
-    from favcrm.secret import Secret
-    from favcrm.transport import AsyncTransport, Clock, Response
-    from favcrm.typing import JSON
+    from favcrm.transport import AsyncTransport, Clock, Request, Response
 
 T = TypeVar("T")
 
@@ -30,19 +27,9 @@ class AsyncBackend:
         self.transport = transport
         self.clock: Clock = getattr(transport, "clock", SYSTEM_CLOCK)
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one request through the transport."""
-        return await self.transport.request(
-            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
-        )
+        return await self.transport.request(request)
 
     def home(self) -> object:
         """Return the process and the event loop that the caller runs in."""

@@ -12,13 +12,10 @@ from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm._backends.sections import uninterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from favcrm._backends.threads import Errands
-    from favcrm.models import Progress
-    from favcrm.secret import Secret
-    from favcrm.transport import Clock, Response, Transport
-    from favcrm.typing import JSON
+    from favcrm.transport import Clock, Request, Response, Transport
 
 T = TypeVar("T")
 
@@ -39,19 +36,9 @@ class BlockingBackend:
         self.transport = transport
         self.clock: Clock = getattr(transport, "clock", SYSTEM_CLOCK)
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one request through the transport."""
-        return self.transport.request(
-            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
-        )
+        return self.transport.request(request)
 
     def home(self) -> object:
         """Return the process that the caller runs in."""
@@ -70,15 +57,12 @@ class BlockingBackend:
 
         What may block runs in this thread, because a store may be bound to it.
         """
-        from favcrm._backends.threads import Errands, start_thread
+        from favcrm._backends.threads import Errands
+        from favcrm._threads import start
 
         errands = Errands()
         try:
-            try:
-                futures = [start_thread(partial(_run_with, errands, task), name="favcrm") for task in tasks]
-            except RuntimeError:
-                # The machine has no more threads, or the process is ending.
-                return [run_sync(task()) for task in tasks]
+            futures = [start(partial(_run_with, errands, task), name="favcrm")[0] for task in tasks]
             errands.run_until_done(futures)
             return [future.result() for future in futures]
         finally:
@@ -97,4 +81,8 @@ class BlockingBackend:
 
 def _run_with(errands: Errands, task: Callable[[], Coroutine[None, None, T]]) -> T:
     _of_thread.errands = errands
-    return run_sync(task())
+    try:
+        return run_sync(task())
+    finally:
+        # The caller's own thread runs this where no thread can be started.
+        _of_thread.errands = None

@@ -1,8 +1,7 @@
-"""A thread with a result, and what such a thread asks of the one that waits for it."""
+"""What threads that run side by side ask of the thread that waits for them."""
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
@@ -16,25 +15,6 @@ if TYPE_CHECKING:
     Errand: TypeAlias = tuple[Future[Any], Callable[[], object] | None]
 
 T = TypeVar("T")
-
-
-def start_thread(function: Callable[[], T], *, name: str) -> Future[T]:
-    """Run a function in a daemon thread, which sees the caller's context, as tracing libraries expect.
-
-    Args:
-        function: The function.
-        name: The thread's name, for debuggers.
-
-    Returns:
-        The future of the function's result.
-
-    Raises:
-        RuntimeError: The machine has no more threads, or the process is ending.
-    """
-    future: Future[T] = Future()
-    run = contextvars.copy_context().run
-    threading.Thread(target=run, args=(_settle, future, function), name=name, daemon=True).start()
-    return future
 
 
 def _settle(future: Future[T], function: Callable[[], T]) -> BaseException | None:
@@ -54,6 +34,7 @@ class Errands:
     def __init__(self) -> None:
         self._asked: SimpleQueue[Errand] = SimpleQueue()
         self._closed = False
+        self._waiting_thread = threading.get_ident()
 
     def run(self, function: Callable[[], T]) -> T:
         """Let the waiting thread run a function, and return or raise what the function does.
@@ -61,6 +42,8 @@ class Errands:
         Raises:
             concurrent.futures.CancelledError: Nobody waits any more.
         """
+        if threading.get_ident() == self._waiting_thread:
+            return function()
         future: Future[T] = Future()
         self._asked.put((future, function))
         # Looked at after the put: either this sees that nobody waits, or `close` sees the errand.

@@ -18,9 +18,9 @@ from favcrm.errors import (
     OutcomeUnknownError,
     RateLimitError,
     ServerBusyError,
-    TransportError,
 )
-from favcrm.events import EventKind, log_attempt
+from favcrm.events import log_attempt
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from favcrm._flows.calls import Call
     from favcrm._flows.keys import KeyManager
     from favcrm._flows.outcomes import Outcome
-    from favcrm.events import Emitter
     from favcrm.models import PendingRegistration
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret
@@ -45,17 +44,15 @@ class Caller:
 
     Args:
         backend: Sends, and waits.
-        emit: Emits events.
         policy: How often and how long a call is tried.
         timeout: Seconds that one attempt may take.
     """
 
-    def __init__(self, backend: Backend, emit: Emitter, *, policy: RetryPolicy, timeout: float) -> None:
+    def __init__(self, backend: Backend, *, policy: RetryPolicy, timeout: float) -> None:
         self.backend = backend
         self.policy = policy
         self.timeout = timeout
         self.random = random.random
-        self._emit = emit
 
     async def perform(self, call: Call[R], keys: KeyManager) -> R:
         """Make a call, as often as it may be made, and return its value or raise."""
@@ -66,18 +63,12 @@ class Caller:
         if refused and call.authenticated and await keys.current() != attempts.key:
             # The same attempts go on, so that one deadline holds for the whole call.
             outcome = await attempts.settle()
-        self.emit_routes(attempts)
         if isinstance(outcome, Answered):
             return outcome.value
         # That the last attempt was never sent does not undo an earlier one that may have been carried out.
         if outcome.kind is Kind.NEVER_SENT and call.acts and attempts.unknown:
             outcome = attempts.unknown[0]
         raise self.with_origin(outcome.error, keys)
-
-    def emit_routes(self, attempts: Attempts[R]) -> None:
-        """Emit which of several transports took each attempt; for a code, after its key is safe."""
-        for number, transport in attempts.routes.items():
-            self._emit(EventKind.ROUTE_TAKEN, transport=transport, attempt=number)
 
     def with_origin(self, error: FavCRMError, keys: KeyManager) -> FavCRMError:
         """Name in an error the endpoint that was asked and, where a key was refused, where the key came from."""
@@ -99,7 +90,6 @@ class Attempts(Generic[R]):
     Attributes:
         outcomes: What became of each attempt so far.
         key: The key that the last attempt presented.
-        routes: Which of several transports took an attempt, by its number.
     """
 
     def __init__(
@@ -115,7 +105,6 @@ class Attempts(Generic[R]):
         self._ends_at = caller.backend.clock.monotonic() + caller.policy.deadline
         self.outcomes: list[Outcome[R]] = []
         self.key: Secret | None = None
-        self.routes: dict[int, str] = {}
 
     @property
     def unknown(self) -> list[Failed]:
@@ -158,23 +147,23 @@ class Attempts(Generic[R]):
             outcome: Outcome[R] = self._too_late()
             self.outcomes.append(outcome)
             return outcome
-        via = ""
         try:
             response = await self._backend.request(
-                call.method,
-                call.params,
-                api_key=self.key,
-                timeout=min(self._timeout, remaining),
-                on_progress=call.on_progress,
+                Request(
+                    call.method,
+                    call.params,
+                    api_key=self.key,
+                    timeout=min(self._timeout, remaining),
+                    on_progress=call.on_progress,
+                )
             )
         except FavCRMError as error:
             outcome = Failed(_kind_of(error), self._without_secrets(error))
-            via = error.via if isinstance(error, TransportError) else ""
         except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
             what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
             outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
         else:
-            outcome, via = judge(call, response, clock), response.via
+            outcome = judge(call, response, clock)
         self.outcomes.append(outcome)
         log_attempt(
             phase=call.phase,
@@ -184,8 +173,6 @@ class Attempts(Generic[R]):
             duration=clock.monotonic() - started,
             request_id=outcome.x_request_id,
         )
-        if via:
-            self.routes[len(self.outcomes)] = via
         return outcome
 
     def _remaining(self, now: float) -> float:

@@ -182,7 +182,6 @@ class Confirmation:
         attempts = Attempts(self._caller, use.call, use.keys, use.window)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
-            self._caller.emit_routes(attempts)
             await self._raise_unconfirmed(use, outcome, attempts, state)
         self.received.remember(request_id, outcome.value, use.keys.store)
         received = partial(
@@ -195,9 +194,7 @@ class Confirmation:
             duration=self._backend.clock.monotonic() - started,
             x_request_id=outcome.value.x_request_id,
         )
-        workspace = await self._keep(request_id, outcome.value, use.keys, received)
-        self._caller.emit_routes(attempts)
-        return workspace
+        return await self._keep(request_id, outcome.value, use.keys, received)
 
     async def _keep(
         self,

@@ -96,7 +96,7 @@ class Engine:
         self._accepted: list[Store] = []
         self.keys = KeyManager(backend, self.emit, key=key, store=store, source=key_source)
         self._deadline = policy.deadline
-        self._caller = Caller(backend, self.emit, policy=policy, timeout=timeout)
+        self._caller = Caller(backend, policy=policy, timeout=timeout)
         self._records = Records(backend, MemoryLedger() if ledger is None else ledger)
         self.confirmation = Confirmation(
             backend, self._caller, self._records, self.emit, deadline=policy.deadline

@@ -130,7 +130,11 @@ def test_who_asks_when_nobody_waits_any_more_is_told() -> None:
         # Before or after the closing, as it happens.
         asked = pool.submit(errands.run, object)
         errands.close()
-    with pytest.raises(CancelledError):
-        asked.result()
-    with pytest.raises(CancelledError):
-        errands.run(object)
+        late = pool.submit(errands.run, object)
+    for each in (asked, late):
+        with pytest.raises(CancelledError):
+            each.result()
+
+
+def test_an_errand_of_the_waiting_thread_runs_at_once() -> None:
+    assert Errands().run(threading.get_ident) == threading.get_ident()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
-import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 import anyio
@@ -16,8 +16,9 @@ import pytest
 import trio
 import trio.testing
 
-from favcrm._backends import on_trio
+from favcrm._backends import on_trio, run_sync
 from favcrm._backends.asynchronous import AsyncBackend
+from favcrm._backends.blocking import BlockingBackend
 from favcrm.sandbox import Sandbox
 
 
@@ -225,25 +226,21 @@ def test_where_trio_is_not_loaded_nobody_is_on_it(monkeypatch: pytest.MonkeyPatc
     assert not on_trio()
 
 
-MAIN_ENDS = """
-import threading
-from favcrm._backends import run_sync
-from favcrm._backends.blocking import BlockingBackend
-from favcrm.sandbox import Sandbox
+def test_where_no_thread_can_be_started_questions_are_asked_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Python 3.12 refuses it while the process ends."""
 
-async def task():
-    return 1
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
 
-def work():
-    threading.main_thread().join()
-    print(run_sync(BlockingBackend(Sandbox().transport()).side_by_side([task, task])))
+    backend = BlockingBackend(Sandbox().transport())
 
-threading.Thread(target=work).start()
-"""
+    async def task() -> int:
+        return await backend.run_blocking(threading.get_ident)
 
-
-def test_where_the_main_thread_has_ended_questions_are_asked_one_after_the_other() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", MAIN_ENDS], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert (ended.stdout, ended.stderr) == ("[1, 1]\n", "")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    here = threading.get_ident()
+    assert run_sync(backend.side_by_side([task, task])) == [here, here]
+    # Nothing is left behind that would send later calls elsewhere.
+    assert run_sync(backend.run_blocking(threading.get_ident)) == here
