@@ -33,7 +33,7 @@ def _as_key(key: str | Secret | SecretRef | None) -> Secret | SecretRef | None:
     return SecretRef(key) if "://" in key else as_secret(key)
 
 
-@frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False, repr=False)
 class Options:
     """What both colours of provisioner and client take alike."""
 

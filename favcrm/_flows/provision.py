@@ -7,7 +7,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
 from favcrm.errors import (
     AlreadyRegisteredError,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 LONGEST_SLUG = 40
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Plan:
     """How a registration is to be carried out.
 
@@ -55,7 +55,7 @@ class Plan:
 
     store: Store
     name: str
-    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = field(default=None, repr=False)
+    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = None
     resume: PendingRegistration | None = None
     code_attempts: int = 1
     fresh_codes: int = 0
@@ -94,7 +94,7 @@ class Route(Protocol):
         ...
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SigningUp:
     """Registering a new organisation."""
 
@@ -116,7 +116,7 @@ class SigningUp:
         return engine.confirm(pending, code, keys=keys, before_sending=before_sending)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Joining:
     """Joining a workspace by an invitation.
 
