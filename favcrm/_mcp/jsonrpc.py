@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, cast
 
 from favcrm._mcp.param_headers import PLAIN
 from favcrm._mcp.payloads import as_json
 from favcrm._mcp.sse import MESSAGE, EventDecoder
 from favcrm._mcp.transcoding import Transcoder
+from favcrm._patterns import lazy_pattern
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.transport import JSONRPCError, Response
 from favcrm.typing import JSON
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 FIRST_ERROR_STATUS = 400
 STARTS_OF_JSON = (b"{", b"[")
-OWN_ID = re.compile("[1-9][0-9]{0,17}")
+OWN_ID = lazy_pattern("[1-9][0-9]{0,17}")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
