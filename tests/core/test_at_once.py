@@ -32,8 +32,7 @@ from favcrm import (
 from favcrm._bridge import run_sync
 from favcrm._flows.records import Records
 from favcrm._ports import AsyncPort, BlockingPort
-from favcrm.sandbox import Fault, Sandbox
-from favcrm.sandbox.transport import SandboxTransport
+from favcrm.sandbox import Fault, Sandbox, SandboxTransport
 
 REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
 EMAIL = "you@example.com"

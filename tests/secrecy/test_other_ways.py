@@ -22,7 +22,7 @@ from transports.stdio.test_official import SERVER
 
 from favcrm import MemoryStore, Secret
 from favcrm.sandbox import Fault, Sandbox
-from favcrm.sandbox.faults import Ending
+from favcrm.sandbox.forms import Ending
 from favcrm.transports import (
     AsyncFallbackTransport,
     AsyncHTTPTransport,
@@ -93,7 +93,7 @@ class OnStreams:
         else:
             key = request.headers.get("authorization", "").removeprefix("Bearer ")
             reply = self._sandbox.handle(request.body, key=key or None, ip="127.0.0.1")
-            if reply.ending is Ending.RESET:
+            if reply.ending is Ending.BROKEN:
                 peer.reset()
             if reply.status != 200:
                 peer.send(whole(reply.body, reply.status, reply.headers))

@@ -347,7 +347,8 @@ async def test_faults(colour: Colour, command: Command, fault: str) -> None:
 async def test_nobody_answers(colour: Colour, command: Command) -> None:
     sandbox = Sandbox()
     key = sandbox.add_organisation()
-    with sandbox.serve() as server, server.refusing():
+    with sandbox.serve() as server:
+        server.close()
         crm = colours.client(colour, transport=command.transport(colour, server.url), api_key=key, retry=ONCE)
         with pytest.raises(NotSentError) as raised:
             await crm.call_tool("list_services")
