@@ -22,14 +22,13 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm.models import Progress
     from favcrm.sandbox.faults import Fault
     from favcrm.sandbox.forms import HTTPAnswer
     from favcrm.sandbox.handler import CallRecord
     from favcrm.sandbox.server import Server
     from favcrm.sandbox.state import Mail
     from favcrm.sandbox.tools import SandboxTool
-    from favcrm.transport import Response
+    from favcrm.transport import Request, Response
     from favcrm.typing import JSON
 
 __all__ = ["AsyncSandboxTransport", "Sandbox", "SandboxTransport"]
@@ -65,11 +64,12 @@ class Sandbox:
 
     Example:
         >>> from favcrm.sandbox import Sandbox
+        >>> from favcrm.transports import Request
         >>> sandbox = Sandbox()
         >>> transport = sandbox.transport()
         >>> arguments = {"email": "you@example.com", "organisationName": "Stretch + Breathe"}
         >>> params = {"name": "register_organisation_request", "arguments": arguments}
-        >>> response = transport.request("tools/call", params, api_key=None, timeout=30.0)
+        >>> response = transport.request(Request("tools/call", params, timeout=30.0))
         >>> len(sandbox.inbox.code_for("you@example.com"))
         6
     """
@@ -248,31 +248,21 @@ class SandboxTransport:
         self._ip = ip
         self._ids = itertools.count(1)
 
-    def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,  # noqa: ARG002
-    ) -> Response:
+    def request(self, request: Request) -> Response:
         """Send one MCP request and return the answer.
 
         Args:
-            method: ``tools/call`` or ``tools/list``.
-            params: The parameters of that method, as MCP defines them.
-            api_key: The key to present, or None to present none.
-            timeout: Seconds by which the clock moves where no answer comes.
-            on_progress: Never called, because the sandbox's tools answer at once.
+            request: The request. Where no answer comes, the clock moves by its timeout. Its ``on_progress`` is never
+                called, because the sandbox's tools answer at once.
 
         Raises:
             NotSentError: A fault refused the connection.
             OutcomeUnknownError: A fault broke the connection, or kept the answer back.
         """
         request_id = next(self._ids)
-        body = encode_request(request_id, method, params)
-        answer = self._sandbox.handle(body, key=None if api_key is None else api_key.reveal(), ip=self._ip)
+        body = encode_request(request_id, request.method, request.params)
+        key = None if request.api_key is None else request.api_key.reveal()
+        answer = self._sandbox.handle(body, key=key, ip=self._ip)
         match answer.ending:
             case Ending.REFUSED:
                 raise NotSentError("The endpoint cannot be reached. Nothing was sent.")
@@ -281,9 +271,9 @@ class SandboxTransport:
                     "The connection broke before the answer came, and it may have been carried out."
                 )
             case Ending.STALLED:
-                self.clock.advance(timeout)
+                self.clock.advance(request.timeout)
                 raise OutcomeUnknownError(
-                    f"No answer came within {timeout:g} seconds, and it may have been carried out."
+                    f"No answer came within {request.timeout:g} seconds, and it may have been carried out."
                 )
             case _:
                 reader = AnswerReader(request_id, answer.status, answer.headers)
@@ -304,24 +294,14 @@ class AsyncSandboxTransport:
         self.clock: SandboxClock = sandbox.clock
         self._blocking = SandboxTransport(sandbox, ip=ip)
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one MCP request and return the answer; see `SandboxTransport.request`."""
         # Imported here, because sync users need no anyio.
         from anyio.lowlevel import checkpoint
 
         # As on a network, other tasks run before the request arrives and before the answer does.
         await checkpoint()
-        response = self._blocking.request(
-            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
-        )
+        response = self._blocking.request(request)
         await checkpoint()
         return response
 

@@ -204,8 +204,8 @@ class _App:
         if answer.ending in {Ending.REFUSED, Ending.BROKEN, Ending.CUT}:
             scope["state"]["connection"].close()
         if answer.ending is not Ending.WHOLE:
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            # The request was read whole, so the next message says that the client is gone.
+            await receive()
 
     async def _ask_mcp(self, scope: Scope, body: bytes, receive: Receive) -> HTTPAnswer:
         """Let mcp answer, and return the answer instead of sending it."""

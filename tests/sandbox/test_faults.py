@@ -12,6 +12,7 @@ from sandbox.clients import EMAIL, SHORT, InProcess, OverHTTP, ask, call, data
 from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.sandbox import AnswerForm, Fault, PayloadForm, RefusalForm, Sandbox
 from favcrm.secret import Secret
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from sandbox.clients import SandboxClient
@@ -73,7 +74,7 @@ def test_a_lost_answer_raises_outcome_unknown_error(client: SandboxClient, fault
 def test_a_stall_in_process_advances_the_clock_by_the_timeout(sandbox: Sandbox, fault: Fault) -> None:
     sandbox.fail_next("tools/list", fault)
     with pytest.raises(OutcomeUnknownError, match=r"12\.5 seconds"):
-        sandbox.transport().request("tools/list", {}, api_key=None, timeout=12.5)
+        sandbox.transport().request(Request("tools/list", {}, timeout=12.5))
     assert sandbox.clock.monotonic() == 12.5
     assert sandbox.clock.sleeps == []
 
@@ -82,7 +83,7 @@ def test_a_stall_in_process_advances_the_clock_by_the_timeout(sandbox: Sandbox, 
 def test_a_reset_in_process_takes_no_time(sandbox: Sandbox, fault: Fault) -> None:
     sandbox.fail_next("tools/list", fault)
     with pytest.raises(OutcomeUnknownError, match="connection broke"):
-        sandbox.transport().request("tools/list", {}, api_key=None, timeout=12.5)
+        sandbox.transport().request(Request("tools/list", {}, timeout=12.5))
     assert sandbox.clock.monotonic() == 0.0
 
 

@@ -12,6 +12,7 @@ from sandbox.clients import InProcess, ask, call, data
 from favcrm.errors import InvalidInputError
 from favcrm.sandbox import CallRecord, Fault, RefusalForm, Rules, Sandbox, SandboxClock
 from favcrm.secret import Secret
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from sandbox.clients import SandboxClient
@@ -176,7 +177,7 @@ async def test_the_async_transport_answers_the_same(sandbox: Sandbox) -> None:
     transport: AsyncTransport = sandbox.async_transport(ip="192.0.2.1")
     key = sandbox.add_organisation()
     params: dict[str, Any] = {"name": "create_member", "arguments": {"name": "Ada"}}
-    response = await transport.request("tools/call", params, api_key=key, timeout=1.0)
+    response = await transport.request(Request("tools/call", params, api_key=key, timeout=1.0))
     assert data(response)["member"]["name"] == "Ada"
     await transport.aclose()
 
@@ -190,4 +191,4 @@ def test_transports_share_the_clock_of_the_sandbox(sandbox: Sandbox) -> None:
 def test_a_closed_transport_still_answers(sandbox: Sandbox) -> None:
     transport: Transport = sandbox.transport()
     transport.close()
-    assert transport.request("tools/list", {}, api_key=None, timeout=1.0).status == 200
+    assert transport.request(Request("tools/list", {}, timeout=1.0)).status == 200

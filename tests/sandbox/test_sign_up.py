@@ -12,6 +12,7 @@ from sandbox.clients import EMAIL, InProcess, ask, call, data, other_code, refus
 
 from favcrm.sandbox import AccountCheck, Mail, Rules, Sandbox, SandboxClock
 from favcrm.secret import Secret
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from sandbox.clients import SandboxClient
@@ -208,7 +209,7 @@ def test_each_ip_address_has_its_own_rate_limit(sandbox: Sandbox) -> None:
     }
 
     def refused(ip: str) -> bool:
-        response = sandbox.transport(ip=ip).request("tools/call", params, api_key=None, timeout=1.0)
+        response = sandbox.transport(ip=ip).request(Request("tools/call", params, timeout=1.0))
         assert isinstance(response.result, dict)
         return response.result["isError"] is True
 
