@@ -82,7 +82,8 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
         digits = _type(f"{question} ({minutes}:{seconds:02} left): ") if hidden else None
         if digits is None:
             raise CodeUnavailableError(
-                "Nobody can be asked for the code: there is no terminal or notebook to type it in."
+                "Nobody can be asked for the code: there is no terminal or notebook to type it in.",
+                next_step="Read the code in the email, and pass it as code= to confirm, or pass another read_code.",
             )
         if digits:
             ANSWERED.append(registration)
