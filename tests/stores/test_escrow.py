@@ -169,6 +169,7 @@ def test_there_is_an_end_to_it(store: EscrowStore, key: str, monkeypatch: pytest
 def test_delete_removes_the_file(store: EscrowStore, key: str) -> None:
     store.delete(REF)
     ref = store.put("acme", Secret(key), {})
+    assert repr(store) == f"EscrowStore({str(store.path(ref).parent)!r})"
     store.delete(SecretRef("memory://favcrm/acme"))
     assert store.get(ref) == Secret(key)
     store.delete(ref)
@@ -182,18 +183,3 @@ def test_delete_removes_the_file(store: EscrowStore, key: str) -> None:
 def test_any_name_makes_a_file_in_the_directory(store: EscrowStore, name: str, key: str) -> None:
     path = store.path(store.put(name, Secret(key), {})) if name.isprintable() else store._directory / "x"
     assert path.parent == store._directory
-
-
-def test_what_cannot_be_saved_is_told_and_leaves_nothing(
-    store: EscrowStore, tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StoreError, match=r"could not be saved in .*escrow: No space left") as caught:
-        store.put("acme", Secret(key), {})
-    assert key not in seen(caught.value)
-    assert there(tmp_path / "escrow") == set()
-    with pytest.raises(StoreError, match="No key can be saved"):
-        store.check()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -106,42 +105,12 @@ def test_a_read_only_directory(kind: str, key: str) -> None:
         assert there(directory) == {"file"}
 
 
-def test_a_full_disk(tmp_path: Path, kind: str, key: str) -> None:
-    path = tmp_path / "file"
-    path.write_text("# mine, and a little longer than the space\n")
-    before = path.read_bytes()
-    status, said = run(NO_FILE_OVER_20_BYTES + PUT, kind, path, key)
-    assert status == 0
-    assert f"The key could not be saved in {path}: File too large." in said
-    assert f"No key can be saved in {path}: File too large." in said
-    assert key not in said
-    assert path.read_bytes() == before
-    assert there(tmp_path) == {"file"}
-
-
 def test_a_full_disk_leaves_no_torn_escrow(tmp_path: Path, key: str) -> None:
     status, said = run(NO_FILE_OVER_20_BYTES + ESCROW, tmp_path, key)
     assert status == 0
     assert f"The key could not be saved in {tmp_path}: File too large." in said
     assert key not in said
     assert there(tmp_path) == set()
-
-
-def test_a_disk_that_is_found_full_late(
-    tmp_path: Path, kind: str, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    path.write_text("# mine\n")
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StoreError, match="No space left") as caught:
-        KINDS[kind](path).put("acme", Secret(key), {})
-    assert key not in seen(caught.value)
-    assert path.read_text() == "# mine\n"
-    assert there(tmp_path) == {"file"}
 
 
 def test_killed_in_the_middle(tmp_path: Path, kind: str, key: str) -> None:
@@ -222,19 +191,6 @@ def write(path: Path, content: str) -> None:
         draft.write_text(content)
 
 
-def test_a_lock_that_is_never_given_back_is_waited_for_only_so_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
-    lock = tmp_path / ".file.favcrm-lock"
-    held = acquire(lock)
-    assert held is not None
-    monkeypatch.setattr("time.monotonic", itertools.count(step=20).__next__)
-    with pytest.raises(StoreError, match="Another process holds its lock"):
-        ConfigFileStore(tmp_path / "file").put("acme", Secret(key), {})
-    release(lock, held)
-    assert there(tmp_path) == set()
-
-
 def test_a_lock_is_taken_when_it_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = tmp_path / ".file.favcrm-lock"
     held = acquire(lock)
@@ -269,17 +225,6 @@ def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: 
     write(tmp_path / "file", "new")
     assert list(happens) == []
     assert there(tmp_path) == {"file"}
-
-
-def test_a_file_system_without_locks_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
-    def without(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", without)
-    with pytest.raises(StoreError, match="No locks available"):
-        ConfigFileStore(tmp_path / "file").put("acme", Secret(key), {})
 
 
 def test_windows_locks_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

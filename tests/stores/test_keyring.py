@@ -14,7 +14,7 @@ import keyring
 import keyring.backend
 import keyring.errors
 import pytest
-from stores.service_checks import PATIENCE, hides, new_key, refused
+from stores.service_checks import PATIENCE, InMemory, hides, new_key, refused
 
 from favcrm import MissingKeyError, Secret, SecretRef
 from favcrm.stores.keyring import KeyringStore
@@ -29,27 +29,6 @@ def load(name: str) -> keyring.backend.KeyringBackend:
     made: type[keyring.backend.KeyringBackend] = getattr(import_module(module), kind)
     backend: keyring.backend.KeyringBackend = object.__new__(made)
     return backend
-
-
-class InMemory(keyring.backend.KeyringBackend):
-    """A keyring of the user's own."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], str] = {}
-        self.writes = 0
-
-    def get_password(self, service: str, username: str) -> str | None:
-        return self.kept.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.keep(service, username, password)
-
-    def keep(self, service: str, username: str, password: str) -> None:
-        self.writes += 1
-        self.kept[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        del self.kept[service, username]
 
 
 class Failing(InMemory):
@@ -141,51 +120,10 @@ def test_the_service_can_be_named(backend: InMemory, key: Secret) -> None:
         KeyringStore(backend).get(ref)
 
 
-def test_the_check_writes_nothing(backend: InMemory) -> None:
-    KeyringStore(backend).check()
-    assert backend.writes == 0
-
-
-def test_the_same_key_may_be_saved_again(backend: InMemory, key: Secret) -> None:
-    store = KeyringStore(backend)
-    assert store.put("acme", key, {}) == store.put("acme", key, {})
-    assert backend.writes == 1
-
-
-def test_another_key_is_refused(backend: InMemory, key: Secret) -> None:
-    store, other = KeyringStore(backend), new_key()
-    ref = store.put("acme", key, {})
-    with refused(key, other, match="Another key is stored as keyring://favcrm/acme. It was not replaced."):
-        store.put("acme", other, {})
-    assert store.get(ref) == key
-
-
-def test_another_key_replaces_it_where_asked(backend: InMemory, key: Secret) -> None:
-    store = KeyringStore(backend)
-    store.put("acme", new_key(), {})
-    assert store.get(store.put("acme", key, {}, if_absent=False)) == key
-
-
-def test_a_key_is_removed(backend: InMemory, key: Secret) -> None:
-    store = KeyringStore(backend)
-    ref = store.put("acme", key, {})
-    store.delete(ref)
-    store.delete(ref)
-    with refused(key, match="There is no key at", kind=MissingKeyError):
-        store.get(ref)
-
-
 def test_it_uses_the_keyring_of_the_process(default: None, backend: InMemory, key: Secret) -> None:
     keyring.set_keyring(backend)
     KeyringStore().put("acme", key, {})
     assert list(backend.kept.values()) == [key.reveal()]
-
-
-def test_its_repr_shows_no_key(key: Secret) -> None:
-    backend = InMemory()
-    store = KeyringStore(backend)
-    store.put("acme", key, {})
-    assert repr(store) == "KeyringStore(service='favcrm')"
 
 
 def test_no_log_shows_a_key(backend: InMemory, key: Secret, caplog: pytest.LogCaptureFixture) -> None:
@@ -417,3 +355,15 @@ def test_a_missing_secretstorage_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "secretstorage", None)
     with refused(match="^This store needs the package secretstorage, which is not installed."):
         store.check()
+
+
+def test_where_no_thread_can_be_started_the_key_is_saved_in_the_callers_thread(
+    key: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        # As Python 3.12 does while the process ends.
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    store = KeyringStore(InMemory())
+    assert store.get(store.put("acme", key, {})) == key

@@ -116,25 +116,6 @@ def test_the_check_writes_nothing(vault: Vault, store: VaultStore) -> None:
     assert vault.requests == [("GET", "sys/internal/ui/mounts/secret"), ("POST", "sys/capabilities-self")]
 
 
-def test_the_same_key_may_be_saved_again(vault: Vault, store: VaultStore, key: Secret) -> None:
-    assert store.put("acme", key, {}) == store.put("acme", key, {}) == REF
-    assert len(vault.versions["favcrm/acme"]) == 1
-
-
-def test_another_key_is_refused(store: VaultStore, key: Secret) -> None:
-    other = new_key()
-    store.put("acme", key, {})
-    with refused(key, other, match="Another key is stored as vault://favcrm/acme. It was not replaced."):
-        store.put("acme", other, {})
-    assert store.get(REF) == key
-
-
-def test_another_key_replaces_it_where_asked(vault: Vault, store: VaultStore, key: Secret) -> None:
-    store.put("acme", new_key(), {})
-    assert store.get(store.put("acme", key, {}, if_absent=False)) == key
-    assert len(vault.versions["favcrm/acme"]) == 2
-
-
 def test_a_key_is_removed_with_its_versions(vault: Vault, store: VaultStore, key: Secret) -> None:
     store.put("acme", key, {})
     store.delete(REF)
