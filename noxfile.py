@@ -59,6 +59,9 @@ PEERS_OF_NODE = {
     "inspector": ("@modelcontextprotocol/inspector@^2.12",),
 }
 
+# What the demo says where the sandbox cannot be served.
+IN_PROCESS = "in this process"
+
 CORE: list[str] = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
 
 
@@ -77,7 +80,7 @@ def tests(session: nox.Session) -> None:
 def other(session: nox.Session) -> None:
     """Run the tests on another Python, but for those of the command, which are slow for their many processes."""
     session.install(".[all]", "--group=test")
-    session.run(*PYTEST, *ELSEWHERE, "--ignore=tests/cli", "--ignore=tests/transports/cli", *session.posargs)
+    session.run(*PYTEST, *ELSEWHERE, "--ignore=tests/cli", *session.posargs)
 
 
 @nox.session(default=False)
@@ -86,7 +89,7 @@ def lowest(session: nox.Session) -> None:
     oldest = [requirement.replace(">=", "==") for requirement in CORE]
     session.install(".[all]", *oldest, "--group=test")
     # What is slow for its many processes meets the core dependencies where the other tests do.
-    slow = ("cli", "codes", "crash", "stores", "transports/cli", "transports/stdio")
+    slow = ("cli", "codes", "crash", "stores")
     session.run(*PYTEST, *ELSEWHERE, *(f"--ignore=tests/{part}" for part in slow), *session.posargs)
 
 
@@ -142,6 +145,10 @@ def package(session: nox.Session) -> None:
         session.error(f"The core brings more than its dependencies: {added}")
     session.log(f"Installed with the core alone: {brought.split()}")
     session.run(python, "-W", "error", "tests/core_alone.py", external=True, env={"PYTHONPATH": "tests"})
+
+    run("-m", "pip", "install", f"{wheel}[cli]")
+    if IN_PROCESS not in run("-m", "favcrm", "demo"):
+        session.error("With the extra cli alone, the demo does not run in process")
 
 
 @nox.session(default=False)

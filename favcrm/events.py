@@ -53,7 +53,6 @@ class EventKind(StrEnum):
     ESCROWED = "escrowed"
     DIAGNOSED = "diagnosed"
     STATE_CHANGED = "state_changed"
-    ROUTE_TAKEN = "route_taken"
 
 
 @frozen(kw_only=True)
@@ -69,7 +68,6 @@ class Event:
         ref: Where the key was stored, or None.
         error: The name of the error's class, or None.
         state: The state that a registration reached, or None.
-        transport: Which of several transports took a call, or None.
         attempt: How many attempts were made, or None.
         duration: Seconds it took, or None.
         x_request_id: The server's id of the answer, or None.
@@ -83,7 +81,6 @@ class Event:
     ref: str | None = None
     error: str | None = None
     state: str | None = None
-    transport: str | None = None
     attempt: int | None = None
     duration: float | None = None
     x_request_id: str | None = None
@@ -147,11 +144,11 @@ def _is_no_file(path: str | PathLike[str]) -> bool:
     return Path(path).exists() and not Path(path).is_file()
 
 
-class Teller:
-    """Reports events to the log and to who listens. Neither can make a flow fail by raising.
+class Emitter:
+    """Sends events to the log and to the user's callback. Neither can make a flow fail by raising.
 
     Args:
-        on_event: Who listens, or None.
+        on_event: The callback, or None.
         now: Returns the time in seconds since 1970.
     """
 
@@ -167,11 +164,12 @@ class Teller:
         duration: float | None = None,
         **details: str | None,
     ) -> None:
-        """Report one event."""
-        told = {name: value for name, value in details.items() if value is not None}
-        # A filter or handler of the log's may raise too.
-        with suppress(Exception):
-            logger.info("%s %s", kind, told)
+        """Emit one event."""
+        if logger.isEnabledFor(logging.INFO):
+            told = {name: value for name, value in details.items() if value is not None}
+            # A filter or handler of the log's may raise too.
+            with suppress(Exception):
+                logger.info("%s %s", kind, told)
         if self._on_event is None:
             return
         event = Event(kind=kind, time=self._now(), attempt=attempt, duration=duration, **details)

@@ -11,6 +11,7 @@ from typing import cast
 from attrs import field, frozen
 
 from favcrm._boundary import boundary
+from favcrm._patterns import lazy_pattern
 from favcrm._warn import warn
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.secret import Secret
@@ -25,10 +26,10 @@ LONGEST_INVITE = 336
 ROLES = ("manager", "staff")
 # The server's own rule: no leading dot, no double dot, a top level of two letters or more. An A-label, the
 # ASCII form of an international name, ends in letters and digits.
-EMAIL = re.compile(
+EMAIL = lazy_pattern(
     r"(?!\.)(?!.*\.\.)[A-Za-z0-9_'+\-.]*[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9-]*\.)+([A-Za-z]{2,}|xn--[A-Za-z0-9-]+)"
 )
-CODE = re.compile(r"[0-9]{6}")
+CODE = lazy_pattern(r"[0-9]{6}")
 # Less alike, catering is taken for tutoring.
 CLOSE = 0.8
 

@@ -1,4 +1,4 @@
-"""Run where nothing but the core is installed: a sign-up, and a call by each transport, in each colour.
+"""Run where nothing but the core is installed: a sign-up, and a call over HTTP, in each colour.
 
 The other tests have trio about, and much else that users need not have.
 """
@@ -6,45 +6,29 @@ The other tests have trio about, and much else that users need not have.
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from servers import answers, serve
 
 import favcrm
-from favcrm import transports
 from favcrm.sandbox import Sandbox
 
 EMAIL = "you@example.com"
 REGISTRATION = favcrm.Registration(email=EMAIL, organisation_name="Stretch + Breathe")
-PROGRAM = """
-import json, sys
-for line in sys.stdin:
-    print(json.dumps({"jsonrpc": "2.0", "id": json.loads(line)["id"], "result": {"tools": []}}), flush=True)
-"""
-COMMAND = "#!/bin/sh\necho '[]'\n"
 
 
-def blocking(url: str, command: Path) -> None:
-    """Sign up, and list the tools each way."""
+def blocking(url: str) -> None:
+    """Sign up, and list the tools."""
     sandbox = Sandbox()
     with favcrm.FavCRMProvisioner(transport=sandbox.transport()) as provisioner:
         done = provisioner.provision(
             REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL), store=favcrm.MemoryStore()
         )
     assert done.report.ready
-    for transport in (
-        transports.HTTPTransport(url, era="bare"),
-        transports.StdioTransport(sys.executable, ["-c", PROGRAM], era="bare"),
-        transports.CLITransport(command),
-    ):
-        with favcrm.FavCRMClient(transport=transport) as crm:
-            assert crm.list_tools() == ()
-        transport.close()
+    with favcrm.FavCRMClient(url, era="bare") as crm:
+        assert crm.list_tools() == ()
 
 
-async def asynchronous(url: str, command: Path) -> None:
+async def asynchronous(url: str) -> None:
     """Do the same."""
     sandbox = Sandbox()
 
@@ -54,19 +38,10 @@ async def asynchronous(url: str, command: Path) -> None:
     async with favcrm.AsyncFavCRMProvisioner(transport=sandbox.async_transport()) as provisioner:
         done = await provisioner.provision(REGISTRATION, read_code=read_code, store=favcrm.MemoryStore())
     assert done.report.ready
-    for transport in (
-        transports.AsyncHTTPTransport(url, era="bare"),
-        transports.AsyncStdioTransport(sys.executable, ["-c", PROGRAM], era="bare"),
-        transports.AsyncCLITransport(command),
-    ):
-        async with favcrm.AsyncFavCRMClient(transport=transport) as crm:
-            assert await crm.list_tools() == ()
-        await transport.aclose()
+    async with favcrm.AsyncFavCRMClient(url, era="bare") as crm:
+        assert await crm.list_tools() == ()
 
 
-with TemporaryDirectory() as directory, serve(answers({"tools": []})) as server:
-    command = Path(directory) / "favcrm"
-    command.write_text(COMMAND, encoding="ascii")
-    command.chmod(0o755)
-    blocking(server.url, command)
-    asyncio.run(asynchronous(server.url, command))
+with serve(answers({"tools": []})) as server:
+    blocking(server.url)
+    asyncio.run(asynchronous(server.url))

@@ -29,11 +29,12 @@ from favcrm import (
     SecretRef,
     errors,
 )
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
+from favcrm._backends.asynchronous import AsyncBackend
+from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.records import Records
-from favcrm._ports import AsyncPort, BlockingPort
-from favcrm.sandbox import Fault, Sandbox
-from favcrm.sandbox.transport import SandboxTransport
+from favcrm.sandbox import Fault, Sandbox, SandboxTransport
+from favcrm.transport import Request
 
 REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
 EMAIL = "you@example.com"
@@ -229,10 +230,10 @@ class Slow(SandboxTransport):
         super().__init__(sandbox)
         self.ledger, self.tools = ledger, tools
 
-    def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
-        if params.get("name") in self.tools:
+    def request(self, request: Request) -> Any:
+        if request.params.get("name") in self.tools:
             assert self.ledger.everybody_waits.wait(60)
-        return super().request(method, params, **options)
+        return super().request(request)
 
 
 class AsyncSlow:
@@ -243,10 +244,10 @@ class AsyncSlow:
         self.inner = sandbox.async_transport()
         self.ledger, self.tools = ledger, tools
 
-    async def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
-        if params.get("name") in self.tools:
+    async def request(self, request: Request) -> Any:
+        if request.params.get("name") in self.tools:
             assert await asyncio.to_thread(self.ledger.everybody_waits.wait, 60)
-        return await self.inner.request(method, params, **options)
+        return await self.inner.request(request)
 
     async def aclose(self) -> None: ...
 
@@ -389,7 +390,7 @@ def test_a_caller_that_is_interrupted_while_it_waits_takes_nothing_from_who_it_w
     ledger = FileLedger(tmp_path / "pending.json")
     assert ledger.reserve("signup_req_1")
 
-    class Interrupted(BlockingPort):
+    class Interrupted(BlockingBackend):
         async def pause(self, seconds: float) -> None:
             raise KeyboardInterrupt
 
@@ -414,7 +415,7 @@ def test_a_caller_that_is_cancelled_while_the_ledger_refuses_takes_nothing_eithe
     assert ledger.reserve("signup_req_1")
 
     async def main() -> None:
-        class Cancelled(AsyncPort):
+        class Cancelled(AsyncBackend):
             async def uncancelled(self, task: Any) -> Any:
                 await super().uncancelled(task)
                 raise asyncio.CancelledError
@@ -438,7 +439,7 @@ async def test_a_call_that_is_cancelled_while_it_asks_keeps_nobody_waiting(
     asked = anyio.Event()
 
     class Stuck:
-        async def request(self, *_: object, **__: object) -> None:
+        async def request(self, _: Request) -> None:
             asked.set()
             await anyio.sleep_forever()
 
@@ -464,13 +465,13 @@ class Held:
         self.inner = sandbox.async_transport()
         self.asked, self.may_answer, self.closed = anyio.Event(), anyio.Event(), False
 
-    async def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
-        if params.get("name") == VERIFY:
+    async def request(self, request: Request) -> Any:
+        if request.params.get("name") == VERIFY:
             self.asked.set()
             await self.may_answer.wait()
             if self.closed:
                 raise errors.OutcomeUnknownError("The connection was closed.")
-        return await self.inner.request(method, params, **options)
+        return await self.inner.request(request)
 
     async def aclose(self) -> None:
         self.closed = True

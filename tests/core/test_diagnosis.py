@@ -25,6 +25,7 @@ from favcrm._flows import calls, diagnosis
 from favcrm._flows.diagnosis import Finding
 from favcrm.sandbox import Fault, RefusalForm, Sandbox
 from favcrm.stores import MemoryStore
+from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +62,7 @@ async def test_a_fresh_workspace_is_ready(sandbox: Sandbox, colour: Colour) -> N
 
 
 async def test_whatsapp_is_told(sandbox: Sandbox, colour: Colour) -> None:
-    sandbox.whatsapp_connected = True
+    sandbox.rules.whatsapp_connected = True
     assert (await favcrm(sandbox, colour, sandbox.add_organisation()).diagnose()).whatsapp_connected is True
 
 
@@ -123,13 +124,13 @@ async def test_one_failing_check_hides_no_other(sandbox: Sandbox, colour: Colour
 
 
 async def test_a_suspended_plan_is_not_ready(sandbox: Sandbox, colour: Colour) -> None:
-    sandbox.suspend_plan()
+    sandbox.rules.plan_status = "suspended"
     report = await favcrm(sandbox, colour, sandbox.add_organisation()).diagnose()
     assert (report.plan_status, statuses(report)["plan"], report.ready) == ("suspended", FAILED, False)
 
 
 async def test_a_doubtful_plan_is_a_warning(sandbox: Sandbox, colour: Colour) -> None:
-    sandbox.plan_status = "past_due"
+    sandbox.rules.plan_status = "past_due"
     report = await favcrm(sandbox, colour, sandbox.add_organisation()).diagnose()
     assert (statuses(report)["plan"], report.ready) == (WARNING, True)
 
@@ -202,13 +203,13 @@ async def test_rule_11_a_list_without_end_ends(colour: Colour, endless: str) -> 
             cursor = "again" if endless == "circle" else str(self.pages)
             return diagnosis_response({"tools": [], "nextCursor": cursor})
 
-        def request(self, *_: object, **__: object) -> Any:
+        def request(self, _: Request) -> Any:
             return self.page()
 
         def close(self) -> None: ...
 
     class AsyncEndless(Endless):
-        async def request(self, *_: object, **__: object) -> Any:
+        async def request(self, _: Request) -> Any:
             return self.page()
 
         async def aclose(self) -> None: ...
@@ -234,11 +235,11 @@ async def test_the_blocking_questions_are_asked_at_the_same_time() -> None:
     class Meeting:
         clock = sandbox.clock
 
-        def request(self, method: str, params: Any, **keywords: Any) -> Any:
-            if params.get("name") != "favcrm_doctor":
+        def request(self, request: Request) -> Any:
+            if request.params.get("name") != "favcrm_doctor":
                 together.wait(timeout=30)
-            rounds.append(params.get("name", method))
-            return inner.request(method, params, **keywords)
+            rounds.append(str(request.params.get("name", request.method)))
+            return inner.request(request)
 
         def close(self) -> None: ...
 
@@ -256,13 +257,13 @@ async def test_the_asynchronous_questions_are_asked_at_the_same_time() -> None:
     class Meeting:
         clock = sandbox.clock
 
-        async def request(self, method: str, params: Any, **keywords: Any) -> Any:
-            waiting.append(params.get("name", method))
+        async def request(self, request: Request) -> Any:
+            waiting.append(str(request.params.get("name", request.method)))
             if len(waiting) == len(QUESTIONS):
                 all_there.set()
             with anyio.fail_after(30):
                 await all_there.wait()
-            return await inner.request(method, params, **keywords)
+            return await inner.request(request)
 
         async def aclose(self) -> None: ...
 

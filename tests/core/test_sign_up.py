@@ -26,6 +26,7 @@ from favcrm import (
     errors,
 )
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
+from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -412,13 +413,13 @@ async def test_a_ledger_that_raises_anything_loses_no_key(
 
 async def test_a_transport_that_raises_anything_raises_ours(colour: Colour) -> None:
     class Odd:
-        def request(self, *_: object, **__: object) -> None:
+        def request(self, _: Request) -> None:
             raise LookupError("of theirs")
 
         def close(self) -> None: ...
 
     class AsyncOdd:
-        async def request(self, *_: object, **__: object) -> None:
+        async def request(self, _: Request) -> None:
             raise LookupError("of theirs")
 
         async def aclose(self) -> None: ...
@@ -461,13 +462,13 @@ async def test_rule_1_a_cancelled_confirm_still_stores_the_key(sandbox: Sandbox)
     favcrm = sign_up(sandbox, "asynchronous", store=store)
     pending = await favcrm.initiate(**WHO)
     with anyio.CancelScope() as scope:
-        sandbox.on_mail = None
+        sandbox.inbox.on_mail = None
 
         def cancel(event: Event) -> None:
             if event.kind is EventKind.VERIFY_SENT:
                 scope.cancel()
 
-        favcrm.inner._engine.tell._on_event = cancel
+        favcrm.inner._engine.emit._on_event = cancel
         await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
         await anyio.lowlevel.checkpoint()
     assert scope.cancelled_caught

@@ -38,7 +38,6 @@ from transports.speakers import (
     RESULT,
     SESSION_ID,
     TAKEN,
-    Streaming,
     all_said,
     call,
     initialized,
@@ -51,6 +50,7 @@ from transports.speakers import (
 )
 
 from favcrm import CodeExpiredError, NotSentError, OutcomeUnknownError, RefusedError, RetryPolicy
+from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport
 from favcrm.transports.http import conversation, exchange
 
@@ -413,39 +413,28 @@ async def test_a_server_that_asks_is_answered_while_it_is_waited_for(
     assert answer.headers["authorization"] == f"Bearer {key.reveal()}"
 
 
-@pytest.mark.parametrize("era", ["session", "sse"])
-async def test_an_id_that_is_none_is_not_answered(colour: Colour, era: Era) -> None:
+async def test_an_id_that_is_none_is_not_answered(colour: Colour) -> None:
     """Nothing of the call was wrong, so it goes on."""
     asked = b"".join(event(b'{"id":%b,"method":"ping"}' % each) for each in (*NO_IDS, b"7"))
 
     def streamed(peer: Peer, request: Request) -> None:
         peer.send(*chunked([asked, event(message(request, RESULT))]))
 
-    def told(peer: Peer, request: Request) -> None:
-        peer.send(asked, event(message(request, RESULT)))
-
-    sessions, streams = speaks(session("session-1", tools_call=streamed)), Streaming({CALLED: told})
-    with serve(sessions if era == "session" else streams) as server:
-        async with reach(colour, server.url, era=era) as wire:
+    with serve(speaks(session("session-1", tools_call=streamed))) as server:
+        async with reach(colour, server.url, era="session") as wire:
             assert (await call(wire)).result == RESULT
     assert [request.json["id"] for request in requests_of(server, "answer")] == [7]
 
 
-@pytest.mark.parametrize("era", ["session", "sse"])
-async def test_a_server_that_asks_and_asks_gets_no_more_time(colour: Colour, era: Era) -> None:
+async def test_a_server_that_asks_and_asks_gets_no_more_time(colour: Colour) -> None:
     asked = b"[" + b",".join(b'{"id":%d,"method":"ping"}' % number for number in range(50)) + b"]"
 
     def streamed(peer: Peer, request: Request) -> None:
         peer.send(*chunked([event(asked)])[:-1])
         peer.stall()
 
-    def told(peer: Peer, request: Request) -> None:
-        peer.send(event(asked))
-
-    sessions = speaks(session("session-1", tools_call=streamed, answer=stalls))
-    streams = Streaming({CALLED: told}, posted={"answer": stalls})
-    with serve(sessions if era == "session" else streams) as server:
-        crm = colours.client(colour, server.url, era=era, retry=ONCE, timeout=SHORT)
+    with serve(speaks(session("session-1", tools_call=streamed, answer=stalls))) as server:
+        crm = colours.client(colour, server.url, era="session", retry=ONCE, timeout=SHORT)
         with pytest.raises(OutcomeUnknownError):
             await crm.call_tool("count")
         await crm.end()
@@ -473,9 +462,7 @@ async def test_where_a_server_may_not_ask_it_is_not_answered(colour: Colour, era
     with serve(speaks({**MODERN, CALLED: asks(gate, b'{"id":1,"method":"ping"}')})) as server:
         async with reach(colour, server.url, era=era) as wire:
             reports: list[Any] = []
-            response = await wire.inner.request(
-                CALLED, CALL, api_key=None, timeout=10.0, on_progress=reports.append
-            )
+            response = await wire.request(CALLED, CALL, on_progress=reports.append)
             assert response.result == RESULT
     assert all_said(server) == [CALLED]
 
@@ -624,7 +611,7 @@ def test_a_call_that_is_interrupted_is_cancelled_at_the_server_too() -> None:
         with serve(speaks(session("session-1", tools_call=interrupt))) as server:
             transport = HTTPTransport(server.url, era="session")
             with pytest.raises(KeyboardInterrupt):
-                transport.request(CALLED, CALL, api_key=None, timeout=30.0)
+                transport.request(MCPRequest(CALLED, CALL, timeout=30.0))
             check_cancelled(server)
             transport.close()
     finally:

@@ -1,0 +1,269 @@
+"""Who has the key: read from its store for each request, saved before it is returned, rescued if saving fails."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from attrs import evolve
+
+from favcrm._flows.records import blocks
+from favcrm._text import mask_error
+from favcrm.errors import MissingKeyError, StoreError
+from favcrm.events import Emitter, EventKind
+from favcrm.secret import SecretRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from favcrm._backends import Backend
+    from favcrm.models import Workspace
+    from favcrm.secret import Secret
+    from favcrm.store import Store
+
+T = TypeVar("T")
+
+SAVE_IT = "Save workspace.api_key of this error elsewhere now: FavCRM shows it only once."
+WRITE_A_STORE = "Give a store of favcrm.stores, or an object with the methods of favcrm.Store."
+METHODS: dict[str, tuple[object, ...]] = {
+    "check": (),
+    "put": ("name", "secret", {}),
+    "get": ("ref",),
+    "delete": ("ref",),
+}
+TAKEN = "Use the key that is there, or give another store or another name for the key, and confirm the code again."
+MOVE_IT = "Move the key from the escrow to a store that works, and delete it there."
+
+
+class Saved(NamedTuple):
+    """What became of a key that was to be saved.
+
+    Attributes:
+        workspace: The workspace, with the new reference if the key was saved.
+        ref: Where the key was saved, in the store or else in the escrow; None where it was not.
+        failure: Why the store did not take the key, or None.
+        second: Why the escrow did not take it either, or None.
+    """
+
+    workspace: Workspace
+    ref: SecretRef | None = None
+    failure: StoreError | None = None
+    second: StoreError | None = None
+
+
+class KeyManager:
+    """One key, or where it is, and the stores around it. Each sign-up has a keys of its own.
+
+    Args:
+        backend: Where stores are asked.
+        emit: Emits events.
+        key: The key or its reference, if there is one.
+        store: Where the key is or goes.
+        escrow: Where the key goes if the store fails.
+        name: The name of the key in the store; the organisation's id where it is None.
+        replace: Whether the key may take the place of another one.
+        source: Where the key came from, for people.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        emit: Emitter,
+        *,
+        key: Secret | SecretRef | None = None,
+        store: Store | None = None,
+        escrow: Store | None = None,
+        name: str | None = None,
+        replace: bool = False,
+        source: str = "",
+    ) -> None:
+        self._backend = backend
+        self._emit = emit
+        self._source = source
+        self._name = name
+        self._replace = replace
+        self.key = key
+        self.store = store
+        self.escrow = escrow
+
+    @property
+    def source(self) -> str:
+        """Where the key came from, for people; empty where there is none."""
+        return f"the store, at {self.key}" if isinstance(self.key, SecretRef) else self._source
+
+    async def current(self) -> Secret | None:
+        """Return the key, read from its store at this moment, so that a rotated key works at once."""
+        key = self.key
+        return await self.ask(lambda store: store.get(key)) if isinstance(key, SecretRef) else key
+
+    async def ask(
+        self, question: Callable[[Store], T], store: Store | None = None, *, hide: Secret | None = None
+    ) -> T:
+        """Ask a store something, ours if none is given; whatever it raises becomes a `StoreError` without ``hide``."""
+        asked = self.store if store is None else store
+        assert asked is not None  # a reference comes with its store
+        try:
+            if blocks(asked):
+                return await self._backend.run_blocking(lambda: question(asked))
+            return question(asked)
+        except StoreError as error:
+            raise mask_error(error, hide=[hide.reveal()] if hide else [])  # noqa: B904  # the same error, masked
+        except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
+            raise StoreError(f"The store failed with {type(error).__name__}.") from None
+
+    async def check_stores(self) -> None:
+        """Find out that the store can be written, and the escrow too, if there are any.
+
+        Raises:
+            StoreError: One cannot.
+        """
+        for store in (self.store, self.escrow):
+            if store is not None:
+                await self.ask(lambda asked: asked.check(), store)
+
+    async def check_writable(self, request_id: str) -> None:
+        """Find out, before a code is used, that the store can be written and that the place is free.
+
+        Raises:
+            StoreError: It cannot, or it is not.
+        """
+        await self.check_stores()
+        if self.store is not None:
+            await self.check_place(request_id)
+
+    async def check_place(self, request_id: str = "") -> None:
+        """Find out whether the place is free, or has a key that may be replaced.
+
+        A store with room for one key alone answers to any name where its key has none, and refuses to answer where
+        its key is another workspace's, which is never replaced.
+
+        Raises:
+            StoreError: It is not, or the store cannot be read.
+        """
+        name = self._name_for(request_id)
+        try:
+            await self.ask(lambda store: store.get(SecretRef.of(store.scheme, name)))
+        except MissingKeyError:
+            return
+        if not self._replace:
+            what = (
+                "The store holds another key already"
+                if self._name is None
+                else f"Another key is stored as {name}"
+            )
+            raise StoreError(f"{what}. The code was not used.", next_step=TAKEN)
+
+    async def look_up(self, ref: SecretRef) -> tuple[Secret | None, Store | None]:
+        """Return the key at a reference and the store that has it, where it is in the store or the escrow."""
+        for store in (self.store, self.escrow):
+            if store is not None and store.scheme == ref.scheme:
+                with suppress(MissingKeyError):
+                    return await self.ask(lambda asked: asked.get(ref), store), store
+        return None, None
+
+    async def save(self, workspace: Workspace, request_id: str = "") -> Workspace:
+        """Put a key into the store, or else into the escrow, tell it, and return its workspace with the reference.
+
+        Raises:
+            StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
+        """
+        return self.report(await self.put(workspace, request_id), request_id)
+
+    async def put(self, workspace: Workspace, request_id: str = "") -> Saved:
+        """Put a key into the store, or else into the escrow. No event is emitted."""
+        name = self._name_for(request_id, workspace.organisation_id)
+        ref, failure = await self._try_to_put(workspace, name, self.store)
+        if ref is not None:
+            self.key = ref
+            return Saved(evolve(workspace, ref=ref), ref)
+        if self.escrow is None:
+            return Saved(workspace, None, failure)
+        ref, second = await self._try_to_put(workspace, name, self.escrow)
+        return Saved(workspace if ref is None else evolve(workspace, ref=ref), ref, failure, second)
+
+    def report(self, saved: Saved, request_id: str = "") -> Workspace:
+        """Emit where a key was put, and return its workspace, or raise.
+
+        Raises:
+            StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
+        """
+        workspace, ref, failure, second = saved
+        emit = partial(
+            self._emit, registration_id=request_id or None, organisation_id=workspace.organisation_id
+        )
+        fingerprint = workspace.api_key.fingerprint
+        if failure is None:
+            emit(EventKind.KEY_STORED, ref=ref, fingerprint=fingerprint)
+            return workspace
+        emit(EventKind.STORE_FAILED, error=type(failure).__name__)
+        what = f"The key could not be saved: {failure.message}"
+        if ref is not None:
+            emit(EventKind.ESCROWED, ref=ref, fingerprint=fingerprint)
+            raise StoreError(f"{what} It is in the escrow at {ref}.", workspace=workspace, next_step=MOVE_IT)
+        if second is not None:
+            what = f"{what} Neither could the escrow take it: {second.message}"
+        raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
+
+    def _name_for(self, request_id: str, organisation_id: str | None = None) -> str:
+        """Return the name of the key of a registration, also where the answer does not name the organisation."""
+        return self._name or organisation_id or f"workspace-{_short_hash(request_id)}"
+
+    async def _try_to_put(
+        self, workspace: Workspace, name: str, store: Store | None
+    ) -> tuple[SecretRef | None, StoreError | None]:
+        def put(asked: Store) -> SecretRef:
+            scheme, metadata = asked.scheme, {"organisation_id": workspace.organisation_id or ""}
+            told = asked.put(name, workspace.api_key, metadata, if_absent=not self._replace)
+            return _as_ref(told, scheme, name)
+
+        try:
+            return await self.ask(put, store, hide=workspace.api_key), None
+        except StoreError as error:
+            return None, error
+
+
+def check_is_store(store: Store) -> None:
+    """Refuse an object that cannot be used as a store, before anything depends on it.
+
+    Raises:
+        StoreError: It lacks a method, or one is a coroutine or takes other arguments.
+    """
+    kind = type(store).__name__
+    for name, arguments in METHODS.items():
+        method: object = getattr(store, name, None)
+        problem = ""
+        if not callable(method) or inspect.isclass(store):
+            problem = "is missing"
+        elif inspect.iscoroutinefunction(method):
+            problem = "is a coroutine, and must be a plain method"
+        elif not _takes(method, *arguments):
+            problem = "takes other arguments than a store's"
+        if problem:
+            raise StoreError(
+                f"The store {kind} cannot be used: its {name} {problem}.", next_step=WRITE_A_STORE
+            )
+
+
+def _takes(method: Callable[..., object], *arguments: object) -> bool:
+    keywords = {"if_absent": True} if len(arguments) > 1 else {}
+    with suppress(ValueError):  # some methods in C do not say what they take
+        signature = inspect.signature(method)
+        try:
+            signature.bind(*arguments, **keywords)
+        except TypeError:
+            return False
+    return True
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _as_ref(told: object, scheme: str, name: str) -> SecretRef:
+    """Return what a store's `put` gave as a reference: a store of the user's may give plain text, or nothing."""
+    if isinstance(told, SecretRef):
+        return told
+    return SecretRef(told) if isinstance(told, str) and "://" in told else SecretRef.of(scheme, name)
