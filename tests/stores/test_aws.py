@@ -93,12 +93,12 @@ class TestOnAWS:
         assert made["Name"] == "favcrm/Stretch=20=2B=20=7EBreathe=7E"
         assert made["Description"] == "FavCRM key. organisation_id: org"
 
-    def test_others_find_the_key_as_plain_text(self, aws: AWS, key: Secret) -> None:
+    def test_the_key_is_the_whole_text_of_the_secret(self, aws: AWS, key: Secret) -> None:
         AWSSecretsManagerStore(prefix="agents/").put("acme", key, {})
         found = client_of("secretsmanager").get_secret_value(SecretId="agents/acme")
         assert Secret(found["SecretString"]) == key
 
-    def test_a_client_may_be_handed_over(self, aws: AWS, key: Secret) -> None:
+    def test_a_given_client_is_used(self, aws: AWS, key: Secret) -> None:
         client = client_of("secretsmanager", region_name="us-west-2")
         store = AWSSecretsManagerStore(client)
         assert store.get(store.put("acme", key, {})) == key
@@ -122,7 +122,7 @@ class TestOnAWS:
             store.get(REF)
         assert store.get(store.put("acme", key, {})) == key
 
-    def test_of_programs_that_save_at_once_one_wins(self, aws: AWS) -> None:
+    def test_of_programs_that_save_at_once_one_saves_and_the_others_are_refused(self, aws: AWS) -> None:
         keys = [new_key() for _ in range(8)]
         start = threading.Barrier(len(keys))
 
@@ -140,7 +140,9 @@ class TestOnAWS:
         assert AWSSecretsManagerStore().get(REF) == winner
         assert len([told for told in results if told.startswith("Another key is stored")]) == len(keys) - 1
 
-    def test_a_secret_scheduled_for_deletion_is_no_place_for_a_key(self, aws: AWS, key: Secret) -> None:
+    def test_a_secret_scheduled_for_deletion_takes_no_key_and_is_not_missing(
+        self, aws: AWS, key: Secret
+    ) -> None:
         store = AWSSecretsManagerStore()
         store.put("acme", new_key(), {})
         client_of("secretsmanager").delete_secret(SecretId="favcrm/acme")
@@ -151,7 +153,7 @@ class TestOnAWS:
             with refused(key, match="^The key was not saved: .* such as scheduled for deletion. Restore"):
                 store.put("acme", key, {}, if_absent=if_absent)
 
-    def test_where_the_key_has_no_place_no_code_is_asked_for(self, aws: AWS) -> None:
+    def test_a_name_that_cannot_take_a_key_is_refused_before_a_code_is_asked_for(self, aws: AWS) -> None:
         registration = Registration(email="you@example.com", organisation_name="Acme")
 
         def provision(store: Store, sandbox: Sandbox) -> SecretRef:
@@ -207,7 +209,7 @@ class TestLogs:
             assert store.get(REF) == other
         assert hides(caplog.text, key, other)
 
-    def test_what_else_a_client_is_used_for_stays_as_it_is(
+    def test_other_calls_of_the_same_client_are_logged(
         self, aws: AWS, key: Secret, caplog: pytest.LogCaptureFixture
     ) -> None:
         client = client_of("secretsmanager")
@@ -241,7 +243,7 @@ class TestDenied:
 
         return allow
 
-    def test_what_is_needed_is_enough(self, allow: Callable[..., None], key: Secret) -> None:
+    def test_the_documented_rights_are_enough(self, allow: Callable[..., None], key: Secret) -> None:
         allow("CreateSecret", "PutSecretValue", "GetSecretValue", "DeleteSecret")
         store = AWSSecretsManagerStore()
         store.check()
@@ -251,14 +253,18 @@ class TestDenied:
         store.delete(REF)
 
     @pytest.mark.parametrize("actions", [(), ("GetSecretValue",), ("CreateSecret",)])
-    def test_the_check_finds_out(self, allow: Callable[..., None], actions: tuple[str, ...]) -> None:
+    def test_a_check_without_the_rights_raises_store_error(
+        self, allow: Callable[..., None], actions: tuple[str, ...]
+    ) -> None:
         allow(*actions)
         with refused(
             match="^The store cannot be used: AWS does not allow it. Allow secretsmanager:CreateSecret"
         ):
             AWSSecretsManagerStore().check()
 
-    def test_the_check_may_leave_its_secret(self, allow: Callable[..., None], aws: AWS) -> None:
+    def test_a_check_without_the_right_to_delete_leaves_its_secret(
+        self, allow: Callable[..., None], aws: AWS
+    ) -> None:
         allow("CreateSecret", "GetSecretValue")
         AWSSecretsManagerStore().check()
         AWSSecretsManagerStore().check()
@@ -266,21 +272,25 @@ class TestDenied:
         assert names() == ["favcrm/+check"]
 
     @pytest.mark.parametrize("actions", [(), ("GetSecretValue",)])
-    def test_nothing_is_saved(
+    def test_without_the_rights_nothing_is_saved(
         self, allow: Callable[..., None], actions: tuple[str, ...], key: Secret
     ) -> None:
         allow(*actions)
         with refused(key, match="^The key was not saved: AWS does not allow it."):
             AWSSecretsManagerStore().put("acme", key, {})
 
-    def test_nothing_is_replaced(self, allow: Callable[..., None], key: Secret) -> None:
+    def test_without_the_right_to_put_a_key_is_not_replaced(
+        self, allow: Callable[..., None], key: Secret
+    ) -> None:
         allow("GetSecretValue", "CreateSecret")
         store = AWSSecretsManagerStore()
         store.put("acme", new_key(), {})
         with refused(key, match="^The key was not saved: AWS does not allow it."):
             store.put("acme", key, {}, if_absent=False)
 
-    def test_nothing_is_read_or_removed(self, allow: Callable[..., None], key: Secret) -> None:
+    def test_without_the_rights_nothing_is_read_or_removed(
+        self, allow: Callable[..., None], key: Secret
+    ) -> None:
         allow()
         store = AWSSecretsManagerStore()
         with refused(match="^The key could not be read: AWS does not allow it."):
@@ -307,7 +317,9 @@ def resets(peer: Peer, _: Request) -> None:
 
 
 class TestBroken:
-    def test_a_server_that_is_down_is_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+    def test_a_server_that_is_down_raises_store_error(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
         with unused_address() as url:
             settle_in(monkeypatch, url)
             for failing, action in actions_of(AWSSecretsManagerStore(), key).items():
@@ -316,7 +328,7 @@ class TestBroken:
                 ):
                     action()
 
-    def test_a_server_that_never_answers_is_told_in_time(
+    def test_a_server_that_never_answers_raises_store_error_in_time(
         self, monkeypatch: pytest.MonkeyPatch, key: Secret
     ) -> None:
         with serve(lambda peer, _: peer.stall()) as silent:
@@ -338,7 +350,7 @@ class TestBroken:
         ],
         ids=["silent", "reset", "500", "no json"],
     )
-    def test_a_write_without_an_answer_is_told_as_uncertain(
+    def test_a_write_without_an_answer_is_called_uncertain(
         self, script: Script, reason: str, monkeypatch: pytest.MonkeyPatch, key: Secret
     ) -> None:
         def answer(peer: Peer, request: Request) -> None:
@@ -353,7 +365,9 @@ class TestBroken:
                 AWSSecretsManagerStore(quick()).put("acme", key, {})
             assert [request for request in broken.requests if key.reveal().encode() in request.body]
 
-    def test_a_refusal_is_told_by_each_method(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+    def test_a_refusal_raises_store_error_from_each_method(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
         with serve(sends(aws_error("ExpiredToken", 403))) as refusing:
             settle_in(monkeypatch, refusing.url)
             for failing, action in actions_of(AWSSecretsManagerStore(quick()), key).items():
@@ -416,14 +430,16 @@ class TestBroken:
             ("ProfileNotFound", {"profile": "x"}, "the AWS configuration cannot be used"),
         ],
     )
-    def test_an_exception_of_botocore_is_told_by_its_class(
+    def test_an_exception_of_botocore_is_explained_by_its_class(
         self, kind: str, arguments: dict[str, str], reason: str, key: Secret
     ) -> None:
         error: Exception = getattr(import_module("botocore.exceptions"), kind)(**arguments)
         with refused(key, match=f"^The key was not saved: {reason}"):
             AWSSecretsManagerStore(HandMade(error)).put("acme", key, {})
 
-    def test_no_credentials_are_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+    def test_missing_credentials_raise_store_error(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
         with unused_address() as url:
             monkeypatch.setenv("AWS_ENDPOINT_URL", url)
             for failing, action in actions_of(AWSSecretsManagerStore(region=REGION), key).items():
@@ -432,12 +448,14 @@ class TestBroken:
                 ):
                     action()
 
-    def test_no_region_is_told(self, key: Secret) -> None:
+    def test_a_missing_region_raises_store_error(self, key: Secret) -> None:
         for failing, action in actions_of(AWSSecretsManagerStore(), key).items():
             with refused(key, match=f"^{failing}: no AWS region is set. Say region=..., or set"):
                 action()
 
-    def test_a_missing_extra_is_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+    def test_a_missing_extra_raises_store_error_with_the_command_that_installs_it(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
         monkeypatch.setitem(sys.modules, "boto3", None)
         for action in actions_of(AWSSecretsManagerStore(), key).values():
             with refused(
@@ -500,7 +518,7 @@ def failed(code: str, words: str = "", status: int = 400) -> Exception:
 
 
 class TestHandMadeClients:
-    def test_a_client_that_is_not_boto3s_is_fine(self, key: Secret) -> None:
+    def test_a_client_that_is_not_of_boto3_is_used(self, key: Secret) -> None:
         client = HandMade()
         store = AWSSecretsManagerStore(client)
         store.check()
@@ -509,7 +527,9 @@ class TestHandMadeClients:
         store.delete(REF)
 
     @pytest.mark.parametrize("same", [True, False])
-    def test_somebody_who_was_faster_is_not_overwritten(self, same: bool, key: Secret) -> None:
+    def test_a_key_that_another_program_saved_meanwhile_is_not_overwritten(
+        self, same: bool, key: Secret
+    ) -> None:
         client, other = HandMade(), new_key()
         theirs = key if same else other
         client.on_create = lambda: client.kept.update({"favcrm/acme": theirs.reveal()})
@@ -521,11 +541,11 @@ class TestHandMadeClients:
                 store.put("acme", key, {})
         assert store.get(REF) == theirs
 
-    def test_of_two_who_fill_an_empty_secret_one_is_refused(self, key: Secret) -> None:
+    def test_of_two_programs_that_fill_an_empty_secret_one_is_refused(self, key: Secret) -> None:
         with refused(key, match="Another key is stored as"):
             AWSSecretsManagerStore(HandMade(failed(EXISTS))).put("acme", key, {})
 
-    def test_a_client_that_keeps_nothing_is_found_out(self, key: Secret) -> None:
+    def test_a_client_that_keeps_nothing_raises_store_error(self, key: Secret) -> None:
         client = HandMade(failed(EXISTS))
         client.forgets = True
         with refused(key, match="^It is not certain that the key was saved: AWS gives back something else."):

@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_no_torn_escrow(tmp_path: Path, key: str) -> None:
     assert there(tmp_path) == set()
 
 
-def test_killed_in_the_middle(tmp_path: Path, kind: str, key: str) -> None:
+def test_a_killed_writer_leaves_the_file_as_it_was(tmp_path: Path, kind: str, key: str) -> None:
     path = tmp_path / "file"
     store = KINDS[kind](path)
     ref = store.put("acme", Secret(key), {})
@@ -204,7 +204,9 @@ def test_a_lock_is_taken_when_it_is_given_back(tmp_path: Path, monkeypatch: pyte
     assert there(tmp_path) == {"file"}
 
 
-def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = tmp_path / ".file.favcrm-lock"
     really = fcntl.flock
 
@@ -227,7 +229,9 @@ def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: 
     assert there(tmp_path) == {"file"}
 
 
-def test_windows_locks_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fcntl_the_file_is_locked_with_msvcrt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     locked: list[tuple[int, int]] = []
 
     def locking(descriptor: int, how: int, size: int) -> None:
@@ -269,7 +273,7 @@ def test_the_owner_of_a_file_stays_its_owner(
     assert given == [(1234, 1235)]
 
 
-def test_nothing_written_is_nothing_changed(tmp_path: Path) -> None:
+def test_an_update_that_writes_nothing_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o644)
@@ -278,7 +282,7 @@ def test_nothing_written_is_nothing_changed(tmp_path: Path) -> None:
     assert (path.read_text(), mode(path)) == ("old", 0o644)
 
 
-def test_a_rehearsal_leaves_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_leaves_nothing(tmp_path: Path) -> None:
     with dry_run(tmp_path / "a" / "b" / "file") as draft:
         draft.write_text("content")
     (tmp_path / "dir").mkdir()
@@ -287,9 +291,7 @@ def test_a_rehearsal_leaves_nothing(tmp_path: Path) -> None:
     assert there(tmp_path) == {"dir"}
 
 
-def test_a_directory_is_brought_to_the_disk_where_that_can_be_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_directory_is_synced_where_the_system_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(number: int) -> Callable[..., None]:
         def fail(*_: object) -> None:
             raise OSError(number, os.strerror(number))

@@ -159,7 +159,7 @@ def test_a_failure_before_the_write_says_that_nothing_was_saved(
 @pytest.mark.parametrize(
     ("error", "reason"), REASONS.items(), ids=lambda value: getattr(value, "__name__", "")
 )
-def test_a_failure_from_the_write_on_is_told_as_uncertain(
+def test_a_failure_from_the_write_on_is_called_uncertain(
     error: type[BaseException], reason: str, calls: int, key: Secret
 ) -> None:
     backend = Failing(error, calls)
@@ -174,14 +174,14 @@ def test_a_failure_to_read_is_no_missing_key(key: Secret) -> None:
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
-def test_a_failure_to_remove_is_told(calls: int, key: Secret) -> None:
+def test_a_failure_to_remove_raises_store_error(calls: int, key: Secret) -> None:
     backend = Failing(keyring.errors.PasswordDeleteError, calls)
     backend.kept["favcrm", "acme"] = key.reveal()
     with refused(key, match="^The key could not be removed: the keyring failed with PasswordDeleteError."):
         KeyringStore(backend).delete(SecretRef.of("keyring", "acme"))
 
 
-def test_a_keyring_that_keeps_nothing_is_found_out(key: Secret) -> None:
+def test_a_keyring_that_keeps_nothing_raises_store_error(key: Secret) -> None:
     class Forgetful(InMemory):
         def set_password(self, service: str, username: str, password: str) -> None:
             pass
@@ -192,7 +192,7 @@ def test_a_keyring_that_keeps_nothing_is_found_out(key: Secret) -> None:
         KeyringStore(Forgetful()).put("acme", key, {})
 
 
-def test_a_keyring_that_removes_nothing_is_found_out(key: Secret) -> None:
+def test_a_keyring_that_removes_nothing_raises_store_error(key: Secret) -> None:
     class Faithful(InMemory):
         def delete_password(self, service: str, username: str) -> None:
             pass
@@ -246,7 +246,7 @@ class TestNobodyAnswers:
         assert backend.left.wait(PATIENCE)
         assert store.get(SecretRef.of("keyring", "acme")) == key
 
-    def test_the_check_ends_too(self, default: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_check_ends_at_the_deadline(self, default: None, monkeypatch: pytest.MonkeyPatch) -> None:
         gate = threading.Event()
         monkeypatch.setattr(keyring, "get_keyring", lambda: gate.wait(PATIENCE))
         with refused(match="^The store cannot be used: the keyring did not answer within 0.2 seconds."):
@@ -269,7 +269,7 @@ class TestUnsafe:
         store.check()
         assert store.get(store.put("acme", key, {})) == key
 
-    def test_a_class_that_says_so_is_refused(self) -> None:
+    def test_a_class_that_is_named_plaintext_is_refused(self) -> None:
         class MyPlaintextKeyring(InMemory):
             pass
 
@@ -277,7 +277,7 @@ class TestUnsafe:
             KeyringStore(MyPlaintextKeyring()).check()
 
     @pytest.mark.parametrize("name", ["fail", "null"])
-    def test_a_keyring_that_is_none_is_refused(self, name: str, key: Secret) -> None:
+    def test_a_keyring_that_keeps_nothing_by_design_is_refused(self, name: str, key: Secret) -> None:
         backend = load(f"keyring.backends.{name}.Keyring")
         for store in (KeyringStore(backend), KeyringStore(backend, allow_plaintext=True)):
             with refused(match="^The store cannot be used: there is no keyring here. Start a keyring"):
@@ -324,7 +324,7 @@ class TestLookingAtSecretService:
         KeyringStore(load(SECRET_SERVICE)).check()
         assert (bus.looked_at, bus.closed) == (["default"], 1)
 
-    def test_a_locked_collection_is_told(self, bus: SimpleNamespace) -> None:
+    def test_a_locked_collection_raises_store_error(self, bus: SimpleNamespace) -> None:
         bus.locked = True
         with refused(match="^The store cannot be used: the keyring is locked. Unlock the keyring"):
             KeyringStore(load(SECRET_SERVICE)).check()
@@ -335,13 +335,15 @@ class TestLookingAtSecretService:
         KeyringStore(backend).check()
         assert bus.looked_at == ["/mine"]
 
-    def test_no_bus_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_d_bus_the_check_raises_store_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
         with refused(match="^The store cannot be used: there is no keyring here. Start a keyring"):
             KeyringStore(load(SECRET_SERVICE)).check()
 
 
-def test_a_missing_extra_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_raises_store_error_with_the_command_that_installs_it(
+    key: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     for action in (KeyringStore().check, lambda: KeyringStore().put("acme", key, {})):
         with refused(
@@ -350,7 +352,7 @@ def test_a_missing_extra_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -
             action()
 
 
-def test_a_missing_secretstorage_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_secretstorage_the_check_raises_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
     store = KeyringStore(load(SECRET_SERVICE))
     monkeypatch.setitem(sys.modules, "secretstorage", None)
     with refused(match="^This store needs the package secretstorage, which is not installed."):

@@ -139,7 +139,9 @@ def test_a_key_that_is_removed_meanwhile_is_no_error(
         store.get(ref)
 
 
-def test_what_cannot_be_written_is_told_without_the_key(store: OneKeyStore, key: str) -> None:
+def test_a_text_that_cannot_be_written_raises_store_error_without_the_key(
+    store: OneKeyStore, key: str
+) -> None:
     # A lone surrogate has no UTF-8; a NUL ends a variable of the environment.
     for text in (f"{key}\ud800", f"{key}\0\ud800"):
         with pytest.raises(StoreError, match="could not be saved") as caught:
@@ -166,7 +168,7 @@ def test_a_name_that_cannot_be_written_is_found_out_before_a_code_is_used(
         store.put(name, Secret(key), {})
 
 
-def test_a_repr_names_the_place_alone(store: OneKeyStore, kind: str, tmp_path: Path, key: str) -> None:
+def test_a_repr_shows_the_place_and_no_key(store: OneKeyStore, kind: str, tmp_path: Path, key: str) -> None:
     store.put("acme", Secret(key), {})
     places = {"env": VARIABLE, "config": str(tmp_path / "config.toml"), "dotenv": str(tmp_path / ".env")}
     assert repr(store) == f"{type(store).__name__}({places[kind]!r})"

@@ -293,7 +293,7 @@ def test_a_file_that_cannot_be_read_by_whoever_saves(make_file: Callable[[Path],
                 both_refuse(make_file(directory), "Permission denied")
 
 
-def test_a_link_to_another_file_system_is_rehearsed_there(
+def test_a_link_is_checked_in_the_directory_that_it_leads_to(
     tmp_path: Path, make_file: Callable[[Path], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -313,7 +313,7 @@ def test_a_link_to_another_file_system_is_rehearsed_there(
     assert places == [elsewhere, elsewhere]
 
 
-def test_what_the_check_rehearses_is_what_saving_does(
+def test_a_check_makes_the_same_system_calls_as_saving(
     tmp_path: Path, make_file: Callable[[Path], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
