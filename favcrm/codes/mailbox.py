@@ -211,7 +211,7 @@ class MailboxCode(_Mailbox):
         """Find out whether the mailbox can be read, before a code is asked for.
 
         Raises:
-            NoCodeError: It cannot be reached, its certificate is not trusted, it is too slow, or it refuses.
+            NoCodeError: The server cannot be reached, is not trusted, is too slow, or refuses the login or the folder.
             ModuleNotFoundError: The extra is not installed.
         """
         wait = Wait()
@@ -251,7 +251,7 @@ class AsyncMailboxCode(_Mailbox):
         """Find out whether the mailbox can be read, before a code is asked for.
 
         Raises:
-            NoCodeError: It cannot be reached, its certificate is not trusted, it is too slow, or it refuses.
+            NoCodeError: The server cannot be reached, is not trusted, is too slow, or refuses the login or the folder.
             ModuleNotFoundError: The extra is not installed.
         """
         from anyio import move_on_after
