@@ -189,7 +189,7 @@ def test_a_notebook_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert questions == ["The 6-digit code that FavCRM sent to your email (1:05 left): "]
 
 
-def test_who_is_asked_again_hears_that_the_last_code_did_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_question_says_that_the_last_code_did_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     questions: list[str] = []
 
     def ask(question: str) -> str:
@@ -211,7 +211,7 @@ def test_only_the_last_registrations_are_remembered(monkeypatch: pytest.MonkeyPa
     assert len(module.ANSWERED) <= 16
 
 
-def test_three_wrong_answers_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_wrong_answers_raise_no_code_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda _: "31415")
     with pytest.raises(CodeUnavailableError, match="3 times") as caught:
         prompt(pending())
@@ -319,7 +319,7 @@ def test_a_cell_that_is_interrupted_ends_although_nothing_wakes_its_loop(
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_prompt_raises_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_async_prompt_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda _: "no")
     with pytest.raises(CodeUnavailableError):
         await prompt_async(pending())
