@@ -16,7 +16,7 @@ import click
 
 from favcrm import FavCRMError, FavCRMProvisioner, InvalidInputError, RetryPolicy, Secret
 from favcrm._assembly import Options, blocking_engine
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm._flows import calls
 from favcrm._text import clean
 from favcrm.cli import stop
