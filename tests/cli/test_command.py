@@ -24,11 +24,13 @@ AS_MODULE = "import runpy; runpy.run_module('favcrm', run_name='__main__')"
 
 
 class InterruptingFinder:
-    """Presses Ctrl-C while click is looked for."""
+    """Presses Ctrl-C while a module is looked for."""
 
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
-        if name == "click":
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == self._module:
             raise KeyboardInterrupt
 
 
@@ -42,7 +44,8 @@ def ended(
         monkeypatch.setattr(sys, "argv", ["favcrm", *arguments])
         with pytest.raises(SystemExit) as exited:
             main()
-        return exited.value.code, *capsys.readouterr()
+        written = capsys.readouterr()
+        return exited.value.code, written.out, written.err
 
     handler = signal.getsignal(signal.SIGINT)
     yield run
@@ -78,10 +81,13 @@ def test_a_missing_module_of_our_own_is_not_a_missing_extra(monkeypatch: pytest.
     signal.signal(signal.SIGINT, handler)
 
 
-def test_ctrl_c_while_the_command_loads_does_nothing(ended: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "favcrm.cli.commands", raising=False)
-    monkeypatch.delitem(sys.modules, "click")
-    monkeypatch.setattr(sys, "meta_path", [InterruptingFinder, *sys.meta_path])
+@pytest.mark.parametrize("module", ["click", "favcrm.cli.demo"])
+def test_ctrl_c_while_the_command_loads_does_nothing(
+    module: str, ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("favcrm.cli.commands", module):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [InterruptingFinder(module), *sys.meta_path])
     assert ended("demo") == (130, "", "Stopped. Nothing was done.\n")
 
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from favcrm.cli.commands import favcrm
 from favcrm.cli.demo import REGISTRATION
+from favcrm.cli.output import took
 from favcrm.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -318,3 +319,8 @@ def test_an_absent_code_is_an_error() -> None:
         in ran.stderr
     )
     assert mailed_code(ran.stderr)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0124, "12 ms"), (1.25, "1.2 s")])
+def test_a_duration_is_shown_in_milliseconds_or_seconds(seconds: float, shown: str) -> None:
+    assert took(seconds) == shown
