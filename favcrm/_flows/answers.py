@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Never, TypeVar, cast
 
 from attrs import fields, frozen
 from cattrs import ClassValidationError, Converter, transform_error
@@ -173,8 +173,8 @@ def _promised(response: Response, name: str) -> Mapping[str, JSON]:
     )
 
 
-def read_workspace(response: Response) -> Workspace:
-    """Raise: an answer with a key never gets here, since `find_workspace` finds it."""
+def refuse_without_key(response: Response) -> Never:
+    """Raise, because `find_workspace` was asked first and found no key."""
     raise UnexpectedAnswerError(
         "The answer lacks what it should have.",
         problems=["$.apiKey is missing"],

@@ -54,7 +54,7 @@ class Use:
         mark: Returns what the code is remembered by if it is wrong.
         window: The pending registration, which says how long the code lives, or None.
         keys: Who gets the key.
-        before_sending: Called right before the code is sent.
+        before_sending: Called right before the code is sent, or None.
     """
 
     call: Call[Workspace]
@@ -62,7 +62,7 @@ class Use:
     mark: Callable[[], str]
     window: PendingRegistration | None
     keys: KeyManager
-    before_sending: Callable[[], None]
+    before_sending: Callable[[], None] | None
 
 
 class Confirmation:
@@ -175,7 +175,8 @@ class Confirmation:
     async def _send(self, use: Use, state: CodeState) -> Workspace:
         request_id = use.request_id
         # Told before the mark is made: a listener that does not come back has sent nothing.
-        use.before_sending()
+        if use.before_sending is not None:
+            use.before_sending()
         self._emit(EventKind.VERIFY_SENT, registration_id=request_id)
         await self._records.mark_sent(request_id, sent=True)
         started = self._backend.clock.monotonic()

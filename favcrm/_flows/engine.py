@@ -228,7 +228,6 @@ class Engine:
             self.warn_that_key_is_not_kept()
         window = pending if isinstance(pending, PendingRegistration) else None
         digits, problem = read_code(code)
-        del code
         request_id = check_request_id(window.request_id if window else pending)
         raise_problems({"code": problem})
         use = Use(
@@ -237,7 +236,7 @@ class Engine:
             mark=partial(mark_of_code, request_id, digits),
             window=window,
             keys=keys or self.keys_for(store=self.store, escrow=self.escrow),
-            before_sending=before_sending or _nothing,
+            before_sending=before_sending,
         )
         return await self._confirm(use)
 
@@ -253,7 +252,6 @@ class Engine:
     ) -> Workspace:
         """Use the one-time code of an invitation, with the same care as that of a registration."""
         digits, problem = read_code(code)
-        del code
         raise_problems({"code": problem})
         request_id = id_of_invitation(token)
         use = Use(
@@ -262,7 +260,7 @@ class Engine:
             mark=partial(mark_of_code, request_id, digits),
             window=pending,
             keys=keys or self.keys_for(store=self.store, escrow=self.escrow),
-            before_sending=before_sending or _nothing,
+            before_sending=before_sending,
         )
         return await self._confirm(use)
 
@@ -358,7 +356,3 @@ class Engine:
         raise UnexpectedAnswerError(
             "The list of tools does not end.", problems=["$.nextCursor leads nowhere"]
         )
-
-
-def _nothing() -> None:
-    """What is done before a code is sent where nobody wants to know."""
