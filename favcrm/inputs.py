@@ -317,12 +317,12 @@ def _check_industry(value: object) -> str | None:
 def _check_country(value: object) -> str | None:
     if value is None:
         return None
-    from favcrm.countries import COUNTRIES, IN_USE_BESIDE, near_match
+    from favcrm.countries import COUNTRIES, near_match
 
-    if isinstance(value, str) and value in {*COUNTRIES, *IN_USE_BESIDE}:
+    if isinstance(value, str) and value in COUNTRIES:
         return None
     match = near_match(value) if isinstance(value, str) else None
-    return f"must be an ISO 3166-1 alpha-2 code such as HK{_hint([f'{match} ({COUNTRIES[match]})'] if match else [])}"
+    return f"must be an ISO 3166-1 alpha-2 code such as HK{_hint([match] if match else [])}"
 
 
 def _check_timezone(value: object) -> str | None:
