@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, NamedTuple, Never
 
 from attrs import evolve, frozen
 
 from favcrm._flows.attempts import NOT_SENT_SINCE_EXPIRED, Attempts
 from favcrm._flows.outcomes import Failed, Kind
-from favcrm._flows.received import Received
-from favcrm._flows.records import Turns
+from favcrm._flows.records import Turns, mark_of_code
 from favcrm.errors import (
     PORTAL,
     CodeExpiredError,
@@ -26,7 +25,6 @@ from favcrm.models import Workspace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from favcrm._backends import Backend
     from favcrm._flows.attempts import Caller
     from favcrm._flows.calls import Call
     from favcrm._flows.keys import KeyManager
@@ -35,58 +33,101 @@ if TYPE_CHECKING:
     from favcrm.events import Emitter
     from favcrm.ledger import CodeState
     from favcrm.models import PendingRegistration
+    from favcrm.secret import Secret
+    from favcrm.store import Store
 
 UNKNOWN_WORKSPACE = (
     f"The workspace may exist: sign in at {PORTAL} with the email. If it does, create a key under Settings, MCP Keys; "
     "if it does not, ask for a fresh code."
 )
+MOST_KEPT = 100
+"""How many workspaces an object remembers."""
 NOT_SENT_SINCE_REFUSED = "The code was refused before, so it was not sent again."
 SENT_BEFORE = "A code was sent before for this registration, and its outcome is not known."
 
 
-@frozen(kw_only=True, eq=False, repr=False)
+@frozen(eq=False, repr=False)
 class Use:
     """One use of a code.
 
     Attributes:
-        call: The call that uses it.
+        call: The call that uses the code.
         request_id: The registration.
-        mark: Returns what the code is remembered by if it is wrong.
+        code: The code.
         window: The pending registration, which says how long the code lives, or None.
-        keys: Who gets the key.
+        keys: What saves the key.
         before_sending: Called right before the code is sent, or None.
     """
 
     call: Call[Workspace]
     request_id: str
-    mark: Callable[[], str]
+    code: Secret
     window: PendingRegistration | None
     keys: KeyManager
     before_sending: Callable[[], None] | None
 
+    def mark(self) -> str:
+        """Return what the code is remembered by if it is wrong."""
+        return mark_of_code(self.request_id, self.code)
+
+
+class Receipt(NamedTuple):
+    """One workspace, and the store that its key went to or was to go to."""
+
+    workspace: Workspace
+    store: Store | None
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the key is nowhere but here, although it was to be saved."""
+        return self.store is not None and self.workspace.ref is None
+
+
+class Received:
+    """Remembers the last workspaces by their registration, and all whose key could not be saved.
+
+    Attributes:
+        last: The last one.
+    """
+
+    def __init__(self) -> None:
+        self._receipts: dict[str, Receipt] = {}
+        self.last: Workspace | None = None
+
+    def find(self, request_id: str) -> Receipt | None:
+        """Return the workspace of a registration, or None."""
+        return self._receipts.get(request_id)
+
+    def remember(self, request_id: str, workspace: Workspace, store: Store | None) -> None:
+        """Remember a workspace. It raises nothing: a key has just come."""
+        self.last = workspace
+        self._receipts[request_id] = Receipt(workspace, store)
+        if len(self._receipts) <= MOST_KEPT:
+            return
+        # A copy, because other threads change the original meanwhile.
+        for old in list(self._receipts)[:-MOST_KEPT]:
+            receipt = self._receipts.get(old)
+            if receipt is not None and not receipt.unsaved:
+                self._receipts.pop(old, None)
+
 
 class Confirmation:
-    """Uses codes over one backend, and remembers which workspaces they made.
+    """Uses codes, and remembers which workspaces they made.
 
     Args:
-        backend: Where to wait, and what cannot be cancelled.
         caller: Makes the calls.
         records: The ledger.
         emit: Emits events.
-        deadline: Seconds to wait for somebody else who uses the same code.
 
     Attributes:
         received: The workspaces that came.
     """
 
-    def __init__(
-        self, backend: Backend, caller: Caller, records: Records, emit: Emitter, *, deadline: float
-    ) -> None:
-        self._backend = backend
+    def __init__(self, caller: Caller, records: Records, emit: Emitter) -> None:
+        self._backend = caller.backend
         self._caller = caller
         self._records = records
         self._emit = emit
-        self._deadline = deadline
         self._in_use: dict[Use, object] = {}
         self._closing: Callable[[], Awaitable[None]] | None = None
         self.received = Received()
@@ -94,7 +135,7 @@ class Confirmation:
     async def confirm(self, use: Use) -> Workspace:
         """Use a code, or return the workspace that it made already."""
         reservation = self._records.reservation(use.request_id)
-        turns = Turns(self._backend, self._deadline, "uses a code of the same registration")
+        turns = Turns(self._backend, self._caller.policy.deadline, "uses a code of the same registration")
         try:
             while not await reservation.take():
                 await turns.wait()
