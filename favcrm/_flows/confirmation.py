@@ -148,13 +148,13 @@ class Confirmation:
                 made = "" if state.sent else " No workspace was created."
                 raise InvalidCodeError(f"{NOT_SENT_SINCE_REFUSED}{made}")
             await use.keys.check_writable(use.request_id)
-            # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
+            # Nobody may cancel from here to the store's commit, because the server shows the key only once.
             return await self._backend.uncancelled(partial(self._use, use, state))
         finally:
             await reservation.give_back()
 
     async def close(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Close the transport; where a code is on its way, the answer to the last one has the key, and comes first."""
+        """Close the transport, or let the last use of a code close it, because the answer to a code has the key."""
         if self._backend.home() in self._in_use.copy().values():
             self._closing = close
         else:
@@ -215,7 +215,7 @@ class Confirmation:
 
     async def _send(self, use: Use, state: CodeState) -> Workspace:
         request_id = use.request_id
-        # Told before the mark is made: a listener that does not come back has sent nothing.
+        # Emitted before the mark is made, because nothing was sent if the user's callback does not come back.
         if use.before_sending is not None:
             use.before_sending()
         self._emit(EventKind.VERIFY_SENT, registration_id=request_id)
@@ -245,14 +245,14 @@ class Confirmation:
         keys: KeyManager,
         received: Callable[[], None] | None = None,
     ) -> Workspace:
-        """Save a key, if there is a store, then settle what the ledger knows of its code, then tell.
+        """Save a key, if there is a store, then mark the code as settled in the ledger, then emit events.
 
-        In this order: a listener takes its time, and may not come back; until the key is safe, a crash must leave what
-        tells that a workspace may exist.
+        The mark comes second, because after a crash the ledger must tell that a workspace may exist until its key is
+        safe. The events come last, because the user's callback takes its time and may not come back.
         """
         keys.key = workspace.api_key
         if keys.store is None:
-            # The mark stays: no other process could get the key, and its code would be refused.
+            # The mark stays, because no other process can get the key, and the server would refuse its code.
             await self._records.forget(request_id)
             if received is not None:
                 received()
@@ -277,19 +277,20 @@ class Confirmation:
                 await self._records.forget(use.request_id)
             raise self._caller.with_origin(error, use.keys)
         if not unknown and outcome.kind in {Kind.NEVER_SENT, Kind.BUSY}:
-            # Nothing was done this time, so what an earlier run may have done is as open as it was.
+            # Nothing was done this time, so it is still open what an earlier run did.
             error.next_step = f"{error.next_step} {SENT_BEFORE} Its answer can still settle that."
             raise self._caller.with_origin(error, use.keys)
-        # A refusal after an attempt that may have worked is what a used code gets: it proves nothing. The next one who
-        # asks is sent a fresh code; what is known of this one stays.
+        # An earlier attempt may have used the code, and the server refuses a used code. So the refusal does not prove
+        # that there is no workspace. `initiate` asks for a fresh code from now on; the mark of this one stays.
         await self._records.forget(use.request_id)
         what = unknown[0].error.message if unknown else SENT_BEFORE
         cause = unknown[0].error if unknown else error
         raise self.unknown(use.request_id, use.keys, what, cause, len(attempts.outcomes))
 
-    def unknown(  # what an event and an error need
+    def unknown(
         self, request_id: str, keys: KeyManager, what: str, error: FavCRMError, attempts: int | None = None
     ) -> OutcomeUnknownError:
+        """Emit that an outcome is unknown, and return the error that says so."""
         self._emit(
             EventKind.OUTCOME_UNKNOWN,
             registration_id=request_id,
