@@ -142,7 +142,7 @@ def test_the_doctor_of_an_unreachable_server_fails(command: Command, server: Ser
     assert told["reachable"] is False
     assert told["error"]
     assert told.keys() >= {"currentUserError", "planError", "whatsappError"}
-    assert json.loads(ran.stderr)["error"]["type"] == "NotReadyError"
+    assert json.loads(ran.stderr)["error"]["code"] == "not_ready"
     shown = command("doctor")
     assert "endpoint      failed" in shown.stdout
     assert "Nothing was sent. Check the endpoint" in shown.stdout
@@ -226,7 +226,7 @@ def test_a_rate_limit_in_json_holds_retry_after(load: Any, fail: Any, sandbox: S
     sandbox.rules.requests_per_hour = 1
     load(*REQUEST)
     told = json.loads(fail("--json", *REQUEST, "--resend"))["error"]
-    assert told["type"] == "RateLimitError"
+    assert told["code"] == "rate_limited"
     assert told["retry_after"] > 0
     assert told["request_id"]
 
