@@ -86,7 +86,7 @@ def lowest(session: nox.Session) -> None:
     oldest = [requirement.replace(">=", "==") for requirement in CORE]
     session.install(".[all]", *oldest, "--group=test")
     # What is slow for its many processes meets the core dependencies where the other tests do.
-    slow = ("cli", "codes", "crash", "stores", "transports/stdio")
+    slow = ("cli", "codes", "crash", "stores")
     session.run(*PYTEST, *ELSEWHERE, *(f"--ignore=tests/{part}" for part in slow), *session.posargs)
 
 

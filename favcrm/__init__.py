@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from favcrm.stores.dotenv import DotenvStore
     from favcrm.stores.environment import EnvironmentStore
     from favcrm.stores.escrow import EscrowStore
-    from favcrm.stores.fallback import FallbackStore
     from favcrm.stores.keyring import KeyringStore
     from favcrm.stores.refs import store_from_ref
     from favcrm.stores.vault import VaultStore
@@ -93,7 +92,6 @@ _MODULES = {
     "EscrowStore": "stores.escrow",
     "Event": "events",
     "EventKind": "events",
-    "FallbackStore": "stores.fallback",
     "FavCRMClient": "client",
     "FavCRMError": "errors",
     "FavCRMProvisioner": "provisioner",
@@ -162,7 +160,6 @@ __all__ = [
     "EscrowStore",
     "Event",
     "EventKind",
-    "FallbackStore",
     "FavCRMClient",
     "FavCRMError",
     "FavCRMProvisioner",

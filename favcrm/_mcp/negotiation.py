@@ -1,7 +1,7 @@
 """Which protocol era a server speaks, and what proves that it speaks another.
 
 There is no input or output here. `negotiate` is a generator: it yields what to send and is sent what came back, so
-that HTTP and stdio, blocking and asynchronous, all drive the same decisions. `find_remedy` decides, from an answer,
+that the blocking and the asynchronous side drive the same decisions. `find_remedy` decides, from an answer,
 whether the call certainly did not run and what has to happen before it may be sent again.
 
 The eras, with the versions of MCP that they cover:

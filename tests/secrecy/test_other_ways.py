@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,16 +12,10 @@ import pytest
 from colours import Facade
 from secrecy.stage import REGISTRATION, Stage, searched
 from transports.session.openers import KINDS
-from transports.stdio.test_official import SERVER
 
 from favcrm import MemoryStore, Secret
 from favcrm.sandbox import Fault, Sandbox
-from favcrm.transports import (
-    AsyncHTTPTransport,
-    AsyncStdioTransport,
-    HTTPTransport,
-    StdioTransport,
-)
+from favcrm.transports import AsyncHTTPTransport, HTTPTransport
 from favcrm.transports.session import SessionTransport
 
 if TYPE_CHECKING:
@@ -34,25 +26,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 FAULTS = (Fault.RESET_BEFORE, Fault.HTML, Fault.server_error(502), Fault.TRUNCATED_SSE)
-Way = Callable[["Colour", str, Path], Any]
+Way = Callable[["Colour", str], Any]
 
 
 def over_http(era: Era) -> Way:
     kinds = {"blocking": HTTPTransport, "asynchronous": AsyncHTTPTransport}
-    return lambda colour, url, _: kinds[colour](url, era=era)
-
-
-def over_stdio(colour: Colour, url: str, _: Path) -> Any:
-    kind = StdioTransport if colour == "blocking" else AsyncStdioTransport
-    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return kind(sys.executable, [str(SERVER), url], env=env)
+    return lambda colour, url: kinds[colour](url, era=era)
 
 
 WAYS: dict[str, Way] = {
     "bare": over_http("bare"),
     "session": over_http("session"),
     "modern": over_http("modern"),
-    "stdio": over_stdio,
 }
 
 
@@ -61,14 +46,13 @@ async def elsewhere(
     request: pytest.FixtureRequest,
     colour: Colour,
     tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncGenerator[Stage, None]:
     """A sandbox on loopback, reached in another way, and everybody listening."""
     monkeypatch.setenv("HOME", str(tmp_path))
     sandbox = Sandbox()
     with sandbox.serve() as server:
-        transport = request.param(colour, server.url, tmp_path_factory.mktemp("bin"))
+        transport = request.param(colour, server.url)
         yield Stage(sandbox, colour, tmp_path, transport=transport)
         await Facade(transport).end()
 
