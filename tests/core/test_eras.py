@@ -138,6 +138,11 @@ SERVERS: dict[str, tuple[list[Response], Agreement, list[str]]] = {
         BARE,
         ["server/discover", "initialize"],
     ),
+    "FavCRM, at an address that refuses what it does not know": (
+        [plain(400, "<html>"), refusal(404, -32601, "Method not found")],
+        BARE,
+        ["server/discover", "initialize"],
+    ),
     "one that names only older versions": (
         [refusal(400, -32022, "Unsupported", {"supported": ["2025-11-25", "2025-06-18"]}), session(), TAKEN],
         SESSION,

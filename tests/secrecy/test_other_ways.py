@@ -1,12 +1,12 @@
-"""The same search on every other way to reach the tools: what goes well, and what goes wrong on the way."""
+"""The same search on other ways to reach the tools: what goes well, and what goes wrong on the way."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from colours import Facade
@@ -21,38 +21,21 @@ from favcrm.transports.session import SessionTransport
 if TYPE_CHECKING:
     from colours import Colour
 
-    from favcrm.typing import Era
-
 pytestmark = pytest.mark.anyio
 
 FAULTS = (Fault.RESET_BEFORE, Fault.HTML, Fault.server_error(502), Fault.TRUNCATED_SSE)
-Way = Callable[["Colour", str], Any]
+TRANSPORTS = {"blocking": HTTPTransport, "asynchronous": AsyncHTTPTransport}
 
 
-def over_http(era: Era) -> Way:
-    kinds = {"blocking": HTTPTransport, "asynchronous": AsyncHTTPTransport}
-    return lambda colour, url: kinds[colour](url, era=era)
-
-
-WAYS: dict[str, Way] = {
-    "bare": over_http("bare"),
-    "session": over_http("session"),
-    "modern": over_http("modern"),
-}
-
-
-@pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
+@pytest.fixture(params=["bare", "session", "modern"])
 async def elsewhere(
-    request: pytest.FixtureRequest,
-    colour: Colour,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, colour: Colour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Stage, None]:
-    """A sandbox on loopback, reached in another way, and everybody listening."""
+    """A sandbox on loopback, reached in one era, and everybody listening."""
     monkeypatch.setenv("HOME", str(tmp_path))
     sandbox = Sandbox()
     with sandbox.serve() as server:
-        transport = request.param(colour, server.url)
+        transport = TRANSPORTS[colour](server.url, era=request.param)
         yield Stage(sandbox, colour, tmp_path, transport=transport)
         await Facade(transport).end()
 
@@ -74,7 +57,7 @@ async def good_and_bad(stage: Stage, faults: Sequence[Fault] = FAULTS) -> None:
     await stage.play(stage.client(api_key=other).call_tool("list_services"))
 
 
-async def test_nothing_is_told_on_the_way(elsewhere: Stage) -> None:
+async def test_nothing_is_told_over_http_in_any_era(elsewhere: Stage) -> None:
     await searched(elsewhere, good_and_bad)
 
 
