@@ -18,3 +18,28 @@ def clock_of(platform: str) -> Callable[[], float]:
 
 
 monotonic: Callable[[], float] = clock_of(sys.platform)
+
+
+class SystemClock:
+    """This machine's clock."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only go forward, also while the machine sleeps."""
+        return monotonic()
+
+    def time(self) -> float:
+        """Return seconds since 1970."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, blocking."""
+        time.sleep(seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        """Wait, letting other tasks run, on asyncio or trio."""
+        import anyio
+
+        await anyio.sleep(seconds)
+
+
+SYSTEM_CLOCK = SystemClock()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextvars
 import os
-import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from favcrm._bridge import current_event_loop, on_trio, run_sync
-from favcrm._clock import monotonic
+from favcrm._clock import SYSTEM_CLOCK
 from favcrm._errands import Errands, of_thread
 from favcrm._uninterrupted import uninterrupted
 
@@ -20,31 +19,6 @@ if TYPE_CHECKING:
     from favcrm.transport import AsyncTransport, Clock, Request, Response, Transport
 
 T = TypeVar("T")
-
-
-class SystemClock:
-    """This machine's clock."""
-
-    def monotonic(self) -> float:
-        """Return seconds that only go forward, also while the machine sleeps."""
-        return monotonic()
-
-    def time(self) -> float:
-        """Return seconds since 1970."""
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, blocking."""
-        time.sleep(seconds)
-
-    async def sleep_async(self, seconds: float) -> None:
-        """Wait, letting other tasks run, on asyncio or trio."""
-        import anyio
-
-        await anyio.sleep(seconds)
-
-
-SYSTEM_CLOCK = SystemClock()
 
 
 def _clock_of(transport: Transport | AsyncTransport) -> Clock:

@@ -10,7 +10,7 @@ import pytest
 from colours import anyio_backend, colour, way
 
 from favcrm.secret import Secret
-from favcrm.transports.http import verdicts
+from favcrm.transports.http.session import ERA_CACHE
 
 # Fixtures of this folder too.
 __all__ = ["anyio_backend", "colour", "way"]
@@ -30,9 +30,9 @@ def key() -> Secret:
 
 
 @pytest.fixture(autouse=True)
-def no_verdicts() -> None:
-    """Forget what was found out about an address: a port is used again by the server of another test."""
-    verdicts.forget()
+def empty_era_cache() -> None:
+    """Forget the eras of other tests, because the server of another test may have had this port."""
+    ERA_CACHE.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -70,7 +70,7 @@ class Balanced:
 async def test_all_connections_go_to_the_server_of_the_session(colour: Colour) -> None:
     balanced = Balanced()
     with serve(balanced) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             found = await many(colour, wire, 24, lambda: None)
             found += await many(colour, wire, 24, lambda: None)
     assert [response.result for response in found] == [RESULT] * 48
@@ -85,7 +85,7 @@ async def test_a_new_session_replaces_the_cookie_of_the_old_one(colour: Colour) 
 
     scripts = session(initialize=[begins(1), begins(2)], tools_call=[page(404), answers(RESULT)])
     with serve(speaks(scripts)) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             assert (await call(wire)).result == RESULT
     cookies = [request.headers.get("cookie") for request in server.requests]
     assert cookies == [None, *["server=1"] * 3, *["server=2"] * 3]

@@ -38,7 +38,7 @@ def on_asyncio(task: Task[T]) -> T:
 
 
 RUN: dict[str, Callable[[Task[Any]], Any]] = {"asyncio": on_asyncio, "trio": trio.run}
-ERAS: list[Era] = ["bare", "session", "modern"]
+ERAS: list[Era] = ["bare", "legacy", "modern"]
 
 
 def client_to(server: Server, era: Era = "bare", **options: Any) -> AsyncFavCRMClient:
@@ -74,8 +74,8 @@ def test_each_event_loop_has_connections_of_its_own(era: Era, first: str, second
 @pytest.mark.parametrize("loop", RUN)
 def test_each_event_loop_begins_a_session_of_its_own(loop: str) -> None:
     """The session of an event loop that ended without closing is left to the server."""
-    with serve(echoing("session")) as server:
-        crm = client_to(server, "session")
+    with serve(echoing("legacy")) as server:
+        crm = client_to(server, "legacy")
         for _ in range(2):
             RUN[loop](lambda: who(crm, "me"))
 
@@ -90,8 +90,8 @@ def test_each_event_loop_begins_a_session_of_its_own(loop: str) -> None:
 
 @pytest.mark.parametrize("loop", RUN)
 def test_closing_ends_a_session_once(loop: str) -> None:
-    with serve(echoing("session")) as server:
-        crm = client_to(server, "session")
+    with serve(echoing("legacy")) as server:
+        crm = client_to(server, "legacy")
 
         async def main() -> None:
             await who(crm, "me")
@@ -136,9 +136,9 @@ def call_and_close_loop(crm: AsyncFavCRMClient, name: str) -> None:
 
 def test_an_event_loop_that_was_closed_with_connections_open_is_left_behind() -> None:
     """Nothing closes the connections then but Python, which warns of them as of all such connections."""
-    with serve(echoing("session")) as server, warnings.catch_warnings():
+    with serve(echoing("legacy")) as server, warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        crm = client_to(server, "session")
+        crm = client_to(server, "legacy")
         for number in range(3):
             call_and_close_loop(crm, f"{number}")
         asyncio.run(crm.aclose())
@@ -175,8 +175,8 @@ def test_event_loops_of_several_threads_are_used_at_once(era: Era) -> None:
 
 
 def test_event_loops_of_two_threads_are_used_in_turn() -> None:
-    with serve(echoing("session")) as server:
-        crm = client_to(server, "session")
+    with serve(echoing("legacy")) as server:
+        crm = client_to(server, "legacy")
 
         async def serve_here(started: threading.Event, ended: asyncio.Event) -> None:
             started.set()

@@ -39,7 +39,9 @@ from favcrm import (
 )
 from favcrm.transport import Request
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
-from favcrm.transports.http import BearerAuth, exchange
+from favcrm.transports.http import BearerAuth
+from favcrm.transports.http.limits import Limits
+from favcrm.transports.http.send import USER_AGENT
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -94,7 +96,7 @@ async def test_the_headers_of_a_client_do_not_replace_ours(colour: Colour, libra
     assert request.headers["accept"] == "application/json, text/event-stream"
     assert request.headers["content-type"] == "application/json"
     assert request.headers["accept-encoding"] == "gzip"
-    assert request.headers["user-agent"] == exchange.USER_AGENT
+    assert request.headers["user-agent"] == USER_AGENT
     assert request.headers["x-team"] == "blue"
 
 
@@ -361,16 +363,12 @@ async def test_a_mistake_in_a_hook_is_the_users_to_see(colour: Colour, library: 
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # trio sees that it does not end
 @pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True)
-async def test_a_body_of_a_users_own_that_never_ends_is_left(
-    library: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exchange, "GRACE", 0.05)
-
+async def test_a_body_of_a_users_own_that_never_ends_is_left(library: ModuleType) -> None:
     async def answer(_: Any) -> Any:
         return library.Response(200, content=endless(b"x" * 2**20))
 
     stand_in = {"transport": library.MockTransport(answer)}
-    async with through(library, "asynchronous", ENDPOINT, **stand_in) as wire:
+    async with through(library, "asynchronous", ENDPOINT, limits=Limits(grace=0.05), **stand_in) as wire:
         assert (await wire.request()).defect == "is larger than this client reads"
 
 

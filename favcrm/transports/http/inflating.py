@@ -39,12 +39,14 @@ class Inflater:
     Args:
         encoding: The header of the answer. It counts only where the bytes tell nothing: for deflate without a header.
         layers: How many encodings are undone.
+        max_bytes: How many bytes are read at most.
     """
 
-    def __init__(self, encoding: str, *, layers: int = MAX_LAYERS) -> None:
+    def __init__(self, encoding: str, *, layers: int = MAX_LAYERS, max_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._encoding = encoding.lower()
         self._layers = layers
-        self._room = MAX_ANSWER_BYTES
+        self._max_bytes = max_bytes
+        self._room = max_bytes
         self._take: Callable[[bytes], Iterator[bytes]] = self._begin if layers else self._pass_on
         self._held = b""
         self._stream = self._before = zlib.decompressobj()
@@ -78,7 +80,7 @@ class Inflater:
             self._take = self._pass_on
         else:
             self._take, self._stream = self._inflate, zlib.decompressobj(window)
-            self._inner = Inflater(self._encoding, layers=self._layers - 1)
+            self._inner = Inflater(self._encoding, layers=self._layers - 1, max_bytes=self._max_bytes)
         yield from self._take(data)
 
     def _pass_on(self, data: bytes) -> Iterator[bytes]:

@@ -77,7 +77,7 @@ def translate(
     through = f" through the proxy {proxy}" if proxy else ""
     if isinstance(error, httpx.TimeoutException):
         if isinstance(error, never_sent):
-            return NotSentError(f"No connection was made{through} {within(timeout)}. Nothing was sent.")
+            return NotSentError(f"No connection was made{through} {time_given(timeout)}. Nothing was sent.")
         return OutcomeUnknownError(no_answer(timeout))
     if isinstance(error, httpx.ProxyError):
         return _refused_by_proxy(str(error), proxy)
@@ -144,10 +144,10 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def no_answer(timeout: float) -> str:
-    """Say that nothing came."""
-    return f"No answer came {within(timeout)}, and it may have been carried out."
+    """Say that no answer came."""
+    return f"No answer came {time_given(timeout)}, and it may have been carried out."
 
 
-def within(seconds: float) -> str:
-    """Say how long was waited, in tenths: of the caller's 30 seconds, the call itself may have had 29.98."""
+def time_given(seconds: float) -> str:
+    """Say how many seconds were given, in tenths, because of 30 seconds the call itself may have had 29.98."""
     return f"within {round(seconds, 1):g} seconds"
