@@ -59,6 +59,9 @@ PEERS_OF_NODE = {
     "inspector": ("@modelcontextprotocol/inspector@^2.12",),
 }
 
+# What the demo says where the sandbox cannot be served.
+IN_PROCESS = "in this process"
+
 CORE: list[str] = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
 
 
@@ -142,6 +145,10 @@ def package(session: nox.Session) -> None:
         session.error(f"The core brings more than its dependencies: {added}")
     session.log(f"Installed with the core alone: {brought.split()}")
     session.run(python, "-W", "error", "tests/core_alone.py", external=True, env={"PYTHONPATH": "tests"})
+
+    run("-m", "pip", "install", f"{wheel}[cli]")
+    if IN_PROCESS not in run("-m", "favcrm", "demo"):
+        session.error("With the extra cli alone, the demo does not run in process")
 
 
 @nox.session(default=False)

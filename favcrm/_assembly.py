@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from favcrm._backends.asynchronous import AsyncBackend
+from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.engine import Engine
-from favcrm._ports import AsyncPort, BlockingPort
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
@@ -17,7 +18,7 @@ from favcrm.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from favcrm._flows.ports import Port
+    from favcrm._backends import Backend
     from favcrm.events import Event
     from favcrm.ledger import Ledger
     from favcrm.store import Store
@@ -32,7 +33,7 @@ def _as_key(key: str | Secret | SecretRef | None) -> Secret | SecretRef | None:
     return SecretRef(key) if "://" in key else as_secret(key)
 
 
-@frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False, repr=False)
 class Options:
     """What both colours of provisioner and client take alike."""
 
@@ -63,10 +64,10 @@ class Options:
         """The key's reference, also where it was kept as plain text and read back; no key looks like an address."""
         return self.api_key if isinstance(self.api_key, SecretRef) else None
 
-    def engine(self, port: Port, settings: Settings) -> Engine:
-        """Return an engine over a port."""
+    def engine(self, backend: Backend, settings: Settings) -> Engine:
+        """Return an engine over a backend."""
         return Engine(
-            port,
+            backend,
             policy=RetryPolicy() if self.retry is None else self.retry,
             timeout=settings.timeout,
             key=self.reference or settings.api_key,
@@ -106,11 +107,11 @@ def blocking_engine(
     """Return a blocking engine, and what closes the transport that was made for it."""
     options.check_transport(transport, http_client, era, "close")
     if transport is not None:
-        return options.engine(BlockingPort(transport), settings), _leave_open
+        return options.engine(BlockingBackend(transport), settings), _leave_open
     from favcrm.transports.http import HTTPTransport
 
     own = HTTPTransport(settings.endpoint, http_client=http_client, era=era)
-    return options.engine(BlockingPort(own), settings), own.close
+    return options.engine(BlockingBackend(own), settings), own.close
 
 
 def async_engine(
@@ -123,11 +124,11 @@ def async_engine(
     """Return an asynchronous engine, and what closes the transport that was made for it."""
     options.check_transport(transport, http_client, era, "aclose")
     if transport is not None:
-        return options.engine(AsyncPort(transport), settings), _leave_open_async
+        return options.engine(AsyncBackend(transport), settings), _leave_open_async
     from favcrm.transports.http import AsyncHTTPTransport
 
     own = AsyncHTTPTransport(settings.endpoint, http_client=http_client, era=era)
-    return options.engine(AsyncPort(own), settings), own.aclose
+    return options.engine(AsyncBackend(own), settings), own.aclose
 
 
 def _leave_open() -> None:

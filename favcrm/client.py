@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from favcrm._assembly import Options, blocking_engine
+from favcrm._backends import run_sync
 from favcrm._boundary import boundaries
-from favcrm._bridge import run_sync
 from favcrm._flows.membership import can, invite
 from favcrm.events import Event
 from favcrm.models import Allowance, Invitation, Progress, Tool, ToolResult

@@ -8,11 +8,13 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from attrs import frozen
 
+from favcrm._patterns import lazy_pattern
+
 __all__ = ["Endpoint"]
 
 FAVCRM = "favcrm.io"
 DEFAULT_PORTS = {"https": 443, "http": 80}
-AUTHORITY = re.compile(
+AUTHORITY = lazy_pattern(
     r"(.*@)?(([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|\[[0-9a-f:.]+\])(:[0-9]*)?", re.IGNORECASE
 )
 

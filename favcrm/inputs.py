@@ -11,6 +11,7 @@ from typing import cast
 from attrs import field, frozen
 
 from favcrm._boundary import boundary
+from favcrm._patterns import lazy_pattern
 from favcrm._warn import warn
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.secret import Secret
@@ -25,10 +26,10 @@ LONGEST_INVITE = 336
 ROLES = ("manager", "staff")
 # The server's own rule: no leading dot, no double dot, a top level of two letters or more. An A-label, the
 # ASCII form of an international name, ends in letters and digits.
-EMAIL = re.compile(
+EMAIL = lazy_pattern(
     r"(?!\.)(?!.*\.\.)[A-Za-z0-9_'+\-.]*[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9-]*\.)+([A-Za-z]{2,}|xn--[A-Za-z0-9-]+)"
 )
-CODE = re.compile(r"[0-9]{6}")
+CODE = lazy_pattern(r"[0-9]{6}")
 # Less alike, catering is taken for tutoring.
 CLOSE = 0.8
 
@@ -316,12 +317,12 @@ def _check_industry(value: object) -> str | None:
 def _check_country(value: object) -> str | None:
     if value is None:
         return None
-    from favcrm.countries import COUNTRIES, IN_USE_BESIDE, near_match
+    from favcrm.countries import COUNTRIES, near_match
 
-    if isinstance(value, str) and value in {*COUNTRIES, *IN_USE_BESIDE}:
+    if isinstance(value, str) and value in COUNTRIES:
         return None
     match = near_match(value) if isinstance(value, str) else None
-    return f"must be an ISO 3166-1 alpha-2 code such as HK{_hint([f'{match} ({COUNTRIES[match]})'] if match else [])}"
+    return f"must be an ISO 3166-1 alpha-2 code such as HK{_hint([match] if match else [])}"
 
 
 def _check_timezone(value: object) -> str | None:

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self, overload
 
 from favcrm._assembly import Options, blocking_engine, store_for_provisioning
+from favcrm._backends import Awaitable, as_coroutine, run_sync
 from favcrm._boundary import boundaries, boundary
-from favcrm._bridge import Awaitable, as_coroutine, run_sync
 from favcrm._flows.provision import Joining, Plan, Provisioning, SigningUp, name_of, name_of_invite
 from favcrm._flows.watch import DEFAULT_INTERVAL, Watch
 from favcrm.client import FavCRMClient

@@ -7,7 +7,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
 from favcrm.errors import (
     AlreadyRegisteredError,
@@ -28,8 +28,8 @@ from favcrm.settings import check_key
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from favcrm._flows.custody import Custody
     from favcrm._flows.engine import Engine
+    from favcrm._flows.keys import KeyManager
     from favcrm.inputs import Registration
     from favcrm.models import DiagnosticReport, PendingRegistration
     from favcrm.secret import Secret
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 LONGEST_SLUG = 40
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Plan:
     """How a registration is to be carried out.
 
@@ -55,7 +55,7 @@ class Plan:
 
     store: Store
     name: str
-    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = field(default=None, repr=False)
+    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = None
     resume: PendingRegistration | None = None
     code_attempts: int = 1
     fresh_codes: int = 0
@@ -87,14 +87,14 @@ class Route(Protocol):
         engine: Engine,
         pending: PendingRegistration,
         code: str,
-        custody: Custody,
+        keys: KeyManager,
         before_sending: Callable[[], None],
     ) -> Coroutine[None, None, Workspace]:
         """Use a code."""
         ...
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SigningUp:
     """Registering a new organisation."""
 
@@ -109,14 +109,14 @@ class SigningUp:
         engine: Engine,
         pending: PendingRegistration,
         code: str,
-        custody: Custody,
+        keys: KeyManager,
         before_sending: Callable[[], None],
     ) -> Coroutine[None, None, Workspace]:
         """Use a code."""
-        return engine.confirm(pending, code, custody=custody, before_sending=before_sending)
+        return engine.confirm(pending, code, keys=keys, before_sending=before_sending)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Joining:
     """Joining a workspace by an invitation.
 
@@ -137,7 +137,7 @@ class Joining:
         engine: Engine,
         pending: PendingRegistration,
         code: str,
-        custody: Custody,
+        keys: KeyManager,
         before_sending: Callable[[], None],
     ) -> Coroutine[None, None, Workspace]:
         """Use a code."""
@@ -146,7 +146,7 @@ class Joining:
             pending,
             code,
             person=self.person,
-            custody=custody,
+            keys=keys,
             before_sending=before_sending,
         )
 
@@ -167,13 +167,13 @@ class Provisioning:
         self._engine = engine
         self._plan = plan
         self._escrow = engine.escrow if plan.escrow is None else plan.escrow
-        self._custody = engine.custody(
+        self._keys = engine.keys_for(
             store=plan.store, escrow=self._escrow, name=plan.name, replace=not plan.use_existing
         )
 
     def _reach(self, state: State) -> None:
         """Tell that a state is reached."""
-        self._engine.tell(EventKind.STATE_CHANGED, state=state.value)
+        self._engine.emit(EventKind.STATE_CHANGED, state=state.value)
 
     async def provision(self, route: Route) -> tuple[Workspace, DiagnosticReport]:
         """Go all the way."""
@@ -204,11 +204,11 @@ class Provisioning:
         check_key(api_key)
         await self._check_store()
         if not self._plan.use_existing:
-            await self._custody.check_place()
-        return await self._finish(await self._custody.save(Workspace(api_key=api_key)))
+            await self._keys.check_place()
+        return await self._finish(await self._keys.save(Workspace(api_key=api_key)))
 
     async def _check_store(self) -> None:
-        await self._custody.check_stores()
+        await self._keys.check_stores()
         self._reach(State.STORE_CHECKED)
 
     async def _check_reader(self) -> None:
@@ -223,10 +223,10 @@ class Provisioning:
             return ref, store.get(ref)
 
         try:
-            ref, key = await self._custody.ask(look)
+            ref, key = await self._keys.ask(look)
         except MissingKeyError:
             return None
-        self._custody.key = ref
+        self._keys.key = ref
         return Workspace(api_key=key, ref=ref)
 
     async def _out_of_escrow(self) -> Workspace | None:
@@ -235,17 +235,17 @@ class Provisioning:
             return None
         ref = SecretRef.of(escrow.scheme, self._plan.name)
         try:
-            key = await self._custody.ask(lambda store: store.get(ref), escrow)
+            key = await self._keys.ask(lambda store: store.get(ref), escrow)
         except MissingKeyError:
             return None
-        workspace = await self._custody.save(Workspace(api_key=key, ref=ref))
-        await self._custody.ask(lambda store: store.delete(ref), escrow)
+        workspace = await self._keys.save(Workspace(api_key=key, ref=ref))
+        await self._keys.ask(lambda store: store.delete(ref), escrow)
         return workspace
 
     async def _finish(self, workspace: Workspace) -> tuple[Workspace, DiagnosticReport]:
         self._reach(State.STORED)
-        self._engine.keys = self._custody
-        report = await self._engine.diagnose(self._custody)
+        self._engine.keys = self._keys
+        report = await self._engine.diagnose(self._keys)
         self._reach(State.DIAGNOSED)
         return workspace, report
 
@@ -277,7 +277,7 @@ class Provisioning:
 
     async def _confirm(self, route: Route, pending: PendingRegistration) -> Workspace:
         """Read one code and use it; the code is in no variable of a frame that an error passes through."""
-        known = await self._engine.confirmation.find(pending.request_id, self._custody)
+        known = await self._engine.confirmation.find(pending.request_id, self._keys)
         if known is not None:
             return known
         try:
@@ -285,7 +285,7 @@ class Provisioning:
                 self._engine,
                 pending,
                 await self._read_code(pending),
-                self._custody,
+                self._keys,
                 partial(self._reach, State.VERIFY_SENT),
             )
             return await flow
@@ -296,7 +296,7 @@ class Provisioning:
     async def _read_code(self, pending: PendingRegistration) -> str:
         if pending.expired:
             raise await self._engine.confirmation.expired(
-                pending.request_id, self._custody, "The code has expired, so it was not asked for."
+                pending.request_id, self._keys, "The code has expired, so it was not asked for."
             )
         assert self._plan.read_code is not None  # every sign-up has one
         code = await self._plan.read_code(pending)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from favcrm._mcp.param_headers import PLAIN
 from favcrm._mcp.payloads import as_json
 from favcrm._mcp.sse import MESSAGE, EventDecoder
+from favcrm._patterns import lazy_pattern
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.transport import JSONRPCError, Response
 from favcrm.typing import JSON
@@ -26,7 +26,7 @@ STARTS_OF_JSON = (b"{", b"[")
 BYTES_THAT_TELL = 4
 """How many bytes tell the encoding of JSON."""
 UTF8 = {"utf-8", "utf-8-sig"}
-OWN_ID = re.compile("[1-9][0-9]{0,17}")
+OWN_ID = lazy_pattern("[1-9][0-9]{0,17}")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 

@@ -21,6 +21,7 @@ from attrs import evolve, field, frozen
 
 import favcrm
 from favcrm._mcp.payloads import as_json
+from favcrm._patterns import lazy_pattern
 from favcrm._text import clean
 from favcrm.errors import NotSentError
 from favcrm.secret import Secret
@@ -64,18 +65,18 @@ NO_EVIDENCE = {
 }
 NO_SUCH_ENDPOINT = {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 NOT_UNDERSTOOD = {*NO_SUCH_ENDPOINT, HTTPStatus.NOT_ACCEPTABLE}
-SPEAKS_OF_THE_ERA = re.compile(r"initiali[sz]|protocol version", re.IGNORECASE)
-SESSION_IS_OVER = re.compile(
+SPEAKS_OF_THE_ERA = lazy_pattern(r"initiali[sz]|protocol version", re.IGNORECASE)
+SESSION_IS_OVER = lazy_pattern(
     r"session( id)? (is |was |has |has been |does )?"
     r"(not found|not exist|unknown|invalid|expired|terminated|closed|ended|lost|gone|no longer)"
     r"|(unknown|invalid|expired|terminated|missing|no such|no valid|no) (mcp[ -])?session",
     re.IGNORECASE,
 )
 # In a sign-up "expired" is said of the code, also of "the code of this session". As a field's name "code" says nothing.
-OF_A_SIGN_UP = re.compile(
+OF_A_SIGN_UP = lazy_pattern(
     r"\bcode\b(?![\\\"])|\botp\b|sign-?\s?up|registration|register|verif|invit", re.IGNORECASE
 )
-VISIBLE = re.compile("[!-~]+")
+VISIBLE = lazy_pattern("[!-~]+")
 
 WRONG_ADDRESS = "Check that the endpoint is the address of an MCP endpoint."
 
@@ -101,7 +102,7 @@ BARE = NegotiatedProtocol("bare")
 MODERN = NegotiatedProtocol("modern", MODERN_VERSIONS[0])
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Step:
     """One message of a negotiation, and the protocol in which it is written."""
 

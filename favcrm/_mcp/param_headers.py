@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve
 
+from favcrm._patterns import lazy_pattern
 from favcrm._text import clean
 from favcrm.events import logger
 
@@ -26,10 +27,10 @@ ANNOTATION = "x-mcp-header"
 PREFIX = "Mcp-Param-"
 SAFE_INTEGER = 2**53 - 1
 TYPES = {"string", "integer", "boolean"}
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-PLAIN = re.compile(r"(?! )[ -~]*(?<! )")
+TOKEN = lazy_pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+PLAIN = lazy_pattern(r"(?! )[ -~]*(?<! )")
 # The shortest match encodes nothing, but some readers take it for encoded text.
-ENCODED = re.compile(r"=\?base64\?(.*\?)?=", re.IGNORECASE | re.DOTALL)
+ENCODED = lazy_pattern(r"=\?base64\?(.*\?)?=", re.IGNORECASE | re.DOTALL)
 # The values of these keywords are instances, not schemas.
 INSTANCES = {"default", "const", "enum", "examples"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import frozen
 
 from favcrm._mcp.jsonrpc import encode, encode_request
 from favcrm._mcp.negotiation import BARE, CLIENT_INFO, META, METHOD_NOT_FOUND
@@ -25,7 +25,7 @@ ACCEPT_STREAM = "text/event-stream"
 COMMON_HEADERS = {"Content-Type": "application/json", "Accept": f"application/json, {ACCEPT_STREAM}"}
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Outgoing:
     """One HTTP request, before the headers that do not depend on the era.
 
@@ -37,8 +37,8 @@ class Outgoing:
     """
 
     request_id: int | None
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str]
+    content: bytes = b""
     http_method: str = "POST"
 
 

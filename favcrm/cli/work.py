@@ -16,7 +16,7 @@ import click
 
 from favcrm import FavCRMClient, FavCRMError, FavCRMProvisioner, InvalidInputError, RetryPolicy, Secret
 from favcrm._assembly import Options, blocking_engine
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm._flows import calls
 from favcrm._mcp import payloads
 from favcrm._text import clean

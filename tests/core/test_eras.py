@@ -9,7 +9,7 @@ import pytest
 from attrs import frozen
 
 from favcrm import NotSentError, Secret
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm._mcp.negotiation import (
     BARE,
     CLIENT_INFO,

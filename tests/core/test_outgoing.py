@@ -117,13 +117,13 @@ def test_what_no_header_can_carry_either_is_refused_before_any_is_written(
     agreement: NegotiatedProtocol, value: JSON
 ) -> None:
     params: dict[str, JSON] = {"name": "count", "arguments": {"of": value}}
-    with pytest.raises(InvalidInputError) as raised:
+    with pytest.raises(InvalidInputError):
         write_request(agreement, 1, "tools/call", params, listed())
 
 
 @pytest.mark.parametrize("agreement", [BARE, MODERN, OPEN])
 def test_half_a_character_is_refused_before_any_header_is_written(agreement: NegotiatedProtocol) -> None:
-    with pytest.raises(InvalidInputError) as raised:
+    with pytest.raises(InvalidInputError):
         write_request(agreement, 1, "tools/call", {"name": "\ud800", "arguments": {}})
 
 

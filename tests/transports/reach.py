@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trustme
 from colours import Facade
 
-from favcrm._clock import SYSTEM_CLOCK
+from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm.transport import Request
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport, Progress
 from favcrm.transports.http.limits import Limits

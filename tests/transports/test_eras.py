@@ -53,7 +53,7 @@ from transports.speakers import (
 )
 
 from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, RetryPolicy
-from favcrm._clock import SYSTEM_CLOCK
+from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm.transports import HTTPTransport
 from favcrm.transports.http.session import ERA_CACHE, EraCache
 

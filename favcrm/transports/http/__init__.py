@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from attrs import define, field, frozen
 
+from favcrm._backends import run_sync
+from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm._boundary import boundaries
-from favcrm._bridge import run_sync
-from favcrm._clock import SYSTEM_CLOCK
 from favcrm.endpoint import without_details
 from favcrm.transport import AsyncHTTPClient, Clock, HTTPClient, Request, Response
 from favcrm.transports.binding import Bound, this_event_loop, this_process

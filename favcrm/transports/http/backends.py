@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from favcrm._clock import SYSTEM_CLOCK
+from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm.errors import InvalidInputError, NotSentError, Problem
 from favcrm.transports.http.connections import AsyncWatch, BlockingWatch, TimeLimit, put_under_limits
 from favcrm.transports.http.limits import LIMITS, Limits

@@ -1,4 +1,4 @@
-"""Seconds that only go forward, also while the machine sleeps: a code dies meanwhile."""
+"""The real clock. Seconds also pass while the machine sleeps, because a code expires meanwhile."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def clock_of(platform: str) -> Callable[[], float]:
 
 
 monotonic: Callable[[], float] = clock_of(sys.platform)
+"""Return seconds that only go forward."""
 
 
 class SystemClock:
-    """This machine's clock."""
+    """This machine's clock, as `favcrm.transport.Clock`."""
 
-    def monotonic(self) -> float:
-        """Return seconds that only go forward, also while the machine sleeps."""
-        return monotonic()
+    def __init__(self) -> None:
+        self.monotonic = monotonic
 
     def time(self) -> float:
         """Return seconds since 1970."""
@@ -36,7 +36,7 @@ class SystemClock:
         time.sleep(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
-        """Wait, letting other tasks run, on asyncio or trio."""
+        """Wait while other tasks run, on asyncio or trio."""
         import anyio
 
         await anyio.sleep(seconds)

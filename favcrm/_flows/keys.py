@@ -6,21 +6,20 @@ import hashlib
 import inspect
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 
-from favcrm._boundary import bare
 from favcrm._flows.records import blocks
 from favcrm._text import mask_error
 from favcrm.errors import MissingKeyError, StoreError
-from favcrm.events import EventKind, Teller
+from favcrm.events import Emitter, EventKind
 from favcrm.secret import SecretRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from favcrm._flows.ports import Port
+    from favcrm._backends import Backend
     from favcrm.models import Workspace
     from favcrm.secret import Secret
     from favcrm.store import Store
@@ -39,34 +38,28 @@ TAKEN = "Use the key that is there, or give another store or another name for th
 MOVE_IT = "Move the key from the escrow to a store that works, and delete it there."
 
 
-@frozen(kw_only=True)
-class Placed:
-    """Where a key was put.
+class Saved(NamedTuple):
+    """What became of a key that was to be saved.
 
     Attributes:
-        ref: Where it is in the store, or None.
-        failure: Why it is not.
-        escrowed: Where it is in the escrow, or None.
-        second: Why it is not there either.
+        workspace: The workspace, with the new reference if the key was saved.
+        ref: Where the key was saved, in the store or else in the escrow; None where it was not.
+        failure: Why the store did not take the key, or None.
+        second: Why the escrow did not take it either, or None.
     """
 
+    workspace: Workspace
     ref: SecretRef | None = None
     failure: StoreError | None = None
-    escrowed: SecretRef | None = None
     second: StoreError | None = None
 
-    @property
-    def anywhere(self) -> SecretRef | None:
-        """Where it is, or None."""
-        return self.escrowed if self.ref is None else self.ref
 
-
-class Custody:
-    """One key, or where it is, and the stores around it. Each sign-up has a custody of its own.
+class KeyManager:
+    """One key, or where it is, and the stores around it. Each sign-up has a keys of its own.
 
     Args:
-        port: Where stores are asked.
-        tell: Who is told.
+        backend: Where stores are asked.
+        emit: Emits events.
         key: The key or its reference, if there is one.
         store: Where the key is or goes.
         escrow: Where the key goes if the store fails.
@@ -77,8 +70,8 @@ class Custody:
 
     def __init__(
         self,
-        port: Port,
-        tell: Teller,
+        backend: Backend,
+        emit: Emitter,
         *,
         key: Secret | SecretRef | None = None,
         store: Store | None = None,
@@ -87,8 +80,8 @@ class Custody:
         replace: bool = False,
         source: str = "",
     ) -> None:
-        self._port = port
-        self._tell = tell
+        self._backend = backend
+        self._emit = emit
         self._source = source
         self._name = name
         self._replace = replace
@@ -114,13 +107,12 @@ class Custody:
         assert asked is not None  # a reference comes with its store
         try:
             if blocks(asked):
-                return await self._port.blocking(lambda: question(asked))
+                return await self._backend.run_blocking(lambda: question(asked))
             return question(asked)
         except StoreError as error:
-            failure = mask_error(error, hide=[hide.reveal()] if hide else [])
+            raise mask_error(error, hide=[hide.reveal()] if hide else [])  # noqa: B904  # the same error, masked
         except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
-            failure = StoreError(f"The store failed with {type(error).__name__}.")
-        raise bare(failure)
+            raise StoreError(f"The store failed with {type(error).__name__}.") from None
 
     async def check_stores(self) -> None:
         """Find out that the store can be written, and the escrow too, if there are any.
@@ -178,47 +170,46 @@ class Custody:
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
-        return self.report(workspace, await self.put(workspace, request_id), request_id)
+        return self.report(await self.put(workspace, request_id), request_id)
 
-    async def put(self, workspace: Workspace, request_id: str = "") -> Placed:
-        """Put a key into the store, or else into the escrow. Nobody is told anything."""
+    async def put(self, workspace: Workspace, request_id: str = "") -> Saved:
+        """Put a key into the store, or else into the escrow. No event is emitted."""
         name = self._name_for(request_id, workspace.organisation_id)
         ref, failure = await self._try_to_put(workspace, name, self.store)
         if ref is not None:
             self.key = ref
-            return Placed(ref=ref)
+            return Saved(evolve(workspace, ref=ref), ref)
         if self.escrow is None:
-            return Placed(failure=failure)
-        escrowed, second = await self._try_to_put(workspace, name, self.escrow)
-        return Placed(failure=failure, escrowed=escrowed, second=second)
+            return Saved(workspace, None, failure)
+        ref, second = await self._try_to_put(workspace, name, self.escrow)
+        return Saved(workspace if ref is None else evolve(workspace, ref=ref), ref, failure, second)
 
-    def report(self, workspace: Workspace, placed: Placed, request_id: str = "") -> Workspace:
-        """Tell where a key was put, and return its workspace with the reference, or raise.
+    def report(self, saved: Saved, request_id: str = "") -> Workspace:
+        """Emit where a key was put, and return its workspace, or raise.
 
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
-        tell = partial(
-            self._tell, registration_id=request_id or None, organisation_id=workspace.organisation_id
+        workspace, ref, failure, second = saved
+        emit = partial(
+            self._emit, registration_id=request_id or None, organisation_id=workspace.organisation_id
         )
         fingerprint = workspace.api_key.fingerprint
-        if placed.failure is None:
-            tell(EventKind.KEY_STORED, ref=placed.ref, fingerprint=fingerprint)
-            return evolve(workspace, ref=placed.ref)
-        tell(EventKind.STORE_FAILED, error=type(placed.failure).__name__)
-        what = f"The key could not be saved: {placed.failure.message}"
-        if placed.escrowed is not None:
-            tell(EventKind.ESCROWED, ref=placed.escrowed, fingerprint=fingerprint)
-            what = f"{what} It is in the escrow at {placed.escrowed}."
-            raise StoreError(what, workspace=evolve(workspace, ref=placed.escrowed), next_step=MOVE_IT)
-        if placed.second is not None:
-            what = f"{what} Neither could the escrow take it: {placed.second.message}"
+        if failure is None:
+            emit(EventKind.KEY_STORED, ref=ref, fingerprint=fingerprint)
+            return workspace
+        emit(EventKind.STORE_FAILED, error=type(failure).__name__)
+        what = f"The key could not be saved: {failure.message}"
+        if ref is not None:
+            emit(EventKind.ESCROWED, ref=ref, fingerprint=fingerprint)
+            raise StoreError(f"{what} It is in the escrow at {ref}.", workspace=workspace, next_step=MOVE_IT)
+        if second is not None:
+            what = f"{what} Neither could the escrow take it: {second.message}"
         raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
 
     def _name_for(self, request_id: str, organisation_id: str | None = None) -> str:
         """Return the name of the key of a registration, also where the answer does not name the organisation."""
-        mark = hashlib.sha256(request_id.encode()).hexdigest()[:8]
-        return self._name or organisation_id or f"workspace-{mark}"
+        return self._name or organisation_id or f"workspace-{_short_hash(request_id)}"
 
     async def _try_to_put(
         self, workspace: Workspace, name: str, store: Store | None
@@ -234,7 +225,7 @@ class Custody:
             return None, error
 
 
-def refuse_what_is_no_store(store: Store) -> None:
+def check_is_store(store: Store) -> None:
     """Refuse an object that cannot be used as a store, before anything depends on it.
 
     Raises:
@@ -265,6 +256,10 @@ def _takes(method: Callable[..., object], *arguments: object) -> bool:
         except TypeError:
             return False
     return True
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _as_ref(told: object, scheme: str, name: str) -> SecretRef:
