@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -92,15 +91,6 @@ async def test_a_new_session_replaces_the_cookie_of_the_old_one(colour: Colour) 
     assert [said(request) for request in server.requests][2:4] == ["tools/call", "initialize"]
 
 
-async def test_a_cookie_is_kept_for_one_transport_only(colour: Colour) -> None:
-    with serve(answers(headers={"set-cookie": "a=1"})) as server:
-        for _ in range(2):
-            async with reach(colour, server.url) as wire:
-                await wire.request()
-                await wire.request()
-    assert [request.headers.get("cookie") for request in server.requests] == [None, "a=1"] * 2
-
-
 @pytest.mark.parametrize(
     "cookie", ["a=1; Domain=elsewhere.example", "a=1; Path=/elsewhere", "a=1; Max-Age=0"]
 )
@@ -110,16 +100,6 @@ async def test_a_cookie_that_is_not_for_the_endpoint_is_not_sent(colour: Colour,
             await wire.request()
             await wire.request()
     assert [request.headers.get("cookie") for request in server.requests] == [None, None]
-
-
-async def test_a_cookie_is_in_no_log(colour: Colour, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "favcrm")
-    caplog.set_level(logging.DEBUG, "httpx")
-    with serve(answers(headers={"set-cookie": "a=not-to-be-seen"})) as server:
-        async with reach(colour, server.url) as wire:
-            responses = [await wire.request(), await wire.request()]
-    assert server.requests[1].headers["cookie"] == "a=not-to-be-seen"
-    assert "not-to-be-seen" not in f"{caplog.text} {responses} {vars(wire.inner.inner)}"
 
 
 async def test_threads_of_one_client_get_many_cookies_at_once() -> None:

@@ -89,21 +89,6 @@ def test_each_event_loop_begins_a_session_of_its_own(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", RUN)
-def test_closing_ends_a_session_once(loop: str) -> None:
-    with serve(echoing("legacy")) as server:
-        crm = client_to(server, "legacy")
-
-        async def main() -> None:
-            await who(crm, "me")
-            await crm.aclose()
-            await crm.aclose()
-
-        RUN[loop](main)
-        RUN[loop](crm.aclose)
-    assert sessions_of(server, "DELETE") == ["session-1"]
-
-
-@pytest.mark.parametrize("loop", RUN)
 def test_an_event_loop_that_ends_leaves_nothing_open(loop: str) -> None:
     with serve(echoing("bare")) as server:
         crm = client_to(server)
@@ -172,37 +157,6 @@ def test_event_loops_of_several_threads_are_used_at_once(era: Era) -> None:
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(work, range(4)))
     assert found == [{str({"who": f"{number}.{call}"}) for call in range(5)} for number in range(4)]
-
-
-def test_event_loops_of_two_threads_are_used_in_turn() -> None:
-    with serve(echoing("legacy")) as server:
-        crm = client_to(server, "legacy")
-
-        async def serve_here(started: threading.Event, ended: asyncio.Event) -> None:
-            started.set()
-            await ended.wait()
-
-        def run(loop: asyncio.AbstractEventLoop) -> None:
-            with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                runner.run(serve_here(threading.Event(), ended[loop]))
-
-        loops = [asyncio.new_event_loop() for _ in range(2)]
-        ended = {loop: asyncio.Event() for loop in loops}
-        threads = [threading.Thread(target=run, args=(loop,)) for loop in loops]
-        for thread in threads:
-            thread.start()
-        for number in range(6):
-            called = asyncio.run_coroutine_threadsafe(who(crm, f"{number}"), loops[number % 2])
-            assert called.result(PATIENCE) == {"who": f"{number}"}
-        asyncio.run_coroutine_threadsafe(crm.aclose(), loops[0]).result(PATIENCE)
-        assert sessions_of(server, "DELETE") == ["session-1"]
-        with pytest.raises(NotSentError, match="is closed"):
-            asyncio.run(who(crm, "a third loop"))
-        for loop, thread in zip(loops, threads, strict=True):
-            loop.call_soon_threadsafe(ended[loop].set)
-            thread.join(PATIENCE)
-    assert sessions_of(server, "tools/call") == ["session-1", "session-2"] * 3
-    assert sessions_of(server, "DELETE") == ["session-1"]
 
 
 @pytest.mark.parametrize("loop", RUN)

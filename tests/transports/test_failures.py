@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.from_thread
@@ -16,12 +16,12 @@ import anyio.lowlevel
 import colours
 import httpx
 import pytest
+from colours import way
 from servers import (
     Peer,
     Request,
     Script,
     answers,
-    chunk,
     chunked,
     hangs_up,
     head,
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from favcrm.secret import Secret
 
 pytestmark = pytest.mark.anyio
+
+__all__ = ["way"]
 
 ENDPOINT = "https://favcrm.example/mcp"
 
@@ -122,12 +124,6 @@ async def test_what_arrived_of_a_broken_body_is_kept(colour: Colour, part: str, 
     assert (response.complete, response.defect) == (False, "")
 
 
-async def test_a_redirect_to_where_it_breaks_is_an_unknown_outcome(colour: Colour) -> None:
-    with serve(redirects("/other"), resets) as server, pytest.raises(OutcomeUnknownError):
-        await one_request(colour, server.url)
-    assert len(server.requests) == 2
-
-
 async def test_headers_without_end_are_an_unknown_outcome(colour: Colour) -> None:
     def endless(peer: Peer, _: Request) -> None:
         peer.send(head()[:-2])
@@ -147,24 +143,6 @@ async def test_what_is_no_http_is_an_unknown_outcome(colour: Colour, answer: byt
 
 
 # Time
-
-
-@pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])
-async def test_a_body_that_drips_for_ever_ends_at_the_deadline(colour: Colour, media_type: str) -> None:
-    """It drips as fast as the client reads, so that no single read takes long."""
-
-    def drip(peer: Peer, _: Request) -> None:
-        peer.send(chunked([], headers={"content-type": media_type})[0], chunk(b":"))
-        while True:
-            peer.send(chunk(b"x" * 100))
-
-    with serve(drip, answers()) as server:
-        async with reach(colour, server.url) as wire:
-            response = await wire.request(timeout=SHORT)
-            assert not response.complete
-            assert len(response.body) < 10_000_000
-            assert (await wire.request()).result == {}
-    assert server.greeted == [1, 2]
 
 
 async def test_an_answer_that_comes_late_is_kept(colour: Colour) -> None:
@@ -237,8 +215,6 @@ async def test_a_handshake_that_stalls_is_no_connection(colour: Colour) -> None:
 
 
 # Every error of httpx and httpx2
-
-Raiser: TypeAlias = Callable[[Any], Any]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ from transports.speakers import (
 import favcrm
 from favcrm import (
     InputRequiredError,
-    InvalidInputError,
     OutcomeUnknownError,
     RetryPolicy,
 )
@@ -83,15 +82,6 @@ async def test_every_request_says_what_it_is(colour: Colour, key: Secret) -> Non
     assert discover.json["params"] == {"_meta": OUR_META}
     assert called.json["params"] == {**CALL, "_meta": OUR_META}
     assert listed.json["params"] == {"cursor": "2", "_meta": OUR_META}
-
-
-async def test_a_name_that_no_header_can_carry_is_encoded(colour: Colour) -> None:
-    with serve(speaks(MODERN)) as server:
-        async with reach(colour, server.url, era="modern") as wire:
-            await wire.request(CALLED, {"name": "名\r\nX-Other: 1", "arguments": {}})
-    (request,) = server.requests
-    assert request.headers["mcp-name"] == "=?base64?5ZCNDQpYLU90aGVyOiAx?="
-    assert "x-other" not in request.headers
 
 
 # Input that is asked for
@@ -184,42 +174,6 @@ async def test_a_server_that_asks_for_ever_is_left(colour: Colour, quick: QuickC
     assert len(server.requests) == 10
 
 
-async def test_older_servers_do_not_ask(colour: Colour) -> None:
-    """There it is a result like any other."""
-    asking = {"resultType": "input_required", "content": []}
-    with serve(speaks(session(tools_call=answers(asking)))) as server:
-        async with reach(colour, server.url, era="legacy") as wire:
-            assert (await call(wire)).result == asking
-    assert len(requests_of(server, CALLED)) == 1
-
-
-@pytest.mark.parametrize("kind", ["later", None, 1])
-async def test_a_kind_of_result_that_nobody_knows_is_no_answer(colour: Colour, kind: object) -> None:
-    with serve(speaks({**MODERN, CALLED: answers({**RESULT, "resultType": kind})})) as server:
-        crm = colours.client(colour, server.url, era="modern")
-        with pytest.raises(OutcomeUnknownError, match="has a resultType that is not known"):
-            await crm.call_tool("count")
-        await crm.end()
-    assert len(server.requests) == 1
-
-
-async def test_a_key_in_such_a_result_is_not_lost(colour: Colour, key: Secret) -> None:
-    told = {"data": {"organisationId": "org_1", "apiKey": key.reveal()}, "summary": ""}
-    answer = answers({"resultType": "later", "content": [], "structuredContent": told})
-    with serve(speaks({**MODERN, CALLED: answer})) as server:
-        provisioner = colours.provisioner(colour, server.url, era="modern")
-        workspace = await provisioner.confirm("signup_req_1", code="123456")
-        await provisioner.end()
-    assert workspace.api_key == key
-
-
-@pytest.mark.parametrize("more", [{}, {"resultType": "complete"}])
-async def test_a_result_is_complete_unless_it_says_otherwise(colour: Colour, more: dict[str, Any]) -> None:
-    with serve(speaks({**MODERN, CALLED: answers({**RESULT, **more})})) as server:
-        async with reach(colour, server.url, era="modern") as wire:
-            assert (await call(wire)).result == {**RESULT, **more}
-
-
 # Arguments in headers
 
 REGION = {"type": "string", "x-mcp-header": "Region"}
@@ -310,23 +264,6 @@ async def test_a_list_without_end_is_read_for_a_while(colour: Colour) -> None:
         async with reach(colour, server.url, era="modern", limits=Limits(pages=3)) as wire:
             assert (await call(wire)).status == 400
     assert all_said(server) == [CALLED, LISTED, LISTED, LISTED]
-
-
-async def test_half_a_character_in_an_argument_that_travels_is_refused(colour: Colour) -> None:
-    with serve(speaks({**MODERN, LISTED: answers({"tools": [COUNT]})})) as server:
-        crm = colours.client(colour, server.url, era="modern")
-        await crm.list_tools()
-        with pytest.raises(InvalidInputError):
-            await crm.call_tool("count", {"region": "\ud800"})
-        await crm.end()
-    assert all_said(server) == [LISTED]
-
-
-async def test_a_result_that_looks_like_a_list_stays_as_it_is(colour: Colour) -> None:
-    result = {"content": [], "tools": [BAD]}
-    with serve(speaks({**MODERN, CALLED: answers(result)})) as server:
-        async with reach(colour, server.url, era="modern") as wire:
-            assert (await call(wire)).result == result
 
 
 # Progress
@@ -449,19 +386,6 @@ async def test_progress_comes_before_the_answer_does(colour: Colour) -> None:
 
 
 # Streams of this era
-
-
-async def test_a_stream_that_breaks_off_is_not_sent_again(colour: Colour) -> None:
-    def broken(peer: Peer, request: Request) -> None:
-        peer.send(*chunked([b": ping\n\n"])[:-1])
-        hangs_up(peer, request)
-
-    with serve(speaks({**MODERN, CALLED: broken})) as server:
-        crm = colours.client(colour, server.url, era="modern", retry=ONCE)
-        with pytest.raises(OutcomeUnknownError):
-            await crm.call_tool("count")
-        await crm.end()
-    assert all_said(server) == [CALLED]
 
 
 FAILING: dict[str, Script] = {

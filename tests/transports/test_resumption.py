@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import colours
 import pytest
+from colours import way
 from servers import (
     Peer,
     Request,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from favcrm.typing import Era
 
 pytestmark = pytest.mark.anyio
+
+__all__ = ["way"]
 
 CALLED, CANCELLED = "tools/call", "notifications/cancelled"
 PRIMED = b"id: event-1\ndata:\n\n"
@@ -114,13 +117,6 @@ async def test_without_a_time_it_is_a_second(colour: Colour, clock: QuickClock) 
     assert clock.slept == [1.0]
 
 
-async def test_a_time_of_none_is_no_time(colour: Colour, clock: QuickClock) -> None:
-    with serve(speaks(session(tools_call=streams(b"retry: 0\n" + PRIMED), GET=goes_on()))) as server:
-        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
-            assert (await call(wire)).result == RESULT
-    assert clock.slept == [0.0]
-
-
 async def test_it_may_go_on_many_times(colour: Colour, clock: QuickClock) -> None:
     """As long as there is something new, and with the newest id and time that were given."""
     parts = [
@@ -179,15 +175,6 @@ async def test_a_server_that_does_not_go_on_leaves_it_open_what_became_of_the_ca
         await crm.end()
 
 
-async def test_a_failure_between_two_parts_is_no_end(colour: Colour, clock: QuickClock) -> None:
-    parts = [resets, streams(b"id: event-2\ndata:\n\n"), resets, goes_on()]
-    with serve(speaks(session(tools_call=streams(PRIMED), GET=parts))) as server:
-        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
-            assert (await call(wire)).result == RESULT
-    resumed = [request.headers["last-event-id"] for request in requests_of(server, "GET")]
-    assert resumed == ["event-1", "event-1", "event-2", "event-2"]
-
-
 async def test_an_error_in_the_stream_is_the_answer(colour: Colour, clock: QuickClock) -> None:
     told = event(b'{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"no"}}')
     with serve(speaks(session(tools_call=streams(PRIMED), GET=streams(told)))) as server:
@@ -217,15 +204,6 @@ async def test_a_part_that_is_silent_ends_at_the_deadline(colour: Colour, clock:
             assert not response.complete
     assert len(requests_of(server, "GET")) == 1
     assert len(requests_of(server, CALLED)) == 1
-
-
-async def test_what_was_told_is_kept_together(colour: Colour, clock: QuickClock) -> None:
-    """Half an answer may hold a key."""
-    begun = breaks(PRIMED, b'data: {"id":2,"result":{"half')
-    with serve(speaks(session(tools_call=begun, GET=breaks(b"data: of it")))) as server:
-        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
-            response = await call(wire)
-    assert response.body == 'data: {"id":2,"result":{"half' + "data: of it" * 2
 
 
 async def test_progress_and_questions_go_on(colour: Colour, clock: QuickClock) -> None:

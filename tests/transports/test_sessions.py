@@ -13,7 +13,7 @@ import anyio.lowlevel
 import colours
 import httpx
 import pytest
-from colours import Facade
+from colours import Facade, way
 from secrecy.search import Search
 from servers import (
     Peer,
@@ -34,7 +34,6 @@ from transports.reach import SHORT, client_of, reach, stand_in
 from transports.speakers import (
     CALL,
     MODERN,
-    NO_SESSION,
     RESULT,
     SESSION_ID,
     TAKEN,
@@ -49,7 +48,7 @@ from transports.speakers import (
     speaks,
 )
 
-from favcrm import CodeExpiredError, NotSentError, OutcomeUnknownError, RefusedError, RetryPolicy
+from favcrm import NotSentError, OutcomeUnknownError, RetryPolicy
 from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport
 from favcrm.transports.http.limits import Limits
@@ -63,6 +62,8 @@ if TYPE_CHECKING:
     from favcrm.typing import Era
 
 pytestmark = pytest.mark.anyio
+
+__all__ = ["way"]
 
 IMPATIENT = Limits(grace=SHORT)
 
@@ -94,55 +95,12 @@ async def test_every_request_but_the_first_is_of_the_session(colour: Colour, key
     assert not [name for name in later[1].headers if name in {"mcp-method", "mcp-name"}]
 
 
-@pytest.mark.parametrize("where", ["an error", "a result"])
-async def test_an_id_on_any_other_answer_is_not_taken(colour: Colour, where: str) -> None:
-    """Adopted, the id of a refusal would break every later call."""
-    if where == "an error":
-        script = speaks({**session("session-1"), "server/discover": NO_SESSION})
-    else:
-        script = speaks(session("session-1", tools_call=answers(RESULT, headers={SESSION_ID: "another"})))
-    with serve(script) as server:
-        async with reach(colour, server.url, era="auto") as wire:
-            await call(wire)
-            await call(wire)
-    assert ids(requests_of(server, CALLED)) == ["session-1"] * 2
-
-
 async def test_a_session_may_have_no_id(colour: Colour) -> None:
     with serve(speaks(session())) as server:
         async with reach(colour, server.url, era="legacy") as wire:
             await call(wire)
     assert all_said(server) == [*OPENING, CALLED]
     assert ids(server.requests) == [None] * 3
-
-
-@pytest.mark.parametrize("given", ["two words", "tab\there", "caf\xe9", "bell\x07"])
-async def test_an_id_that_no_header_can_carry_is_refused(colour: Colour, given: str) -> None:
-    with serve(speaks(session(given))) as server:
-        async with reach(colour, server.url, era="legacy") as wire:
-            with pytest.raises((NotSentError, OutcomeUnknownError)) as raised:
-                await call(wire)
-    assert isinstance(raised.value, NotSentError)
-    assert given not in str(raised.value)
-    assert all_said(server) == [INITIALIZE]
-
-
-@pytest.mark.parametrize("version", ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"])
-async def test_the_version_is_the_one_that_was_countered_with(colour: Colour, version: str) -> None:
-    with serve(speaks(session(initialize=initialized(version=version)))) as server:
-        async with reach(colour, server.url, era="legacy") as wire:
-            await call(wire)
-    assert server.requests[0].json["params"]["protocolVersion"] == "2025-11-25"
-    assert [request.headers["mcp-protocol-version"] for request in server.requests[1:]] == [version] * 2
-
-
-@pytest.mark.parametrize("version", ["2026-07-28", "2027-05-05", "1.0"])
-async def test_a_version_that_nobody_here_knows_ends_it(colour: Colour, version: str) -> None:
-    with serve(speaks(session(initialize=initialized(version=version)))) as server:
-        async with reach(colour, server.url, era="legacy") as wire:
-            with pytest.raises(NotSentError, match=version):
-                await call(wire)
-    assert all_said(server) == [INITIALIZE]
 
 
 @pytest.mark.parametrize(
@@ -220,28 +178,6 @@ async def test_a_session_that_is_over_is_begun_again_and_the_call_sent_once_more
     assert len(set(numbers)) == 4
 
 
-@pytest.mark.parametrize("status", [200, 400, 404, 410])
-@pytest.mark.parametrize(
-    "words", ["The code has expired", "Your sign-up session has expired", "Verification session not found"]
-)
-async def test_words_about_a_sign_up_are_no_end_of_a_session(colour: Colour, status: int, words: str) -> None:
-    refused = refuses(-32000, words, status)
-    with serve(speaks(session("session-1", tools_call=refused))) as server:
-        favcrm = colours.provisioner(colour, server.url, era="legacy", retry=ONCE)
-        with pytest.raises(CodeExpiredError if "expired" in words else RefusedError):
-            await favcrm.confirm("signup_req_1", "271828")
-        await favcrm.end()
-    assert len(requests_of(server, CALLED)) == 1
-
-
-async def test_a_result_that_speaks_of_a_session_is_an_answer(colour: Colour) -> None:
-    told = {"isError": True, "content": [{"type": "text", "text": "Session not found"}]}
-    with serve(speaks(session("session-1", tools_call=answers(told)))) as server:
-        async with reach(colour, server.url, era="legacy") as wire:
-            assert (await call(wire)).result == told
-    assert len(requests_of(server, CALLED)) == 1
-
-
 async def test_a_new_session_without_an_id_has_none(colour: Colour) -> None:
     script = speaks(
         session(initialize=[initialized("session-1"), initialized()], tools_call=[page(404), answers(RESULT)])
@@ -251,16 +187,6 @@ async def test_a_new_session_without_an_id_has_none(colour: Colour) -> None:
             assert (await call(wire)).result == RESULT
     assert ids(requests_of(server, CALLED)) == ["session-1", None]
     assert all_said(server)[-1] == CALLED
-
-
-async def test_a_second_refusal_is_the_answer(colour: Colour) -> None:
-    script = speaks(session("session-1", tools_call=refuses(-32600, "Session not found", 404)))
-    with serve(script) as server:
-        async with reach(colour, server.url, era="legacy") as wire:
-            response = await call(wire)
-            assert response.status == 404
-            assert response.error is not None
-            assert all_said(server) == [*OPENING, CALLED, *OPENING, CALLED]
 
 
 async def test_a_session_that_cannot_be_begun_again_was_not_sent_the_call(colour: Colour) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import pytest
 import trustme
+from colours import way
 from servers import PATIENCE, Peer, Request, Script, answers, chunked, event, head, message, serve, whole
 from transports.reach import SHORT, MovedClock, Wire, client_of, reach, through
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from favcrm.secret import Secret
 
 pytestmark = pytest.mark.anyio
+
+__all__ = ["way"]
 
 PAUSE = 0.01
 DRIPS = int(PATIENCE / PAUSE)

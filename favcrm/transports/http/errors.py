@@ -1,4 +1,4 @@
-"""From httpx's errors to ours: what matters is whether the request can have reached the server."""
+"""From httpx's errors to ours. They differ by whether the request can have reached the server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ PROXY_REFUSALS = (
 def translate(
     error: Exception, httpx: ModuleType, timeout: float, *, proxy: str, encrypted: bool
 ) -> TransportError:
-    """Return our error for httpx's: what matters is whether the request can have reached the server.
+    """Return our error for one of httpx, by whether the request can have reached the server.
 
     Args:
         error: What httpx or httpx2 raised.
@@ -102,7 +102,7 @@ def _refused_by_proxy(told: str, proxy: str) -> NotSentError:
 
 
 def no_tunnel(proxy: str) -> NotSentError:
-    """Return the error for a proxy that gave no usable answer, before the request was on its way."""
+    """Return the error for a proxy that gave no usable answer before the request was sent."""
     return NotSentError(f"{_name(proxy)} did not answer, or broke the connection. Nothing was sent.")
 
 
@@ -111,7 +111,7 @@ def _name(proxy: str) -> str:
 
 
 def _tls_failure(error: BaseException, proxy: str) -> NotSentError | None:
-    """Return the error for a handshake that failed, where that is what lies behind httpx's error."""
+    """Return the error for a failed TLS handshake, if one is the cause of httpx's error."""
     reason = _tls_error(error)
     if reason is None:
         return None
