@@ -189,9 +189,9 @@ SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_is_recognised(server: str) -> None:
-    answers, agreement, said = SERVERS[server]
+    answers, protocol, said = SERVERS[server]
     played = play(*answers)
-    assert played.found == agreement
+    assert played.found == protocol
     assert played.said == said
 
 

@@ -44,11 +44,11 @@ class HTTPBackend(Protocol):
         """Send a request and return the response with its body unread."""
         ...
 
-    def limit(self, seconds: float, /) -> AbstractContextManager[object]:
+    def limit(self, seconds: float, /) -> AbstractContextManager[object, bool]:
         """Leave the block after some seconds, at the next use of the network."""
         ...
 
-    def shielded(self, seconds: float, /) -> AbstractContextManager[object]:
+    def shielded(self, seconds: float, /) -> AbstractContextManager[object, bool]:
         """Run the block although the call was cancelled, for some seconds at most."""
         ...
 
@@ -103,11 +103,11 @@ class BlockingHTTP:
         request.extensions["trace"] = BlockingWatch(request.extensions)
         return self.client.send(request, stream=True, auth=None, follow_redirects=False)
 
-    def limit(self, seconds: float, /) -> AbstractContextManager[object]:
+    def limit(self, seconds: float, /) -> AbstractContextManager[object, bool]:
         """Leave the block after some seconds."""
         return TimeLimit(seconds)
 
-    def shielded(self, seconds: float, /) -> AbstractContextManager[object]:
+    def shielded(self, seconds: float, /) -> AbstractContextManager[object, bool]:
         """Run the block for some seconds at most. No call of this side is cancelled."""
         return TimeLimit(seconds)
 
@@ -152,13 +152,13 @@ class AsyncHTTP:
         request.extensions["trace"] = AsyncWatch(request.extensions)
         return await self.client.send(request, stream=True, auth=None, follow_redirects=False)
 
-    def limit(self, seconds: float, /) -> AbstractContextManager[object]:
+    def limit(self, seconds: float, /) -> AbstractContextManager[object, bool]:
         """Leave the block after some seconds."""
         import anyio
 
         return anyio.move_on_after(seconds)
 
-    def shielded(self, seconds: float, /) -> AbstractContextManager[object]:
+    def shielded(self, seconds: float, /) -> AbstractContextManager[object, bool]:
         """Run the block although the call was cancelled, for some seconds at most."""
         import anyio
 
