@@ -419,6 +419,7 @@ async def test_a_server_that_cannot_be_reached_is_told_so(colour: Colour) -> Non
                 await call(wire)
 
 
+@BOTH_COLOURS
 async def test_after_a_negotiation_that_failed_the_next_attempt_asks_again(colour: Colour) -> None:
     with serve(speaks({**MODERN, DISCOVER: [resets, DISCOVERED]})) as server:
         retry = RetryPolicy(attempts=2, backoff_initial=0.001, backoff_max=0.001)
