@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from favcrm import FavCRMProvisioner, stores
+from favcrm import FavCRMProvisioner, stores, transports
 from favcrm._backends import run_sync
 from favcrm.sandbox import Sandbox
 
@@ -55,6 +55,11 @@ def test_a_store_is_loaded_when_it_is_named() -> None:
 def test_a_store_that_is_not_there_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="no_such_store"):
         getattr(stores, "no_such_store")  # noqa: B009  # type checkers know better
+
+
+def test_a_transport_that_is_not_there_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="no_such_transport"):
+        getattr(transports, "no_such_transport")  # noqa: B009  # type checkers know better
 
 
 @pytest.mark.anyio

@@ -405,6 +405,7 @@ async def test_a_server_that_cannot_be_reached_is_told_so(colour: Colour) -> Non
                 await call(wire)
 
 
+@BOTH_COLOURS
 async def test_after_a_negotiation_that_failed_the_next_attempt_asks_again(colour: Colour) -> None:
     with serve(speaks({**MODERN, DISCOVER: [resets, DISCOVERED]})) as server:
         retry = RetryPolicy(attempts=2, backoff_initial=0.001, backoff_max=0.001)
@@ -467,6 +468,16 @@ async def test_a_session_may_be_lost_to_another_era(colour: Colour) -> None:
             assert (await call(wire)).result == RESULT
             assert (await call(wire)).result == RESULT
     assert all_said(server)[4:] == [CALLED, INITIALIZE, DISCOVER, CALLED]
+
+
+async def test_an_answer_in_one_era_confirms_nothing_of_the_next(colour: Colour) -> None:
+    calls = [answers(RESULT), NO_SESSION, page(400), page(400), answers(RESULT)]
+    with serve(speaks({**session(), DISCOVER: [NO_SESSION, DISCOVERED], CALLED: calls})) as server:
+        async with reach(colour, server.url, era="bare") as wire:
+            assert (await call(wire)).result == RESULT
+            assert (await call(wire)).status == 400
+            assert (await call(wire)).result == RESULT
+    assert all_said(server)[-3:] == [CALLED, DISCOVER, CALLED]
 
 
 async def test_a_second_refusal_is_the_answer(colour: Colour) -> None:
