@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from favcrm.secret import Secret
     from favcrm.store import Store
 
+LOOK_FOR_WORKSPACE = f"Sign in at {PORTAL} with the email, and look whether the workspace exists."
 UNKNOWN_WORKSPACE = (
-    f"The workspace may exist: sign in at {PORTAL} with the email. If it does, create a key under Settings, MCP Keys; "
-    "if it does not, ask for a fresh code."
+    f"The workspace may exist: sign in at {PORTAL} with the email. Where the workspace exists, create a key under "
+    "Settings, MCP Keys. Where there is none, ask for a fresh code."
 )
 MOST_KEPT = 100
 """How many workspaces an object remembers."""
@@ -299,7 +300,10 @@ class Confirmation:
             x_request_id=error.request_id,
         )
         unknown = OutcomeUnknownError(
-            f"{what} No key was received.", next_step=UNKNOWN_WORKSPACE, request_id=error.request_id
+            f"{what} No key was received.",
+            next_step=UNKNOWN_WORKSPACE,
+            human_action=LOOK_FOR_WORKSPACE,
+            request_id=error.request_id,
         )
         self._caller.with_origin(unknown, keys)
         return unknown
