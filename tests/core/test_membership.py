@@ -270,6 +270,24 @@ async def test_a_key_rotated_meanwhile_is_read_again_once(sandbox: Sandbox, colo
     assert sandbox.count("list_my_companies") == 3
 
 
+async def test_a_rotated_key_does_not_begin_a_second_deadline(sandbox: Sandbox, colour: Colour) -> None:
+    old, new = sandbox.add_organisation("Old"), sandbox.add_organisation("New")
+
+    class Rotating(MemoryStore):
+        def get(self, ref: Any) -> Secret:
+            return new if sandbox.count("list_my_companies") == 2 else old
+
+    store = Rotating()
+    ref = store.put("acme", old, {})
+    busy = Fault.server_error(503, retry_after=6)
+    sandbox.fail_next("list_my_companies", busy, Fault.server_error(401), busy)
+    policy = RetryPolicy(deadline=10)
+    crm = client(colour, transport=transport_to(sandbox, colour), store=store, api_key=ref, retry=policy)
+    with pytest.raises(errors.ServerBusyError):
+        await crm.call_tool("list_my_companies")
+    assert sandbox.clock.sleeps == [6]
+
+
 # The audit log
 
 
