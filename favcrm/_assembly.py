@@ -1,4 +1,4 @@
-"""From a constructor's arguments to an engine: the same for the provisioner and the client, in both colours."""
+"""From a constructor's arguments to an engine: the same for the provisioner and the client, sync and async."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _as_key(key: str | Secret | SecretRef | None) -> Secret | SecretRef | None:
 
 @frozen(kw_only=True, eq=False, repr=False)
 class Options:
-    """What both colours of provisioner and client take alike."""
+    """The arguments that every provisioner and every client takes."""
 
     endpoint: str | None
     api_key: Secret | SecretRef | None = field(converter=_as_key)
@@ -47,7 +47,7 @@ class Options:
     on_event: Callable[[Event], None] | None
 
     def settings(self, transport: object = None) -> Settings:
-        """Read the settings that the arguments leave open; another transport leads to who knows where."""
+        """Read the settings that the arguments leave open. The config file is not read where a transport is given."""
         if self.reference is not None and self.store is None:
             raise InvalidInputError([Problem("api_key", "is a reference, so the store must be given too")])
         key = self.api_key if isinstance(self.api_key, Secret) else None
@@ -79,7 +79,7 @@ class Options:
         )
 
     def check_transport(self, transport: object, http_client: object, era: object, close: str) -> None:
-        """Refuse a transport of the other colour, and what one that was handed over would silently ignore."""
+        """Refuse a sync transport in an async object or the reverse, and arguments that a given transport ignores."""
         if transport is None:
             return
         if not hasattr(transport, close):

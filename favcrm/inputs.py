@@ -298,7 +298,7 @@ def raise_problems(checks: Mapping[str, str | None]) -> None:
 def _check_email(value: object) -> str | None:
     if isinstance(value, str) and EMAIL.fullmatch(value):
         return None
-    return "must be an email address such as you@example.com"
+    return "must be an email address: a name, an @ and a domain"
 
 
 def _check_name(value: object) -> str | None:

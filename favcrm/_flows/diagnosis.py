@@ -1,4 +1,4 @@
-"""From what the questions brought to a report.
+"""From the answers to the questions of a diagnosis to its report.
 
 The names of the fields inside the server's answers are not published, so they are looked for by the names that
 are likely, and the payload is kept with the check.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from favcrm._error_codes import ERROR_CODES
 from favcrm._flows import calls
 from favcrm._text import clean
 from favcrm.errors import (
@@ -48,7 +49,7 @@ DOCTOR_GOOD = {
 
 @frozen
 class Finding:
-    """What one question brought: its answer, or the error in its place."""
+    """One question of a diagnosis with its answer, or with the error in place of an answer."""
 
     name: str
     answer: tuple[Tool, ...] | ToolResult | FavCRMError
@@ -125,7 +126,7 @@ def _reached(finding: Finding) -> bool:
         return True
     if isinstance(error, TransportError | UnexpectedAnswerError):
         return False
-    return not (type(error) is RefusedError and isinstance(error.code, int) and error.code > 0)
+    return not (type(error) is RefusedError and isinstance(error.server_code, int) and error.server_code > 0)
 
 
 def _endpoint_check(listing: Finding, told: Mapping[str, JSON], *, reachable: bool) -> Check:
@@ -140,7 +141,7 @@ def _key_check(
     findings: Mapping[str, Finding], told: Mapping[str, JSON], *, has_key: bool, reachable: bool
 ) -> Check:
     if not has_key:
-        advice = f"Sign up with initiate and confirm, or create a key at {PORTAL} under Settings, MCP Keys."
+        advice = f"Sign up, or create a key at {PORTAL} under Settings, MCP Keys."
         return Check(name="key", status=CheckStatus.FAILED, detail="there is none", advice=advice)
     if not reachable:
         return Check(name="key", status=CheckStatus.SKIPPED, detail="could not be tried")
@@ -155,7 +156,7 @@ def _key_check(
     if refused:
         return _failed("key", refused)
     if doubt is not None:
-        advice = AuthenticationError.default_next_step
+        advice = ERROR_CODES[AuthenticationError.code].next_step
         return Check(
             name="key", status=CheckStatus.FAILED, detail=f"the server calls it {doubt}", advice=advice
         )
@@ -169,7 +170,7 @@ def _tools_check(listing: Finding, count: int, *, reachable: bool) -> Check:
         return _failed("tools", listing)
     detail = f"{count} available"
     if count == 0:
-        advice = "Check that the endpoint is FavCRM's and that the key is of the right workspace."
+        advice = "Check that the endpoint is FavCRM's, and that the key belongs to the right workspace."
         return Check(
             name="tools", status=CheckStatus.FAILED, detail=detail, advice=advice, duration=listing.duration
         )
@@ -180,11 +181,12 @@ def _plan_check(finding: Finding | None, plan: str | None) -> Check:
     check = _tool_check("plan", finding, plan or "not told")
     word = (plan or "").casefold()
     if word in SUSPENDED_WORDS:
-        status, advice = CheckStatus.FAILED, f"Ask the user to sign in at {PORTAL} and to look at the plan."
+        status = CheckStatus.FAILED
+        advice = f"The owner of the workspace must sign in at {PORTAL} and look at the plan."
     elif word in DOUBTFUL_WORDS:
-        status, advice = (
-            CheckStatus.WARNING,
-            "Ask the user to look at the plan; list_plan_options shows the others.",
+        status = CheckStatus.WARNING
+        advice = (
+            "The owner of the workspace should look at the plan. The tool list_plan_options shows the others."
         )
     else:
         return check
@@ -229,7 +231,7 @@ def _failed(name: str, finding: Finding, *, status: CheckStatus = CheckStatus.FA
 
 
 def _doctor_doubt(told: Mapping[str, JSON], name: str) -> str | None:
-    """Return the doctor's word where it is not a good one."""
+    """Return the doctor's word for a status where that word is not a good one."""
     word = told.get(name)
     return word if isinstance(word, str) and word.casefold() not in DOCTOR_GOOD[name] else None
 

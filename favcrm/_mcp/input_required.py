@@ -47,7 +47,7 @@ async def in_rounds(
         except (InvalidInputError, NotSentError) as error:
             if given is params:
                 raise
-            # "Nothing was called" is true of this round alone, because the earlier ones were sent.
+            # "Nothing was sent" is true of this round alone, because the earlier ones were sent.
             invalid = isinstance(error, InvalidInputError)
             lost = "what was to be given is no JSON" if invalid else "what was given did not reach it"
             raise _unfinished(lost) from None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from favcrm.models import Check, DiagnosticReport
     from favcrm.sandbox import Mail
+    from favcrm.secret import Secret
     from favcrm.typing import JSON
 
 __all__ = ["Found", "Output", "Phase"]
@@ -54,11 +55,13 @@ class Found:
         payload: For machines.
         lines: For people.
         report: The diagnosis, where it is one.
+        unsaved: A key that is shown and saved nowhere.
     """
 
     payload: JSON
     lines: tuple[str, ...] = ()
     report: DiagnosticReport | None = None
+    unsaved: Secret | None = None
 
 
 class Output(ABC):
@@ -143,12 +146,6 @@ def row(check: Check) -> tuple[str, str, str, str]:
     """Return what stands under `HEADINGS` for a check."""
     found = f"{check.detail.rstrip('.')}. {check.advice}" if check.advice else check.detail
     return check.name, check.status.value, took(check.duration), found
-
-
-def sentences(error: FavCRMError) -> dict[str, str]:
-    """Return what people should read of an error."""
-    told = {"Error": error.message, "Next step": error.next_step, "Request id": error.request_id}
-    return {name: words for name, words in told.items() if words}
 
 
 def letter(mail: Mail) -> list[tuple[str, str]]:

@@ -7,14 +7,14 @@ from typing import TypeAlias
 
 from favcrm.codes.mailbox import AsyncMailboxCode, MailboxCode
 from favcrm.codes.prompt import prompt, prompt_async
-from favcrm.errors import NoCodeError
+from favcrm.errors import CodeUnavailableError
 from favcrm.models import PendingRegistration
 
 __all__ = [
     "AsyncMailboxCode",
     "AsyncReadCode",
+    "CodeUnavailableError",
     "MailboxCode",
-    "NoCodeError",
     "ReadCode",
     "prompt",
     "prompt_async",

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 
 from favcrm._threads import result_of
-from favcrm.errors import CodeExpiredError, NoCodeError
+from favcrm.errors import CodeExpiredError, CodeUnavailableError
 from favcrm.inputs import CODE
 from favcrm.models import PendingRegistration
 
@@ -37,7 +37,7 @@ def prompt(pending: PendingRegistration) -> str:
         The six digits.
 
     Raises:
-        NoCodeError: Nobody can be asked here, or what was typed is no code three times.
+        CodeUnavailableError: Nobody can be asked here, or what was typed is no code three times.
         CodeExpiredError: The code was dead before it could be asked for.
 
     Example:
@@ -62,11 +62,11 @@ async def prompt_async(pending: PendingRegistration) -> str:
         The six digits.
 
     Raises:
-        NoCodeError: Nobody can be asked here, or what was typed is no code three times.
+        CodeUnavailableError: Nobody can be asked here, or what was typed is no code three times.
         CodeExpiredError: The code was dead before it could be asked for.
     """
     with _hiding() as hidden:
-        # A notebook's question that is left behind would take the answer to the next one.
+        # A question that is left behind in a notebook would take the answer to the next question.
         return await result_of(partial(_ask, pending, hidden=hidden), interrupt=_is_notebook())
 
 
@@ -81,22 +81,23 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
             raise CodeExpiredError("The code expired before it was typed. No workspace was created.")
         digits = _type(f"{question} ({minutes}:{seconds:02} left): ") if hidden else None
         if digits is None:
-            raise NoCodeError(
-                "Nobody can be asked for the code: there is no terminal or notebook to type it in."
+            raise CodeUnavailableError(
+                "Nobody can be asked for the code: there is no terminal or notebook to type it in.",
+                next_step="Read the code in the email, and pass it as code= to confirm, or pass another read_code.",
             )
         if digits:
             ANSWERED.append(registration)
             return digits
         question = "That is not six digits. The code"
-    raise NoCodeError(f"What was typed is not six digits, {QUESTIONS} times. Nothing was sent.")
+    raise CodeUnavailableError(f"What was typed is not six digits, {QUESTIONS} times. Nothing was sent.")
 
 
 def _type(question: str) -> str | None:
     """Return the six digits that a person types, nothing where it is something else, or None where nobody can."""
-    # Nobody can be asked: the input has ended, a notebook has no front end (its error is a subclass of the second), or
-    # there is no terminal. None says so to the caller, which raises NoCodeError.
+    # Nobody can be asked where the input has ended, where a notebook has no front end (its error is a subclass of
+    # NotImplementedError), or where there is no terminal.
     with suppress(EOFError, NotImplementedError, OSError):
-        # Looked up now: a notebook puts its own in while a cell runs.
+        # Looked up at each call, because a notebook puts its own function there while a cell runs.
         digits = re.sub(r"[\s-]", "", getpass.getpass(question))
         return digits if CODE.fullmatch(digits) else ""
     return None
@@ -130,7 +131,7 @@ def _hiding() -> Generator[bool]:
     try:
         yield before is not None
     finally:
-        # getpass does this too, unless it was left waiting.
+        # getpass restores the terminal too, unless its thread was left behind.
         if before is not None:
             termios.tcsetattr(terminal, termios.TCSANOW, before)
         if terminal >= 0:

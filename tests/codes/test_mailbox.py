@@ -27,7 +27,7 @@ from favcrm import (
     PendingRegistration,
     Secret,
 )
-from favcrm.codes import AsyncMailboxCode, MailboxCode, NoCodeError, _imap
+from favcrm.codes import AsyncMailboxCode, CodeUnavailableError, MailboxCode, _imap
 from favcrm.codes import mailbox as module
 from favcrm.codes._mails import codes_in
 from favcrm.sandbox import Mail, Sandbox, SandboxClock
@@ -134,7 +134,7 @@ def test_the_newest_mail_wins_and_none_is_read_twice(server: MailServer, waiting
     assert read_code(waiting.pending()) == "333333"
 
 
-def test_a_mail_with_two_codes_says_nothing(server: MailServer, waiting: Waiting) -> None:
+def test_a_mail_with_two_codes_is_passed_over(server: MailServer, waiting: Waiting) -> None:
     server.deliver(mail("Your code is 111111."))
     server.deliver(mail("It is 222222 or 333333."))
     assert mailbox(server)(waiting.pending()) == "111111"
@@ -215,12 +215,12 @@ def test_a_mailbox_that_cannot_be_read_says_why(
     pymap: MailServer, waiting: Waiting, changes: dict[str, Any], said: str, advice: str
 ) -> None:
     for call in (mailbox(pymap, **changes).check, partial(mailbox(pymap, **changes), waiting.pending())):
-        with pytest.raises(NoCodeError, match=said) as caught:
+        with pytest.raises(CodeUnavailableError, match=said) as caught:
             call()
         assert advice in caught.value.next_step
         assert caught.value.__cause__ is caught.value.__context__ is None
         assert "not-real" not in repr(caught.value) + str(caught.value)
-        assert isinstance(pickle.loads(pickle.dumps(caught.value)), NoCodeError)  # noqa: S301 - it is our own
+        assert isinstance(pickle.loads(pickle.dumps(caught.value)), CodeUnavailableError)  # noqa: S301 - it is our own
 
 
 def test_a_name_or_password_beyond_ascii_signs_in(monkeypatch: pytest.MonkeyPatch, waiting: Waiting) -> None:
@@ -272,7 +272,7 @@ def test_no_secret_and_no_mail_is_logged_or_shown(
     assert repr(read_code) == f"<MailboxCode: INBOX at {server.host}>"
 
 
-def test_wrong_arguments_are_told_all_at_once() -> None:
+def test_wrong_arguments_raise_one_error_with_every_problem() -> None:
     with pytest.raises(InvalidInputError) as caught:
         MailboxCode(
             " ",
@@ -292,7 +292,7 @@ def test_wrong_arguments_are_told_all_at_once() -> None:
 
 
 @pytest.mark.parametrize("senders", [SENDER, ["FavCRM"], [SENDER, ""]])
-def test_senders_are_whole_addresses(senders: Any) -> None:
+def test_senders_that_are_no_addresses_are_refused(senders: Any) -> None:
     with pytest.raises(InvalidInputError, match="senders"):
         MailboxCode("imap.example.com", username="a", password="b", senders=senders)
 
@@ -309,7 +309,7 @@ def test_without_the_extra_it_says_what_to_install(
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_twin_reads_the_same(server: MailServer, waiting: Waiting) -> None:
+async def test_the_async_mailbox_reads_the_same_code(server: MailServer, waiting: Waiting) -> None:
     waiting.steps = [partial(server.deliver, mail("Your code is 123456."))]
     read_code = AsyncMailboxCode(**options(server))
     await read_code.check()
@@ -318,9 +318,9 @@ async def test_the_asynchronous_twin_reads_the_same(server: MailServer, waiting:
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_twin_raises_the_same(pymap: MailServer, waiting: Waiting) -> None:
+async def test_the_async_mailbox_raises_the_same_error(pymap: MailServer, waiting: Waiting) -> None:
     read_code = AsyncMailboxCode(**options(pymap, password="wrong"))
-    with pytest.raises(NoCodeError):
+    with pytest.raises(CodeUnavailableError):
         await read_code(waiting.pending())
 
 
@@ -349,7 +349,7 @@ def test_a_connection_that_is_made_after_the_end_is_cut(pymap: MailServer) -> No
     pending = PendingRegistration(request_id="r", expires_at=datetime.now(UTC) + timedelta(seconds=600))
     wait = _imap.Wait(pending)
     wait.end()
-    with pytest.raises(NoCodeError):
+    with pytest.raises(CodeUnavailableError):
         mailbox(pymap)._open(PATIENCE, wait)
 
 

@@ -20,7 +20,7 @@ import anyio.to_thread
 import pytest
 
 from favcrm import CodeExpiredError, FavCRMError, PendingRegistration
-from favcrm.codes import NoCodeError, prompt, prompt_async
+from favcrm.codes import CodeUnavailableError, prompt, prompt_async
 
 module = sys.modules[prompt.__module__]  # the function hides it
 PATIENCE = 60.0
@@ -30,7 +30,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 import anyio
 from favcrm import PendingRegistration
-from favcrm.codes import NoCodeError, prompt, prompt_async
+from favcrm.codes import CodeUnavailableError, prompt, prompt_async
 
 pending = PendingRegistration(
     request_id="r", masked_email="yo*@example.com", expires_at=datetime.now(UTC) + timedelta(seconds=599.9)
@@ -140,7 +140,7 @@ anyio.run(main, backend={backend!r})
 
 @pytest.mark.parametrize("closed", ["sys.stdin.close()", "sys.stdin = None", "pass"])
 def test_without_a_terminal_it_says_what_to_do(closed: str) -> None:
-    script = f"{closed}\ntry: prompt(pending)\nexcept NoCodeError as error: print(error)\n"
+    script = f"{closed}\ntry: prompt(pending)\nexcept CodeUnavailableError as error: print(error)\n"
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", PENDING + script],
         input="123456\n",
@@ -171,7 +171,7 @@ def test_a_notebook_that_cannot_ask_says_what_to_do(
         raise error
 
     monkeypatch.setattr(getpass, "getpass", ask)
-    with pytest.raises(NoCodeError, match="Nobody can be asked") as caught:
+    with pytest.raises(CodeUnavailableError, match="Nobody can be asked") as caught:
         prompt(pending())
     assert caught.value.__cause__ is caught.value.__context__ is None
     assert isinstance(caught.value, FavCRMError)
@@ -189,7 +189,7 @@ def test_a_notebook_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert questions == ["The 6-digit code that FavCRM sent to your email (1:05 left): "]
 
 
-def test_who_is_asked_again_hears_that_the_last_code_did_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_question_says_that_the_last_code_did_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     questions: list[str] = []
 
     def ask(question: str) -> str:
@@ -211,9 +211,9 @@ def test_only_the_last_registrations_are_remembered(monkeypatch: pytest.MonkeyPa
     assert len(module.ANSWERED) <= 16
 
 
-def test_three_wrong_answers_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_wrong_answers_raise_no_code_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda _: "31415")
-    with pytest.raises(NoCodeError, match="3 times") as caught:
+    with pytest.raises(CodeUnavailableError, match="3 times") as caught:
         prompt(pending())
     assert "31415" not in str(caught.value)
 
@@ -240,7 +240,7 @@ def test_on_windows_the_console_is_asked(monkeypatch: pytest.MonkeyPatch, replac
     monkeypatch.setattr(sys, "stdin", console)
     monkeypatch.setattr(sys, "__stdin__", None if replaced else console)
     if replaced:
-        with pytest.raises(NoCodeError):
+        with pytest.raises(CodeUnavailableError):
             prompt(pending())
     else:
         assert prompt(pending()) == "123456"
@@ -319,7 +319,7 @@ def test_a_cell_that_is_interrupted_ends_although_nothing_wakes_its_loop(
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_prompt_raises_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_async_prompt_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda _: "no")
-    with pytest.raises(NoCodeError):
+    with pytest.raises(CodeUnavailableError):
         await prompt_async(pending())

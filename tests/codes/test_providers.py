@@ -15,7 +15,7 @@ from codes.test_mailbox import LIFETIME, Waiting, mailbox, options
 from codes.test_mailbox import waiting as waiting  # noqa: PLC0414 - pytest finds the fixture by its name
 
 from favcrm import CodeExpiredError, InvalidInputError, PendingRegistration, Secret
-from favcrm.codes import AsyncMailboxCode, MailboxCode, NoCodeError
+from favcrm.codes import AsyncMailboxCode, CodeUnavailableError, MailboxCode
 
 THE_CODE = mail("Your code is 123456.")
 SENT = datetime(2026, 11, 22, 12, 13, 44, tzinfo=UTC)
@@ -79,7 +79,7 @@ def test_a_server_is_told_who_reads_before_the_folder_is_opened(scripted: Script
 
 
 @pytest.mark.parametrize("answer", ["NO not now", "BAD what"])
-def test_a_server_may_not_want_to_know_who_reads(scripted: ScriptedServer, answer: str) -> None:
+def test_a_refused_introduction_is_ignored(scripted: ScriptedServer, answer: str) -> None:
     scripted.capabilities += " ID"
     scripted.id_answer = answer
     mailbox(scripted).check()
@@ -89,7 +89,7 @@ def test_a_server_that_opens_no_folder_for_strangers_says_to_look_at_its_setting
     scripted: ScriptedServer,
 ) -> None:
     scripted.wants_introduction = True
-    with pytest.raises(NoCodeError, match="no folder INBOX") as caught:
+    with pytest.raises(CodeUnavailableError, match="no folder INBOX") as caught:
         mailbox(scripted).check()
     assert "settings" in caught.value.next_step
     assert "ID" not in scripted.commands
@@ -112,7 +112,7 @@ def test_a_server_that_takes_no_password_any_more_says_so(
     scripted: ScriptedServer, answer: str, password: str
 ) -> None:
     scripted.login_answer = answer
-    with pytest.raises(NoCodeError, match="switched such logins off") as caught:
+    with pytest.raises(CodeUnavailableError, match="switched such logins off") as caught:
         mailbox(scripted, password=password).check()
     assert "oauth_token" in caught.value.next_step
     assert "example.com" not in str(caught.value)
@@ -120,7 +120,7 @@ def test_a_server_that_takes_no_password_any_more_says_so(
 
 def test_no_password_is_sent_where_none_is_taken(scripted: ScriptedServer) -> None:
     scripted.capabilities += " LOGINDISABLED AUTH=XOAUTH2"
-    with pytest.raises(NoCodeError, match="switched such logins off"):
+    with pytest.raises(CodeUnavailableError, match="switched such logins off"):
         mailbox(scripted).check()
     assert not {"LOGIN", "AUTHENTICATE"} & set(scripted.commands)
 
@@ -131,9 +131,9 @@ def test_where_only_the_command_login_is_off_the_password_is_sent_otherwise(scri
     assert "LOGIN" not in scripted.commands
 
 
-def test_a_wrong_password_is_only_wrong(scripted: ScriptedServer) -> None:
+def test_a_wrong_password_is_not_taken_for_switched_off_passwords(scripted: ScriptedServer) -> None:
     scripted.login_answer = "NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)"
-    with pytest.raises(NoCodeError, match="refused the login"):
+    with pytest.raises(CodeUnavailableError, match="refused the login"):
         mailbox(scripted).check()
 
 
@@ -162,21 +162,21 @@ def test_a_token_is_read_at_each_login(scripted: ScriptedServer) -> None:
     tokens = iter([TOKEN, "another-that-is-not-real"])
     read_code = with_token(scripted, lambda: next(tokens))
     read_code.check()
-    with pytest.raises(NoCodeError, match="OAuth token"):
+    with pytest.raises(CodeUnavailableError, match="OAuth token"):
         read_code.check()
     assert [TOKEN in sent for sent in scripted.tokens] == [True, False]
 
 
 def test_a_token_that_is_refused_is_not_shown(scripted: ScriptedServer) -> None:
     old = Secret(TOKEN[::-1])
-    with pytest.raises(NoCodeError, match="refused the login with the OAuth token") as caught:
+    with pytest.raises(CodeUnavailableError, match="refused the login with the OAuth token") as caught:
         with_token(scripted, old).check()
     assert "fresh" in caught.value.next_step
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert old.reveal() not in "".join(shown.format())
 
 
-def test_what_a_token_cannot_be_had_for_is_told_as_it_is(scripted: ScriptedServer) -> None:
+def test_an_error_of_the_token_function_is_raised_as_it_is(scripted: ScriptedServer) -> None:
     def refresh() -> str:
         raise TimeoutError("the provider is slow")
 
@@ -186,7 +186,7 @@ def test_what_a_token_cannot_be_had_for_is_told_as_it_is(scripted: ScriptedServe
 
 
 @pytest.mark.parametrize("token", ["", "a\1b", "a\r\nb"])
-def test_a_token_that_can_be_none_is_not_sent(scripted: ScriptedServer, token: str) -> None:
+def test_a_token_with_control_characters_is_not_sent(scripted: ScriptedServer, token: str) -> None:
     with pytest.raises(InvalidInputError, match="oauth_token"):
         with_token(scripted, lambda: token).check()
     assert scripted.commands == []
@@ -232,8 +232,8 @@ async def test_an_answer_that_never_ends_is_not_waited_for_past_the_expiry(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("colour", KINDS)
-async def test_check_ends_in_time_too(scripted: ScriptedServer, colour: str) -> None:
+async def test_a_check_ends_within_its_timeout(scripted: ScriptedServer, colour: str) -> None:
     scripted.dripping = "LOGIN"
     # A machine that is busy may take longer to connect.
-    with pytest.raises(NoCodeError, match=r"did not answer in time|cannot be reached"):
+    with pytest.raises(CodeUnavailableError, match=r"did not answer in time|cannot be reached"):
         await of(colour, KINDS[colour](**options(scripted, timeout=0.3)).check)

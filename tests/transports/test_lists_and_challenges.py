@@ -87,7 +87,7 @@ async def test_401_with_a_challenge(colour: Colour, key: Secret) -> None:
         async with open_client(colour, server.url, api_key=key) as crm:
             with pytest.raises(AuthenticationError) as raised:
                 await crm.call_tool("count")
-    assert raised.value.code == "invalid_token"
+    assert raised.value.server_code == "invalid_token"
     assert raised.value.challenge == {
         "error": "invalid_token",
         "resource_metadata": "https://a.example/m",
@@ -101,7 +101,7 @@ async def test_403_for_want_of_a_scope(colour: Colour, key: Secret, era: Callabl
         async with open_client(colour, server.url, api_key=key) as crm:
             with pytest.raises(AuthenticationError, match="The key has no scope for this") as raised:
                 await crm.call_tool("count")
-    assert raised.value.code == 403
+    assert raised.value.server_code == 403
     assert raised.value.challenge == {"error": "insufficient_scope", "scope": "crm:write"}
     assert 'lacks the scope "crm:write"' in raised.value.next_step
     assert len(requests_of(server, "tools/call")) == 1
