@@ -15,6 +15,7 @@ from servers import answers, serve
 import favcrm
 from favcrm import transports
 from favcrm.sandbox import Sandbox
+from favcrm.stores import MemoryStore
 
 EMAIL = "you@example.com"
 REGISTRATION = favcrm.Registration(email=EMAIL, organisation_name="Stretch + Breathe")
@@ -31,7 +32,7 @@ def blocking(url: str, command: Path) -> None:
     sandbox = Sandbox()
     with favcrm.FavCRMProvisioner(transport=sandbox.transport()) as provisioner:
         done = provisioner.provision(
-            REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL), store=favcrm.MemoryStore()
+            REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL), store=MemoryStore()
         )
     assert done.report.ready
     for transport in (
@@ -52,7 +53,7 @@ async def asynchronous(url: str, command: Path) -> None:
         return sandbox.inbox.code_for(EMAIL)
 
     async with favcrm.AsyncFavCRMProvisioner(transport=sandbox.async_transport()) as provisioner:
-        done = await provisioner.provision(REGISTRATION, read_code=read_code, store=favcrm.MemoryStore())
+        done = await provisioner.provision(REGISTRATION, read_code=read_code, store=MemoryStore())
     assert done.report.ready
     for transport in (
         transports.AsyncHTTPTransport(url, era="bare"),

@@ -14,8 +14,8 @@ from favcrm._flows.refusals import SOMETHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm.inputs import Registration
     from favcrm.models import PendingRegistration, Progress, Tool, ToolResult, Workspace
+    from favcrm.registration import Registration
     from favcrm.transport import Clock, Response
     from favcrm.typing import JSON
 

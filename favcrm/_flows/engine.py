@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from favcrm._boundary import bare
 from favcrm._flows import calls
 from favcrm._flows.caller import Caller
+from favcrm._flows.checks import check_request_id, check_tool_call, read_code
 from favcrm._flows.confirmation import SENT_BEFORE, Confirmation, Use
 from favcrm._flows.custody import Custody, refuse_what_is_no_store
 from favcrm._flows.records import (
@@ -36,7 +37,6 @@ from favcrm.errors import (
     UnexpectedAnswerError,
 )
 from favcrm.events import Event, EventKind, Teller
-from favcrm.inputs import check_request_id, check_tool_call, raise_problems, read_code
 from favcrm.ledger import MemoryLedger
 from favcrm.models import PendingRegistration
 
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from favcrm._flows.calls import Call
     from favcrm._flows.diagnosis import Finding
     from favcrm._flows.ports import Port
-    from favcrm.inputs import Registration
     from favcrm.ledger import Ledger
     from favcrm.models import DiagnosticReport, Progress, Tool, ToolResult, Workspace
+    from favcrm.registration import Registration
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret, SecretRef
     from favcrm.store import Store
@@ -61,7 +61,7 @@ R = TypeVar("R")
 MAX_PAGES = 100
 KEY_IS_NOT_KEPT = (
     "No store is given, so the only key ends with this process. Give a store, such as "
-    "favcrm.ConfigFileStore() or favcrm.KeyringStore(); a favcrm.MemoryStore() says that this is meant."
+    "one of favcrm.stores: a MemoryStore() says that losing the key is meant."
 )
 
 
@@ -110,22 +110,23 @@ class Engine:
             warn(KEY_IS_NOT_KEPT, KeyNotStoredWarning)
 
     def custody(
-        self,
-        *,
-        store: Store | None,
-        escrow: Store | None,
-        name: str | None = None,
-        replace: bool = False,
+        self, *, store: Store | None = None, name: str | None = None, replace: bool = False
     ) -> Custody:
         """Return the custody of one sign-up.
 
+        Args:
+            store: Where the key goes; the engine's store where it is None.
+            name: The name of the key in the store.
+            replace: Whether the key may take the place of another one.
+
         Raises:
-            StoreError: One of the stores is none.
+            StoreError: An object that was given as a store is none.
         """
-        for each in (store, escrow):
+        store = self.store if store is None else store
+        for each in (store, self.escrow):
             if each is not None:
                 refuse_what_is_no_store(each)
-        return Custody(self.port, self.tell, store=store, escrow=escrow, name=name, replace=replace)
+        return Custody(self.port, self.tell, store=store, escrow=self.escrow, name=name, replace=replace)
 
     async def initiate(
         self, registration: Registration, *, resend: bool, besides: PendingRegistration | None = None
@@ -223,19 +224,15 @@ class Engine:
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use a one-time code, and save the key before anything else."""
-        if custody is None and self.store is None:
-            self.warn_that_key_is_not_kept()
         window = pending if isinstance(pending, PendingRegistration) else None
-        digits, problem = read_code(code)
-        del code
         request_id = check_request_id(window.request_id if window else pending)
-        raise_problems({"code": problem})
+        digits = read_code(code)
         use = Use(
             call=calls.verify_code(request_id, digits.reveal()),
             request_id=request_id,
             mark=partial(mark_of_code, request_id, digits),
             window=window,
-            custody=custody or self.custody(store=self.store, escrow=self.escrow),
+            custody=custody or self.custody(),
             before_sending=before_sending or _nothing,
         )
         return await self._confirm(use)
@@ -243,29 +240,31 @@ class Engine:
     async def confirm_invite(
         self,
         token: Secret,
-        pending: PendingRegistration,
         code: str,
         *,
+        pending: PendingRegistration | None = None,
         person: str | None,
         custody: Custody | None = None,
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use the one-time code of an invitation, with the same care as that of a registration."""
-        digits, problem = read_code(code)
-        del code
-        raise_problems({"code": problem})
+        digits = read_code(code)
         request_id = id_of_invitation(token)
+        if pending is None:
+            pending = await self._records.find(name_of_invitation(token, self.endpoint))
         use = Use(
             call=calls.verify_invite(token.reveal(), digits.reveal(), person),
             request_id=request_id,
             mark=partial(mark_of_code, request_id, digits),
             window=pending,
-            custody=custody or self.custody(store=self.store, escrow=self.escrow),
+            custody=custody or self.custody(),
             before_sending=before_sending or _nothing,
         )
         return await self._confirm(use)
 
     async def _confirm(self, use: Use) -> Workspace:
+        if use.custody.store is None:
+            self.warn_that_key_is_not_kept()
         try:
             return await self.confirmation.confirm(use)
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from favcrm._mcp import payloads
-from favcrm.inputs import raise_problems
+from favcrm.registration import raise_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,10 +18,10 @@ from favcrm import (
     Industry,
     InvalidCodeError,
     InvalidInputError,
-    MemoryStore,
     Registration,
 )
 from favcrm.sandbox import Sandbox, SandboxClock
+from favcrm.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

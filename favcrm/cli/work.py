@@ -7,40 +7,32 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
 from favcrm import FavCRMClient, FavCRMError, FavCRMProvisioner, InvalidInputError, RetryPolicy, Secret
-from favcrm._assembly import Options, blocking_engine
-from favcrm._bridge import run_sync
-from favcrm._flows import calls
 from favcrm._mcp import payloads
 from favcrm._text import clean
 from favcrm.cli.keys import key_file, received, refuse_another_key
 from favcrm.cli.output import Found
 from favcrm.errors import KeyNotStoredWarning, Problem, StoreError
 from favcrm.events import EventKind
-from favcrm.inputs import raise_problems, read_invite, registration_of
 from favcrm.ledger_file import FileLedger
-from favcrm.models import CheckStatus, PendingRegistration
+from favcrm.models import CheckStatus
+from favcrm.registration import registration_of
 from favcrm.results import plain
 from favcrm.settings import Settings, config_path
 
 if TYPE_CHECKING:
-    from favcrm._flows.engine import Engine
     from favcrm.cli.options import Given
     from favcrm.events import Event
-    from favcrm.models import Tool, ToolResult
-    from favcrm.store import Store
+    from favcrm.models import Invitation, PendingRegistration, Tool, ToolResult
     from favcrm.typing import JSON
 
 ONCE = RetryPolicy.never()
 FAILED, WRONG_USE = 1, 2
-CODE_LIFE = timedelta(minutes=10)
 WIDEST = 100
 MINUTE = 60
 HASH_LENGTH = 12
@@ -79,31 +71,12 @@ def show(given: Given, found: Found) -> None:
         output.finish()
 
 
-@contextmanager
-def connected(given: Given, store: Store | None = None) -> Generator[Engine]:
-    """Lend what makes the calls that the public classes make only as a part of more."""
-    options = Options(
-        endpoint=given.url,
-        api_key=given.api_key,
-        store=store,
-        ledger=pending_ledger(given),
-        retry=ONCE,
-        timeout=None,
-        on_event=None,
-    )
-    engine, close = blocking_engine(options, options.settings(), None, None, None)
-    try:
-        yield engine
-    finally:
-        close()
-
-
 # Signing up
 
 
 def request_code(given: Given, *, resend: bool, **fields: str | None) -> Found:
     """Ask for a code, unless one that was asked for before is still good."""
-    registration = registration_of(None, fields)
+    registration = registration_of(None, **fields)
     ledger = pending_ledger(given)
     events: list[Event] = []
     with FavCRMProvisioner(given.url, retry=ONCE, ledger=ledger, on_event=events.append) as favcrm:
@@ -148,18 +121,16 @@ def warn(given: Given, words: str) -> None:
 def create_invite(
     given: Given, email: str, *, name: str | None, role: str | None, expires_in_hours: int | None
 ) -> Found:
-    """Invite somebody. The whole answer is shown, as it is not published in which field the invitation is."""
-    arguments, problems = read_invite(email, name=name, role=role, expires_in_hours=expires_in_hours)
-    raise_problems(problems)
-    call = calls.any_tool("create_team_member_invite", arguments, hide=(email, str(arguments["email"])))
-    with connected(given) as engine:
-        return answered(run_sync(engine.perform(call)), show_key=True)
+    """Invite somebody. The whole answer is shown, because nobody published which field has the token."""
+    with FavCRMClient(given.url, api_key=given.api_key, retry=ONCE) as crm:
+        invitation = crm.invite(email, name=name, role=role, expires_in_hours=expires_in_hours)
+    return answered(invitation, show_key=True)
 
 
 def request_invite_code(given: Given, token: str) -> Found:
     """Ask for the code that goes with an invitation."""
-    with connected(given) as engine:
-        pending = run_sync(engine.request_invite(Secret(token)))
+    with FavCRMProvisioner(given.url, retry=ONCE, ledger=pending_ledger(given)) as favcrm:
+        pending = favcrm.request_invite_code(token)
     return Found(asked(pending), (*told(pending), "Then: favcrm team invite accept-verify"))
 
 
@@ -169,9 +140,8 @@ def verify_invite(
     """Confirm the code of an invitation."""
     store, path = key_file(save=save)
     refuse_another_key(path)
-    pending = PendingRegistration(request_id="invitation", expires_at=datetime.now(UTC) + CODE_LIFE)
-    with connected(given, store) as engine:
-        workspace = run_sync(engine.confirm_invite(Secret(token), pending, code, person=name))
+    with FavCRMProvisioner(given.url, retry=ONCE, store=store, ledger=pending_ledger(given)) as favcrm:
+        workspace = favcrm.confirm_invite(token, code, person=name)
     return received(workspace, path, show_key=show_key, given=given)
 
 
@@ -209,7 +179,7 @@ def call_tool(given: Given, name: str, arguments: str, *, show_key: bool) -> Fou
         return answered(crm.call_tool(name, values), show_key=show_key)
 
 
-def answered(result: ToolResult, *, show_key: bool) -> Found:
+def answered(result: ToolResult | Invitation, *, show_key: bool) -> Found:
     """Return what a tool answered, with its keys and one-time tokens only for who asks for them."""
     data = plain(result.data, Secret.reveal) if show_key else plain(result.data)
     return Found(data, (*([result.summary] if result.summary else []), json.dumps(data, indent=2)))

@@ -23,8 +23,8 @@ from favcrm.codes._imap import (
 from favcrm.codes._mails import codes_in
 from favcrm.codes._threads import for_seconds, in_daemon_thread
 from favcrm.errors import CodeExpiredError, NoCodeError
-from favcrm.inputs import EMAIL, raise_problems
 from favcrm.models import PendingRegistration
+from favcrm.registration import EMAIL, raise_problems
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:

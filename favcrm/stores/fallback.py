@@ -30,7 +30,8 @@ class FallbackStore:
         InvalidInputError: There is no store.
 
     Example:
-        >>> from favcrm import MemoryStore, Secret
+        >>> from favcrm import Secret
+        >>> from favcrm.stores import MemoryStore
         >>> from favcrm.stores.config_file import ConfigFileStore
         >>> store = FallbackStore([ConfigFileStore("/dev/null/favcrm.toml"), MemoryStore()])
         >>> ref = store.put("acme", Secret("not-a-real-key-6789"), {})

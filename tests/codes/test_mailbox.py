@@ -21,13 +21,7 @@ from codes.mailserver import PASSWORD, PATIENCE, SENDER, USERNAME, MailServer, m
 from codes.scripted import ScriptedServer
 from imap_tools.idle import IdleManager
 
-from favcrm import (
-    CodeExpiredError,
-    FavCRMProvisioner,
-    InvalidInputError,
-    PendingRegistration,
-    Secret,
-)
+from favcrm import CodeExpiredError, FavCRMProvisioner, InvalidInputError, PendingRegistration, Secret
 from favcrm.codes import AsyncMailboxCode, MailboxCode, NoCodeError, _imap
 from favcrm.codes import mailbox as module
 from favcrm.codes._mails import codes_in

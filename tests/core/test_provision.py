@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +12,6 @@ from favcrm import (
     Event,
     EventKind,
     MemoryLedger,
-    MemoryStore,
     PendingRegistration,
     Provisioned,
     Registration,
@@ -20,8 +19,9 @@ from favcrm import (
     SecretRef,
     errors,
 )
-from favcrm._flows.provision import name_of
+from favcrm._flows.provision import SigningUp
 from favcrm.sandbox import Fault, Sandbox
+from favcrm.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -43,10 +43,7 @@ class Run:
     async def provision(self, read_code: Reader | None = None, **options: Any) -> Provisioned[Any]:
         read = read_code or self.mailed
 
-        async def read_async(pending: PendingRegistration) -> str:
-            return read(pending)
-
-        chosen = read if self.colour == "blocking" else read_async
+        chosen = read if self.colour == "blocking" else asynchronous(read)
         done: Provisioned[Any] = await self.facade.provision(REGISTRATION, read_code=chosen, **options)
         return done
 
@@ -68,6 +65,50 @@ def in_turn(*readers: Reader) -> Reader:
         return left.pop(0)(pending)
 
     return read
+
+
+async def test_a_reader_sees_why_the_last_code_was_refused_and_how_many_tries_are_left(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    run = Run(sandbox, colour)
+    seen: list[tuple[int | None, str]] = []
+
+    def noting(read: Reader) -> Reader:
+        def note(pending: PendingRegistration) -> str:
+            seen.append((pending.tries_left, pending.last_refusal))
+            return read(pending)
+
+        return note
+
+    await run.provision(noting(in_turn(run.wrong, lambda _: "12345", late(run), run.mailed)), code_attempts=4)
+    assert [tries_left for tries_left, _ in seen] == [4, 3, 2, 2]
+    first, wrong, short, expired = (refusal for _, refusal in seen)
+    assert first == ""
+    assert wrong.startswith("The code is wrong.")
+    assert short == "The code must be exactly six digits."
+    assert "expired" in expired
+
+
+async def test_the_fields_of_a_registration_are_given_by_name(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour, store=MemoryStore())
+    read: Any = run.mailed if colour == "blocking" else asynchronous(run.mailed)
+    fields = {"email": EMAIL, "organisation_name": "Stretch + Breathe"}
+    done = await run.facade.provision(**fields, read_code=read)
+    assert done.ref == f"memory://favcrm/{SigningUp(REGISTRATION).key_name}"
+    again = await run.facade.provision(REGISTRATION, read_code=read)
+    assert again.ref == done.ref
+    with pytest.raises(errors.InvalidInputError, match="email: give either a Registration or its fields"):
+        await run.facade.provision(REGISTRATION, email=EMAIL, read_code=read)
+    with pytest.raises(errors.InvalidInputError) as caught:
+        await run.facade.provision(read_code=read)
+    assert [problem.field for problem in caught.value.problems] == ["email", "organisation_name"]
+
+
+def asynchronous(read: Reader) -> Callable[[PendingRegistration], Awaitable[str]]:
+    async def read_async(pending: PendingRegistration) -> str:
+        return read(pending)
+
+    return read_async
 
 
 class Full(MemoryStore):
@@ -93,7 +134,7 @@ async def test_all_the_way(sandbox: Sandbox, colour: Colour) -> None:
         "diagnosed",
     ]
     assert done.report.ready
-    assert done.ref == f"memory://favcrm/{name_of(REGISTRATION)}"
+    assert done.ref == f"memory://favcrm/{SigningUp(REGISTRATION).key_name}"
     assert store.get(done.ref) == done.workspace.api_key
     crm = Facade(done.client())
     assert (await crm.call_tool("list_services")).data == {"services": []}
@@ -113,7 +154,7 @@ async def test_again_finds_the_key_and_stops_there(sandbox: Sandbox, colour: Col
 
 async def test_unless_told_otherwise(sandbox: Sandbox, colour: Colour) -> None:
     store = MemoryStore()
-    name = name_of(REGISTRATION)
+    name = SigningUp(REGISTRATION).key_name
     old = Secret("not a key of this sandbox")
     store.put(name, old, {})
     done = await Run(sandbox, colour).provision(store=store, use_existing=False)
@@ -213,22 +254,22 @@ async def test_rule_6_an_existing_account_is_a_route(sandbox: Sandbox, colour: C
 async def test_what_is_no_key_takes_the_place_of_none(sandbox: Sandbox, colour: Colour, key: str) -> None:
     store = MemoryStore()
     run = Run(sandbox, colour, store=store)
-    await run.facade.adopt(good := sandbox.add_organisation("One"), name="acme")
+    await run.facade.adopt(good := sandbox.add_organisation("One"), key_name="acme")
     with pytest.raises(
         errors.InvalidInputError, match="api_key: is empty, or holds characters that no key has"
     ):
-        await run.facade.adopt(key, name="acme", replace=True)
+        await run.facade.adopt(key, key_name="acme", replace=True)
     assert store.get(SecretRef.of("memory", "acme")) == good
 
 
 async def test_adopting_replaces_nothing_unless_told(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour, store=MemoryStore())
-    await run.facade.adopt(sandbox.add_organisation("One"), name="acme")
+    await run.facade.adopt(sandbox.add_organisation("One"), key_name="acme")
     other = sandbox.add_organisation("Two")
     with pytest.raises(errors.StoreError, match="not replaced") as caught:
-        await run.facade.adopt(other, name="acme")
+        await run.facade.adopt(other, key_name="acme")
     assert caught.value.workspace is not None
-    assert (await run.facade.adopt(other, name="acme", replace=True)).report.organisation == "Two"
+    assert (await run.facade.adopt(other, key_name="acme", replace=True)).report.organisation == "Two"
 
 
 async def test_an_unknown_outcome_ends_it(sandbox: Sandbox, colour: Colour) -> None:
@@ -257,9 +298,10 @@ async def test_a_failing_store_loses_nothing(sandbox: Sandbox, colour: Colour) -
 
 
 async def test_an_escrow_takes_what_the_store_does_not(sandbox: Sandbox, colour: Colour) -> None:
-    run, escrow = Run(sandbox, colour), MemoryStore()
+    escrow = MemoryStore()
+    run = Run(sandbox, colour, escrow=escrow)
     with pytest.raises(errors.StoreError, match="It is in the escrow at memory://") as caught:
-        await run.provision(store=Full(), escrow=escrow)
+        await run.provision(store=Full())
     workspace = caught.value.workspace
     assert workspace is not None
     assert workspace.ref is not None
@@ -269,9 +311,9 @@ async def test_an_escrow_takes_what_the_store_does_not(sandbox: Sandbox, colour:
 
 
 async def test_where_the_escrow_fails_too_the_error_has_the_key(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour)
+    run = Run(sandbox, colour, escrow=Full())
     with pytest.raises(errors.StoreError, match="Neither could the escrow take it") as caught:
-        await run.provision(store=Full(), escrow=Full())
+        await run.provision(store=Full())
     assert caught.value.workspace is not None
     assert run.states[-1] == "not stored"
 
@@ -344,7 +386,7 @@ async def test_a_place_that_is_taken_meanwhile_is_found_before_the_code_is_used(
     run, store = Run(sandbox, colour), MemoryStore()
 
     def read(pending: PendingRegistration) -> str:
-        store.put(name_of(REGISTRATION), Secret("somebody else's"), {})
+        store.put(SigningUp(REGISTRATION).key_name, Secret("somebody else's"), {})
         return run.mailed(pending)
 
     with pytest.raises(errors.StoreError, match="Another key is stored"):
@@ -383,6 +425,9 @@ async def test_a_crash_after_sending_is_told_as_an_unknown_outcome(sandbox: Sand
 
 
 def test_the_name_of_a_key_tells_no_email_and_stays_the_same() -> None:
+    def name_of(registration: Registration) -> str:
+        return SigningUp(registration).key_name
+
     name = name_of(REGISTRATION)
     assert name == name_of(Registration(email=EMAIL.upper(), organisation_name=" stretch + breathe "))
     assert name.startswith("stretch-breathe-")

@@ -12,17 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from stores.machine import as_an_ordinary_user, read_only_directory
 
-from favcrm import (
-    BearerAuth,
-    FavCRMClient,
-    InvalidInputError,
-    MemoryStore,
-    MissingKeyError,
-    Secret,
-    SecretRef,
-)
+from favcrm import BearerAuth, FavCRMClient, InvalidInputError, MissingKeyError, Secret, SecretRef
 from favcrm.sandbox import Sandbox
 from favcrm.settings import DEFAULT_ENDPOINT, Settings, check_key, config_path, is_filled_in
+from favcrm.stores import MemoryStore
 from favcrm.stores.environment import EnvironmentStore
 
 
@@ -47,6 +40,20 @@ def test_the_defaults(tmp_path: Path) -> None:
     assert settings.endpoint == DEFAULT_ENDPOINT == "https://api.favcrm.io/mcp"
     assert settings.timeout == 30
     assert (settings.api_key, settings.organisation_id, settings.diagnosis_interval) == (None, None, None)
+
+
+def test_the_profile_comes_from_the_argument_then_from_the_environment(tmp_path: Path) -> None:
+    assert load(tmp_path).profile is None
+    assert load(tmp_path, FAVCRM_MCP_PROFILE="compact").profile == "compact"
+    assert load(tmp_path, FAVCRM_MCP_PROFILE="${FAVCRM_MCP_PROFILE}").profile is None
+    assert Settings.load(profile="full", environment={"FAVCRM_MCP_PROFILE": "compact"}).profile == "full"
+
+
+def test_a_profile_that_there_is_not_is_refused_by_the_name_of_its_source(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="FAVCRM_MCP_PROFILE: must be one of compact, full"):
+        load(tmp_path, FAVCRM_MCP_PROFILE="platform")
+    with pytest.raises(InvalidInputError, match="profile: must be one of compact, full"):
+        FavCRMClient(profile="platform")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

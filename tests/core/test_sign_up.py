@@ -17,7 +17,6 @@ from favcrm import (
     Event,
     EventKind,
     MemoryLedger,
-    MemoryStore,
     Registration,
     RetryPolicy,
     Secret,
@@ -26,6 +25,7 @@ from favcrm import (
     errors,
 )
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
+from favcrm.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 

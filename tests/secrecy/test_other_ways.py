@@ -20,9 +20,10 @@ from transports.session.openers import KINDS
 from transports.speakers import TAKEN, greeting, page
 from transports.stdio.test_official import SERVER
 
-from favcrm import MemoryStore, Secret
+from favcrm import Secret
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.sandbox.faults import Ending
+from favcrm.stores import MemoryStore
 from favcrm.transports import (
     AsyncFallbackTransport,
     AsyncHTTPTransport,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from stores.machine import KILLED, mode, new_key, run, seen, there
 
-from favcrm import MemoryStore, MissingKeyError, Secret, SecretRef, StoreError
-from favcrm.stores import escrow
+from favcrm import MissingKeyError, Secret, SecretRef, StoreError
+from favcrm.stores import MemoryStore, escrow
 from favcrm.stores.escrow import EscrowStore, write_escrow
 
 REF = SecretRef("escrow://favcrm/acme")

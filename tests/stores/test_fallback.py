@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from stores.machine import new_key, seen
 
-from favcrm import InvalidInputError, MemoryStore, MissingKeyError, Secret, SecretRef, Store, StoreError
+from favcrm import InvalidInputError, MissingKeyError, Secret, SecretRef, Store, StoreError
+from favcrm.stores import MemoryStore
 from favcrm.stores.config_file import ConfigFileStore
 from favcrm.stores.fallback import FallbackStore
 

@@ -25,12 +25,7 @@ from transports.speakers import (
 )
 
 import favcrm
-from favcrm import (
-    InputRequiredError,
-    InvalidInputError,
-    OutcomeUnknownError,
-    RetryPolicy,
-)
+from favcrm import InputRequiredError, InvalidInputError, OutcomeUnknownError, RetryPolicy
 from favcrm.transports.http import channels, conversation
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from favcrm.transports.http.auth import BearerAuth
 from favcrm.transports.http.clients import parse_endpoint
 from favcrm.transports.http.conversation import Query
 from favcrm.transports.http.links import LinkMaker
-from favcrm.typing import JSON, Era
+from favcrm.typing import JSON, Era, Profile
 
 __all__ = ["AsyncHTTPTransport", "BearerAuth", "HTTPTransport"]
 
@@ -37,6 +37,7 @@ class HTTPTransport:
         http_client: An httpx or httpx2 client to use, which stays open at `close`. By default one is made.
         era: How the server is spoken to, or what is tried first. By default ``bare`` for FavCRM's own hosts, and found
             out elsewhere, once for each endpoint.
+        profile: Which tools FavCRM offers, `favcrm.typing.Profile`. By default the server decides: all of them.
         on_input: Given what a server of MCP 2026-07-28 asks for before it completes a call, by name; returns the
             answers by the same names. Without it such a call raises `InputRequiredError`.
 
@@ -44,7 +45,7 @@ class HTTPTransport:
         endpoint: The address without user, password and query, which errors name.
 
     Raises:
-        InvalidInputError: The endpoint or the client cannot be used, or there is no such era.
+        InvalidInputError: The endpoint or the client cannot be used, or there is no such era or profile.
 
     Example:
         >>> from contextlib import closing
@@ -60,9 +61,10 @@ class HTTPTransport:
         *,
         http_client: HTTPClient | None = None,
         era: Era | None = None,
+        profile: Profile | None = None,
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
     ) -> None:
-        parsed = parse_endpoint(endpoint)
+        parsed = parse_endpoint(endpoint, profile)
         self.endpoint: str = without_details(parsed.url)
         links = LinkMaker(parsed, http_client, era, on_input)
         self._links = Bound(links.blocking, this_process, http_client)
@@ -102,10 +104,11 @@ class AsyncHTTPTransport:
         endpoint: The address of the tools: https, or plain http on this machine.
         http_client: An asynchronous httpx or httpx2 client to use, which stays open at `aclose`.
         era: As for `HTTPTransport`.
+        profile: As for `HTTPTransport`.
         on_input: As for `HTTPTransport`; what it returns may be awaitable.
 
     Raises:
-        InvalidInputError: The endpoint or the client cannot be used, or there is no such era.
+        InvalidInputError: The endpoint or the client cannot be used, or there is no such era or profile.
     """
 
     def __init__(
@@ -114,10 +117,11 @@ class AsyncHTTPTransport:
         *,
         http_client: AsyncHTTPClient | None = None,
         era: Era | None = None,
+        profile: Profile | None = None,
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
         | None = None,
     ) -> None:
-        parsed = parse_endpoint(endpoint)
+        parsed = parse_endpoint(endpoint, profile)
         self.endpoint: str = without_details(parsed.url)
         links = LinkMaker(parsed, http_client, era, on_input)
         self._links = Bound(links.asynchronous, this_event_loop, http_client)

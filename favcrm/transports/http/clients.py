@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import anyio
 
+    from favcrm.typing import Profile
+
 ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
 MAX_CONNECTIONS = 100
@@ -156,23 +158,24 @@ class Lanes:
             await channel.client.aclose()
 
 
-def parse_endpoint(endpoint: str) -> Endpoint:
-    """Read an address.
+def parse_endpoint(endpoint: str, profile: Profile | None = None) -> Endpoint:
+    """Read an address, and add which tools are asked for there.
 
     Raises:
-        InvalidInputError: It is none that a key may be sent to.
+        InvalidInputError: No key may be sent to the address, or there is no such profile.
     """
+    field = "endpoint"
     try:
         parsed = Endpoint.parse(endpoint)
         # httpx refuses more, such as a name that is no international one, and with errors of its own.
         _ = httpx.URL(parsed.url).host
+        field = "profile"
+        return parsed.with_profile(profile)
     except (httpx.InvalidURL, UnicodeError):
         problem = "must be an address such as https://api.favcrm.io/mcp"
     except ValueError as error:
         problem = str(error)
-    else:
-        return parsed
-    raise InvalidInputError([Problem("endpoint", problem)])
+    raise InvalidInputError([Problem(field, problem)])
 
 
 def _certificates(endpoint: Endpoint) -> Any:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     OnMessage: TypeAlias = Callable[[Mapping[str, JSON]], Awaitable[None]]
 
 USER_AGENT = f"favcrm-python/{favcrm.__version__} Python/{sys.version.split()[0]}"
+PROFILE_HEADER = "X-FavCRM-MCP-Profile"
 MAX_REDIRECTS = 3
 REDIRECTS = range(300, 400)
 FOLLOWED_REDIRECTS = frozenset({307, 308})
@@ -135,7 +136,7 @@ async def exchange(
         NotSentError: Certainly nothing reached the server.
         OutcomeUnknownError: No answer began.
     """
-    headers = sign(channel, outgoing, api_key)
+    headers = {**sign(channel, outgoing, api_key), **_profile_header(endpoint)}
     ends_at = time.monotonic() + timeout
     for _ in range(MAX_REDIRECTS):
         reply = await _exchange_once(channel, endpoint, outgoing, headers, ends_at, on_message=on_message)
@@ -160,6 +161,11 @@ def sign(channel: Channel, outgoing: Outgoing, api_key: Secret | None) -> Mappin
     if api_key is not None:
         headers["Authorization"] = bearer(api_key)
     return headers
+
+
+def _profile_header(endpoint: Endpoint) -> Mapping[str, str]:
+    """Return the header with which FavCRM is asked for a set of tools."""
+    return {} if endpoint.profile is None else {PROFILE_HEADER: endpoint.profile}
 
 
 @lru_cache(maxsize=16)

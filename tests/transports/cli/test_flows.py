@@ -25,7 +25,6 @@ from favcrm import (
     FavCRMProvisioner,
     InputRequiredError,
     InvalidCodeError,
-    MemoryStore,
     NotSentError,
     OutcomeUnknownError,
     PlanLimitError,
@@ -38,6 +37,7 @@ from favcrm import (
     __version__,
 )
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
+from favcrm.stores import MemoryStore
 from favcrm.transports import HTTPTransport
 
 pytestmark = pytest.mark.anyio
