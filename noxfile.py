@@ -77,7 +77,7 @@ def tests(session: nox.Session) -> None:
 def other(session: nox.Session) -> None:
     """Run the tests on another Python, but for those of the command, which are slow for their many processes."""
     session.install(".[all]", "--group=test")
-    session.run(*PYTEST, *ELSEWHERE, "--ignore=tests/cli", "--ignore=tests/transports/cli", *session.posargs)
+    session.run(*PYTEST, *ELSEWHERE, "--ignore=tests/cli", *session.posargs)
 
 
 @nox.session(default=False)
@@ -86,7 +86,7 @@ def lowest(session: nox.Session) -> None:
     oldest = [requirement.replace(">=", "==") for requirement in CORE]
     session.install(".[all]", *oldest, "--group=test")
     # What is slow for its many processes meets the core dependencies where the other tests do.
-    slow = ("cli", "codes", "crash", "stores", "transports/cli", "transports/stdio")
+    slow = ("cli", "codes", "crash", "stores", "transports/stdio")
     session.run(*PYTEST, *ELSEWHERE, *(f"--ignore=tests/{part}" for part in slow), *session.posargs)
 
 

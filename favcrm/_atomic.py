@@ -10,55 +10,51 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from favcrm._text_files import UnreadableError
 from favcrm.errors import StoreError
 
-T = TypeVar("T")
-
 OWNER_ONLY = 0o600
 OWNER_ONLY_DIRECTORY = 0o700
-PATIENCE = 10.0
-PAUSE = 0.01
-MOUNTS = Path("/proc/self/mountinfo")
+LOCK_TIMEOUT = 10.0
+LOCK_POLL_INTERVAL = 0.01
+MOUNT_TABLE = Path("/proc/self/mountinfo")
+OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
+DRY_RUN_PREFIX = ".favcrm-check-"
 ELSEWHERE = "Correct that, or choose another place for the file."
-REHEARSAL = ".favcrm-check-"
-OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-def attempted(action: Callable[[], T], complaint: str) -> T:
-    """Return what an action on a file returns; raise what it raises anew, without the frames that saw a secret.
+@contextmanager
+def wrap_errors(complaint: str) -> Generator[None]:
+    """Raise a `StoreError` in place of any other error of an action on a file.
 
     Args:
-        action: What to do.
-        complaint: What its failure means, a sentence without its stop.
-
-    Raises:
-        StoreError: The action failed.
+        complaint: What the failure means, a sentence without its full stop.
     """
-    failure: BaseException
     try:
-        return action()
+        yield
+    except StoreError:
+        raise
     except OSError as error:
-        failure = StoreError(f"{complaint}: {error.strerror or type(error).__name__}.", next_step=ELSEWHERE)
+        raise StoreError(
+            f"{complaint}: {error.strerror or type(error).__name__}.", next_step=ELSEWHERE
+        ) from None
     except UnreadableError as error:
-        failure = StoreError(f"{complaint}: {error}.", next_step="Correct the file by hand, and try again.")
-    except ValueError as error:
-        failure = StoreError(f"{complaint}: {type(error).__name__}.")
-    except BaseException as error:  # noqa: BLE001  # Ctrl-C too comes through frames that hold the key
-        failure = error.with_traceback(None)
-        failure.__cause__ = failure.__context__ = None
-    raise failure
+        raise StoreError(
+            f"{complaint}: {error}.", next_step="Correct the file by hand, and try again."
+        ) from None
+    except Exception as error:  # noqa: BLE001  # a caller who asks for a StoreError has to hear of every failure
+        raise StoreError(f"{complaint}: {type(error).__name__}.") from None
 
 
 def read(path: Path) -> bytes | None:
     """Return what is in a file, or None where there is no file. A pipe is an error: nobody may ever write to it."""
-    _refuse_what_is_no_file(path)
+    _check_regular_file(path)
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -67,36 +63,37 @@ def read(path: Path) -> bytes | None:
 
 @contextmanager
 def updated(path: Path) -> Generator[Path]:
-    """Give a place to write the file's next content to; at the end it becomes the file. Nothing written, no change.
+    """Yield a draft to write the file's next content to; at the end the draft replaces the file.
 
-    A symbolic link is followed. Missing directories are made. Another process that updates the file waits.
+    Where nothing was written, nothing changes. A symbolic link is followed. Missing directories are made. Another
+    process that updates the file waits.
     """
     target = Path(os.path.realpath(path))
-    _refuse_what_is_no_file(target)
+    _check_regular_file(target)
     _make_directories(target.parent)
-    with _drafted(target) as draft:
+    with _locked_draft(target) as draft:
         yield draft
         if draft.exists():
-            _take_over(draft, target)
+            _finish(draft, target)
             draft.replace(target)
             sync_directory(target.parent)
 
 
 @contextmanager
-def rehearsed(path: Path) -> Generator[Path]:
+def dry_run(path: Path) -> Generator[Path]:
     """Do all that `updated` does, under the same lock and in the same directory, but for replacing the file itself.
 
-    Something must be written to it. Nothing is left behind.
+    Something must be written to the draft. Nothing is left behind.
     """
     target = Path(os.path.realpath(path))
-    _refuse_what_is_no_file(target)
-    with _where_it_would_be(target) as place:
+    _check_regular_file(target)
+    with _existing_or_stand_in(target) as place:
         _make_directories(place.parent)
-        with _drafted(place) as draft:
+        with _locked_draft(place) as draft:
             yield draft
-            _take_over(draft, place)
-            _refuse_what_cannot_be_replaced(place)
-            # The draft holds what else is in the file, and that stays in its private directory.
+            _finish(draft, place)
+            _check_replaceable(place)
+            # The draft has the other secrets of the file too, so it leaves its private directory empty.
             os.truncate(draft, 0)
             spare = place.with_name(f"{draft.parent.name}-rename")
             try:
@@ -109,33 +106,34 @@ def rehearsed(path: Path) -> Generator[Path]:
 def create(path: Path, content: bytes) -> None:
     """Make a new file with that content, or none at all.
 
-    It is written under another name first. A process that is killed meanwhile leaves that one; see `leftovers`.
+    The content is written under another name first. A process that is killed meanwhile leaves that one; see
+    `leftovers`.
 
     Raises:
         FileExistsError: There is a file of that name already.
     """
     _make_directories(path.parent)
-    with _workplace(path.parent, _mark(path)) as draft:
+    with _private_draft(path.parent, _draft_prefix(path)) as draft:
         draft.write_bytes(content)
         _finish(draft)
-        _give_name(draft, path)
+        _link(draft, path)
         sync_directory(path.parent)
 
 
-def rehearse_create(path: Path, content: bytes) -> None:
-    """Do all that `create` does, and leave nothing behind."""
-    there = _nearest_directory(path)
-    with _workplace(there, REHEARSAL) as stand_in:
-        create(stand_in / path.relative_to(there), content)
+def dry_run_create(path: Path, content: bytes) -> None:
+    """Do all that `create` does, in a new private directory, and leave nothing behind."""
+    existing = _nearest_directory(path)
+    with _private_draft(existing, DRY_RUN_PREFIX) as stand_in:
+        create(stand_in / path.relative_to(existing), content)
 
 
 def leftovers(path: Path) -> list[Path]:
     """Return what processes that were killed while they wrote a file have left of it."""
-    return sorted(path.parent.glob(f"{glob.escape(_mark(path))}*/draft"))
+    return sorted(path.parent.glob(f"{glob.escape(_draft_prefix(path))}*/draft"))
 
 
 def sync_directory(path: Path) -> None:
-    """Make a change of names in a directory last, where the system can do that."""
+    """Write a change of names in a directory to the disk, where the system can do that."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except PermissionError:
@@ -144,58 +142,59 @@ def sync_directory(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Not every file system knows how; one that knows and fails has lost something.
+        # Some file systems cannot do this. Any other error means that something was lost.
         if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EBADF}:
             raise
     finally:
         os.close(descriptor)
 
 
-def _refuse_what_is_no_file(target: Path) -> None:
-    """A pipe or a device would be replaced by a file."""
+def _check_regular_file(target: Path) -> None:
+    """Refuse a pipe or a device, because it would be replaced by a file."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(target.stat().st_mode):
             raise OSError(errno.EINVAL, "It is not a regular file")
 
 
-def _refuse_what_cannot_be_replaced(target: Path) -> None:
-    """Ask the system whether it would let go of the file, without letting go of it."""
+def _check_replaceable(target: Path) -> None:
+    """Find out whether the system lets the file be replaced, without replacing it."""
     if _is_mount_point(target):
         raise OSError(
             errno.EBUSY, "It is mounted as a single file, so it cannot be replaced; mount its directory"
         )
-    # No system removes a file as a directory. One that could be removed is told apart from one that could not, such
-    # as an immutable one, because rights are looked at first.
+    # No system removes a file as a directory. But systems look at the rights first, so a file that may not be
+    # removed, such as an immutable one, raises another error.
     with suppress(NotADirectoryError, FileNotFoundError):
         target.rmdir()
 
 
 def _is_mount_point(target: Path) -> bool:
-    """Look whether something is mounted on a file, as containers do with a single ``.env``."""
+    """Tell whether something is mounted on a file, as containers do with a single ``.env``."""
     try:
-        mounts = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        mounts = MOUNT_TABLE.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
-        # Only Linux has this list, and only Linux mounts single files often.
+        # Only Linux has this table, and only there is it usual to mount single files.
         return False
-    return str(target) in {OCTAL.sub(lambda found: chr(int(found[1], 8)), line.split()[4]) for line in mounts}
+    places = (line.split()[4] for line in mounts)
+    return str(target) in {OCTAL_ESCAPE.sub(lambda found: chr(int(found[1], 8)), place) for place in places}
 
 
 def _make_directories(path: Path) -> None:
-    """Make the missing ones for the owner alone, as ``Path.mkdir`` does with the last one only."""
+    """Make the missing ones for the owner alone; ``Path.mkdir`` does so with the last one only."""
     if not path.exists():
         _make_directories(path.parent)
         path.mkdir(OWNER_ONLY_DIRECTORY, exist_ok=True)
 
 
 @contextmanager
-def _where_it_would_be(target: Path) -> Generator[Path]:
-    """Give the file's own place, or one like it in a private directory where the file's directory is missing."""
-    there = _nearest_directory(target)
-    if there == target.parent:
+def _existing_or_stand_in(target: Path) -> Generator[Path]:
+    """Yield the target, or where its directory is missing a path like it in a new private directory."""
+    existing = _nearest_directory(target)
+    if existing == target.parent:
         yield target
     else:
-        with _workplace(there, REHEARSAL) as stand_in:
-            yield stand_in / target.relative_to(there)
+        with _private_draft(existing, DRY_RUN_PREFIX) as stand_in:
+            yield stand_in / target.relative_to(existing)
 
 
 def _nearest_directory(path: Path) -> Path:
@@ -203,68 +202,71 @@ def _nearest_directory(path: Path) -> Path:
 
 
 @contextmanager
-def _drafted(target: Path) -> Generator[Path]:
-    """Give a place to write to beside the target while nobody else changes it, and clean up after the dead."""
-    with _locked(target):
-        for left in target.parent.iterdir():
-            if left.name.startswith(_mark(target)):
-                _remove(left)
-        with _workplace(target.parent, _mark(target)) as draft:
+def _locked_draft(target: Path) -> Generator[Path]:
+    """Yield a draft beside the target while nobody else changes the target; remove what killed processes have left."""
+    lock = target.with_name(f".{target.name}.favcrm-lock")
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while (descriptor := acquire(lock)) is None:
+        if time.monotonic() >= deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "Another process holds its lock")
+        time.sleep(LOCK_POLL_INTERVAL)
+    try:
+        for found in target.parent.iterdir():
+            if found.name.startswith(_draft_prefix(target)):
+                _remove(found)
+        with _private_draft(target.parent, _draft_prefix(target)) as draft:
             yield draft
+    finally:
+        release(lock, descriptor)
 
 
-def _mark(target: Path) -> str:
-    """Return what the names of the drafts for a file begin with."""
+def _draft_prefix(target: Path) -> str:
     return f".{target.name}.favcrm-new-"
 
 
 @contextmanager
-def _workplace(directory: Path, prefix: str) -> Generator[Path]:
-    """Give a name in a new private directory, which is removed in the end; git ignores what a killed process left."""
-    workplace = Path(tempfile.mkdtemp(prefix=prefix, dir=directory))
+def _private_draft(directory: Path, prefix: str) -> Generator[Path]:
+    """Yield a path in a new private directory, which is removed at the end."""
+    private = Path(tempfile.mkdtemp(prefix=prefix, dir=directory))
     try:
-        (workplace / ".gitignore").write_text("*\n", encoding="utf-8")
-        yield workplace / "draft"
+        # A killed process leaves the directory, and git must not commit the key in it.
+        (private / ".gitignore").write_text("*\n", encoding="utf-8")
+        yield private / "draft"
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        shutil.rmtree(private, ignore_errors=True)
 
 
-def _remove(left: Path) -> None:
-    if left.is_dir():
-        shutil.rmtree(left, ignore_errors=True)
+def _remove(found: Path) -> None:
+    if found.is_dir():
+        shutil.rmtree(found, ignore_errors=True)
     else:
-        left.unlink(missing_ok=True)
+        found.unlink(missing_ok=True)
 
 
-def _take_over(draft: Path, target: Path) -> None:
-    """Give the draft the owner of the file that it replaces, and bring it to the disk."""
-    new = draft.stat()
-    with suppress(FileNotFoundError):
-        old = target.stat()
-        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-            os.chown(draft, old.st_uid, old.st_gid)
-    _finish(draft)
-
-
-def _finish(draft: Path) -> None:
-    """Give the draft the mode of a secret, and bring it to the disk."""
+def _finish(draft: Path, target: Path | None = None) -> None:
+    """Give the draft the mode of a secret and the owner of the file that it replaces, and write it to the disk."""
+    if target is not None:
+        with suppress(FileNotFoundError):
+            new, old = draft.stat(), target.stat()
+            if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+                os.chown(draft, old.st_uid, old.st_gid)
     draft.chmod(OWNER_ONLY)
     with draft.open("r+b") as file:
         os.fsync(file.fileno())
 
 
-def _give_name(draft: Path, path: Path) -> None:
-    """Give a draft its name, unless that is taken.
+def _link(draft: Path, path: Path) -> None:
+    """Give a draft its name.
 
     Raises:
-        FileExistsError: It is.
+        FileExistsError: There is a file of that name already.
     """
     try:
         os.link(draft, path)
     except FileExistsError:
         raise
     except OSError:
-        # FAT and some file systems of networks and containers have no hard links. There the name is taken first.
+        # FAT and some file systems of networks and containers have no hard links, so the name is taken first.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY))
         try:
             draft.replace(path)
@@ -273,27 +275,12 @@ def _give_name(draft: Path, path: Path) -> None:
             raise
 
 
-@contextmanager
-def _locked(target: Path) -> Generator[None]:
-    """Keep other processes and threads out, by a file beside the target that is gone afterwards."""
-    lock = target.with_name(f".{target.name}.favcrm-lock")
-    deadline = time.monotonic() + PATIENCE
-    while (descriptor := acquire(lock)) is None:
-        if time.monotonic() >= deadline:
-            raise TimeoutError(errno.ETIMEDOUT, "Another process holds its lock")
-        time.sleep(PAUSE)
-    try:
-        yield
-    finally:
-        release(lock, descriptor)
-
-
 def acquire(lock: Path) -> int | None:
-    """Lock a file, which is made where it is missing, without waiting; return None where somebody else holds it."""
+    """Lock a file without waiting, and make it where it is missing; return None where another process holds it."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), OWNER_ONLY)
     try:
         _lock(descriptor)
-        # Whoever held the lock has removed the file, and the next one locks another file of that name.
+        # The last holder has removed its file, so another process may lock another file of that name already.
         if os.path.samestat(os.fstat(descriptor), lock.stat()):
             return descriptor
     except (BlockingIOError, PermissionError, FileNotFoundError):
@@ -306,9 +293,9 @@ def acquire(lock: Path) -> int | None:
 
 
 def release(lock: Path, descriptor: int) -> None:
-    """Remove a file that is locked, and let go of it."""
+    """Remove a lock file that `acquire` has locked, and unlock it."""
     try:
-        # Windows removes no open file, and there it stays.
+        # Windows removes no open file, so there the lock file stays.
         with suppress(PermissionError):
             lock.unlink(missing_ok=True)
     finally:
@@ -320,7 +307,7 @@ def _lock(descriptor: int) -> None:
     try:
         import fcntl
     except ImportError:
-        # Loaded by name: type checkers look at this file as it is on POSIX.
+        # Loaded by name, because type checkers look at this file as it is on POSIX.
         msvcrt: Any = import_module("msvcrt")
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     else:

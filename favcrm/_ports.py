@@ -15,12 +15,9 @@ from favcrm._errands import Errands, of_thread
 from favcrm._uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
-    from favcrm.models import Progress
-    from favcrm.secret import Secret
-    from favcrm.transport import AsyncTransport, Clock, Response, Transport
-    from favcrm.typing import JSON
+    from favcrm.transport import AsyncTransport, Clock, Request, Response, Transport
 
 T = TypeVar("T")
 
@@ -63,19 +60,9 @@ class BlockingPort:
         self.transport = transport
         self.clock = _clock_of(transport)
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one request through the transport."""
-        return self.transport.request(
-            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
-        )
+        return self.transport.request(request)
 
     def home(self) -> object:
         """Return the process that the caller runs in."""
@@ -132,19 +119,9 @@ class AsyncPort:
         self.transport = transport
         self.clock = _clock_of(transport)
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one request through the transport."""
-        return await self.transport.request(
-            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
-        )
+        return await self.transport.request(request)
 
     def home(self) -> object:
         """Return the process and the event loop that the caller runs in."""

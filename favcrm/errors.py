@@ -132,13 +132,7 @@ class InvalidInputError(FavCRMError, ValueError):
 
 
 class TransportError(FavCRMError):
-    """The request did not make it to the server and back. Raised as one of its two subclasses.
-
-    Attributes:
-        via: Which of several transports took the call, where it is known; empty otherwise.
-    """
-
-    via: str = ""
+    """The request did not make it to the server and back. Raised as one of its two subclasses."""
 
 
 class NotSentError(TransportError):

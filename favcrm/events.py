@@ -53,7 +53,6 @@ class EventKind(StrEnum):
     ESCROWED = "escrowed"
     DIAGNOSED = "diagnosed"
     STATE_CHANGED = "state_changed"
-    ROUTE_TAKEN = "route_taken"
 
 
 @frozen(kw_only=True)
@@ -69,7 +68,6 @@ class Event:
         ref: Where the key was stored, or None.
         error: The name of the error's class, or None.
         state: The state that a registration reached, or None.
-        transport: Which of several transports took a call, or None.
         attempt: How many attempts were made, or None.
         duration: Seconds it took, or None.
         x_request_id: The server's id of the answer, or None.
@@ -83,7 +81,6 @@ class Event:
     ref: str | None = None
     error: str | None = None
     state: str | None = None
-    transport: str | None = None
     attempt: int | None = None
     duration: float | None = None
     x_request_id: str | None = None

@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import asdict, evolve, field, frozen
 
-from favcrm._atomic import acquire, attempted, read, release, updated
+from favcrm._atomic import acquire, read, release, updated, wrap_errors
 from favcrm._clock import monotonic
 from favcrm._forks import at_fork
 from favcrm.errors import StoreError
@@ -188,12 +188,9 @@ class FileLedger:
         Raises:
             StoreError: No lock file can be made beside the ledger.
         """
-
-        def lock() -> int | None:
+        with wrap_errors(f"The ledger {self._path} cannot be locked"):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return acquire(self._lock_of(name))
-
-        descriptor = attempted(lock, f"The ledger {self._path} cannot be locked")
+            descriptor = acquire(self._lock_of(name))
         if descriptor is None:
             return False
         self._locks[name] = descriptor
@@ -207,10 +204,8 @@ class FileLedger:
         """
         descriptor = self._locks.pop(name, None)
         if descriptor is not None:
-            attempted(
-                lambda: release(self._lock_of(name), descriptor),
-                f"The ledger {self._path} cannot be unlocked",
-            )
+            with wrap_errors(f"The ledger {self._path} cannot be unlocked"):
+                release(self._lock_of(name), descriptor)
 
     def _let_go(self) -> None:
         """Close what a fork has copied, or the lock would outlive the parent that holds it."""
@@ -222,7 +217,8 @@ class FileLedger:
         return self._path.with_name(f".{self._path.name}.{BUSY}-{mark}")
 
     def _content(self) -> Content:
-        return attempted(self._read_once, f"The ledger {self._path} cannot be read")
+        with wrap_errors(f"The ledger {self._path} cannot be read"):
+            return self._read_once()
 
     def _read_once(self) -> Content:
         """Return what is in the file, which is read again only where it was changed."""
@@ -241,14 +237,11 @@ class FileLedger:
         return content
 
     def _change(self, change: Callable[[Content], Content]) -> None:
-        def write() -> None:
-            with updated(self._path) as draft:
-                content = self._without_the_dead(change(_parse(self._path)))
-                told = {"favcrm_ledger": VERSION, **asdict(content)}
-                draft.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-                self._remove_what_killed_processes_left()
-
-        attempted(write, f"The ledger {self._path} cannot be written")
+        with wrap_errors(f"The ledger {self._path} cannot be written"), updated(self._path) as draft:
+            content = self._without_the_dead(change(_parse(self._path)))
+            told = {"favcrm_ledger": VERSION, **asdict(content)}
+            draft.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            self._remove_what_killed_processes_left()
 
     def _remove_what_killed_processes_left(self) -> None:
         for lock in self._path.parent.glob(f"{glob.escape(f'.{self._path.name}.{BUSY}')}-*"):

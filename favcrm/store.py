@@ -9,7 +9,11 @@ from favcrm.secret import Secret, SecretRef
 
 
 class Store(Protocol):
-    """Where a key goes. Its methods may block; the async side calls them in a worker thread."""
+    """Where a key goes.
+
+    The methods are plain, not coroutines, and may block, so the async side calls them in a worker thread. A store that
+    asks neither a disk nor a network says so with an attribute ``blocks`` that is false, and is called directly.
+    """
 
     @property
     def scheme(self) -> str:

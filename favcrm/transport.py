@@ -20,6 +20,29 @@ LONGEST_REQUEST_ID = 200
 
 
 @frozen
+class Request:
+    """One MCP request. Its repr shows neither the parameters nor the key.
+
+    Args:
+        method: ``tools/call`` or ``tools/list``.
+        params: The parameters of that method, as MCP defines them.
+        api_key: The key to present, or None to present none.
+        timeout: Seconds that the whole request may take.
+        on_progress: Called with each report of progress, where the server sends any.
+
+    Example:
+        >>> Request("tools/call", {"name": "list_services", "arguments": {}}, timeout=30.0)
+        Request(method='tools/call', timeout=30.0)
+    """
+
+    method: str
+    params: Mapping[str, JSON] = field(repr=False)
+    api_key: Secret | None = field(default=None, repr=False, kw_only=True)
+    timeout: float = field(kw_only=True)
+    on_progress: Callable[[Progress], None] | None = field(default=None, repr=False, kw_only=True)
+
+
+@frozen
 class JSONRPCError:
     """The ``error`` member of a JSON-RPC answer.
 
@@ -46,7 +69,6 @@ class Response:
         body: The text of an answer that was no JSON-RPC, or that broke off.
         defect: What is wrong with an answer that could not be read, such as "is empty"; empty where nothing is.
         complete: False where the answer broke off before its end.
-        via: Which of several transports took the call; empty where there is one.
     """
 
     result: JSON = field(default=None, repr=False)
@@ -56,7 +78,6 @@ class Response:
     body: str = field(default="", repr=False)
     defect: str = ""
     complete: bool = True
-    via: str = ""
 
     @property
     def x_request_id(self) -> str | None:
@@ -71,23 +92,11 @@ class Transport(Protocol):
     A transport may also have an attribute ``clock``, a `Clock`; without one the system's clock is used.
     """
 
-    def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    def request(self, request: Request) -> Response:
         """Send one MCP request and return what came back.
 
         Args:
-            method: ``tools/call`` or ``tools/list``.
-            params: The parameters of that method, as MCP defines them.
-            api_key: The key to present, or None to present none.
-            timeout: Seconds that the whole request may take.
-            on_progress: Called with each report of progress, where the server sends any.
+            request: The request, with the key and the timeout that hold for it.
 
         Raises:
             NotSentError: Certainly nothing reached the server.
@@ -103,15 +112,7 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """A way to reach the tools, asynchronous: `Transport` with ``async`` methods and ``aclose``."""
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one MCP request and return what came back; see `Transport.request`."""
         ...
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from servers import answers, serve
 
@@ -24,10 +22,9 @@ import json, sys
 for line in sys.stdin:
     print(json.dumps({"jsonrpc": "2.0", "id": json.loads(line)["id"], "result": {"tools": []}}), flush=True)
 """
-COMMAND = "#!/bin/sh\necho '[]'\n"
 
 
-def blocking(url: str, command: Path) -> None:
+def blocking(url: str) -> None:
     """Sign up, and list the tools each way."""
     sandbox = Sandbox()
     with favcrm.FavCRMProvisioner(transport=sandbox.transport()) as provisioner:
@@ -38,14 +35,13 @@ def blocking(url: str, command: Path) -> None:
     for transport in (
         transports.HTTPTransport(url, era="bare"),
         transports.StdioTransport(sys.executable, ["-c", PROGRAM], era="bare"),
-        transports.CLITransport(command),
     ):
         with favcrm.FavCRMClient(transport=transport) as crm:
             assert crm.list_tools() == ()
         transport.close()
 
 
-async def asynchronous(url: str, command: Path) -> None:
+async def asynchronous(url: str) -> None:
     """Do the same."""
     sandbox = Sandbox()
 
@@ -58,16 +54,12 @@ async def asynchronous(url: str, command: Path) -> None:
     for transport in (
         transports.AsyncHTTPTransport(url, era="bare"),
         transports.AsyncStdioTransport(sys.executable, ["-c", PROGRAM], era="bare"),
-        transports.AsyncCLITransport(command),
     ):
         async with favcrm.AsyncFavCRMClient(transport=transport) as crm:
             assert await crm.list_tools() == ()
         await transport.aclose()
 
 
-with TemporaryDirectory() as directory, serve(answers({"tools": []})) as server:
-    command = Path(directory) / "favcrm"
-    command.write_text(COMMAND, encoding="ascii")
-    command.chmod(0o755)
-    blocking(server.url, command)
-    asyncio.run(asynchronous(server.url, command))
+with serve(answers({"tools": []})) as server:
+    blocking(server.url)
+    asyncio.run(asynchronous(server.url))

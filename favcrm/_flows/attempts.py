@@ -26,19 +26,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-@frozen(eq=False)
-class Trail:
-    """What the attempts leave behind.
-
-    Attributes:
-        keys: The key that each attempt presented.
-        routes: Which of several transports took an attempt, by its number.
-    """
-
-    keys: list[Secret | None] = field(factory=list["Secret | None"])
-    routes: dict[int, str] = field(factory=dict[int, str])
-
-
 @frozen(kw_only=True)
 class Attempts(Generic[R]):
     """The attempts at one call.
@@ -50,7 +37,7 @@ class Attempts(Generic[R]):
         unknown_repeats: How often the call may be sent again when its outcome is unknown.
         port: Where to wait.
         random: Returns a number between 0 and 1.
-        trail: What the attempts leave behind.
+        presented: The key that each attempt presented, or None where it presented none.
         too_late: Says why no attempt may be made any more, or returns None where one may.
     """
 
@@ -61,7 +48,7 @@ class Attempts(Generic[R]):
     unknown_repeats: int
     port: Port
     random: Callable[[], float]
-    trail: Trail
+    presented: list[Secret | None]
     outcomes: list[Outcome[R]] = field(factory=list["Outcome[R]"], init=False)
     """What became of each attempt so far."""
 

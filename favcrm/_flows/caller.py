@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from favcrm._boundary import bare
-from favcrm._flows.attempts import Attempts, Trail
+from favcrm._flows.attempts import Attempts
 from favcrm._flows.outcomes import Failed, Kind, judge
 from favcrm._text import mask_error
 from favcrm.errors import (
@@ -18,7 +18,8 @@ from favcrm.errors import (
     OutcomeUnknownError,
     ServerBusyError,
 )
-from favcrm.events import EventKind, log_attempt
+from favcrm.events import log_attempt
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from favcrm._flows.custody import Custody
     from favcrm._flows.outcomes import Outcome
     from favcrm._flows.ports import Port
-    from favcrm.events import Teller
     from favcrm.models import PendingRegistration
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret
@@ -42,16 +42,10 @@ NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. No workspace
 class Caller:
     """Makes calls over one port, each with the key that its custody has at the moment of each attempt."""
 
-    def __init__(self, port: Port, tell: Teller, *, policy: RetryPolicy, timeout: float) -> None:
+    def __init__(self, port: Port, *, policy: RetryPolicy, timeout: float) -> None:
         self._port = port
-        self._tell = tell
         self._policy = policy
         self._timeout = timeout
-
-    def tell_routes(self, attempts: Attempts[R]) -> None:
-        """Tell which of several transports took each attempt; for a code, after its key is safe."""
-        for number, transport in attempts.trail.routes.items():
-            self._tell(EventKind.ROUTE_TAKEN, transport=transport, attempt=number)
 
     async def perform(self, call: Call[R], keys: Custody) -> R:
         """Make a call, as often as it may be made, and return its value or raise."""
@@ -59,10 +53,9 @@ class Caller:
         outcome = await attempts.settle()
         refused = isinstance(outcome, Failed) and isinstance(outcome.error, AuthenticationError)
         # Compared with the key of the attempt that was refused: another call may have read the new one meanwhile.
-        if refused and call.authenticated and await keys.current() != attempts.trail.keys[-1]:
+        if refused and call.authenticated and await keys.current() != attempts.presented[-1]:
             attempts = self.attempts(call, keys)
             outcome = await attempts.settle()
-        self.tell_routes(attempts)
         if isinstance(outcome, Failed):
             # That the last attempt was never sent does not undo an earlier one that may have been carried out.
             undecided = outcome.kind is Kind.NEVER_SENT and call.acts
@@ -95,11 +88,11 @@ class Caller:
                 return Failed(Kind.NEVER_SENT, NotSentError(NOT_SENT_SINCE_LATE))
             return None
 
-        trail = Trail()
+        presented: list[Secret | None] = []
         return Attempts(
-            attempt=partial(self._attempt, call, keys, remaining, trail),
+            attempt=partial(self._attempt, call, keys, remaining, presented),
             too_late=too_late,
-            trail=trail,
+            presented=presented,
             remaining=remaining,
             policy=self._policy,
             unknown_repeats=call.unknown_repeats,
@@ -108,29 +101,34 @@ class Caller:
         )
 
     async def _attempt(
-        self, call: Call[R], keys: Custody, remaining: Callable[[], float], trail: Trail, number: int
+        self,
+        call: Call[R],
+        keys: Custody,
+        remaining: Callable[[], float],
+        presented: list[Secret | None],
+        number: int,
     ) -> Outcome[R]:
         clock = self._port.clock
         key = await keys.current() if call.authenticated else None
-        trail.keys.append(key)
+        presented.append(key)
         started = clock.monotonic()
         outcome: Outcome[R]
         try:
             timeout = min(self._timeout, remaining())
-            response = await self._port.request(
+            request = Request(
                 call.method, call.params, api_key=key, timeout=timeout, on_progress=call.on_progress
             )
-            via = response.via
+            response = await self._port.request(request)
         except NotSentError as error:
-            outcome, via = Failed(Kind.NEVER_SENT, _without_secrets(error, call, key)), error.via
+            outcome = Failed(Kind.NEVER_SENT, _without_secrets(error, call, key))
         except OutcomeUnknownError as error:
-            outcome, via = Failed(Kind.UNKNOWN, _without_secrets(error, call, key)), error.via
+            outcome = Failed(Kind.UNKNOWN, _without_secrets(error, call, key))
         except FavCRMError as error:
             kind = Kind.BUSY if isinstance(error, ServerBusyError) else Kind.REFUSED
-            outcome, via = Failed(kind, _without_secrets(error, call, key)), ""
+            outcome = Failed(kind, _without_secrets(error, call, key))
         except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
             what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
-            outcome, via = Failed(Kind.UNKNOWN, OutcomeUnknownError(what)), ""
+            outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
         except BaseException as error:  # noqa: BLE001  # raised again
             # Ctrl-C and cancellation: the frames that they came through hold the key and the request.
             raise bare(error)  # noqa: B904
@@ -144,8 +142,6 @@ class Caller:
             duration=clock.monotonic() - started,
             request_id=outcome.x_request_id,
         )
-        if via:
-            trail.routes[number] = via
         return outcome
 
 

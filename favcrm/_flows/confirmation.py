@@ -184,7 +184,6 @@ class Confirmation:
         attempts = self._caller.attempts(use.call, use.custody, use.window)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
-            self._caller.tell_routes(attempts)
             await self._raise_unconfirmed(use, outcome, attempts, state)
         self.received.remember(request_id, outcome.value, use.custody.store)
         received = partial(
@@ -197,9 +196,7 @@ class Confirmation:
             duration=self._port.clock.monotonic() - started,
             x_request_id=outcome.value.x_request_id,
         )
-        workspace = await self._keep(request_id, outcome.value, use.custody, received)
-        self._caller.tell_routes(attempts)
-        return workspace
+        return await self._keep(request_id, outcome.value, use.custody, received)
 
     async def _keep(
         self,

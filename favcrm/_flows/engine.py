@@ -97,7 +97,7 @@ class Engine:
         self._warned = False
         self.keys = Custody(port, self.tell, key=key, store=store, source=key_source)
         self._deadline = policy.deadline
-        self._caller = Caller(port, self.tell, policy=policy, timeout=timeout)
+        self._caller = Caller(port, policy=policy, timeout=timeout)
         self._records = Records(port, MemoryLedger() if ledger is None else ledger)
         self.confirmation = Confirmation(
             port, self._caller, self._records, self.tell, deadline=policy.deadline

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from favcrm.secret import Secret
-
 if TYPE_CHECKING:
-    from favcrm.models import Progress
-    from favcrm.transport import Clock, Response
-    from favcrm.typing import JSON
+    from favcrm.transport import Clock, Request, Response
 
 T = TypeVar("T")
 
@@ -25,15 +21,7 @@ class Port(Protocol):
         """What requests go through."""
         ...
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one request through the transport."""
         ...
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from favcrm.typing import JSON
 
-ENVELOPE = frozenset({"data", "summary", "renderType"})
-
 
 def candidates(result: JSON) -> Iterator[JSON]:
     """Yield what may be the payload, best first."""

@@ -61,11 +61,12 @@ class Sandbox:
 
     Example:
         >>> from favcrm.sandbox import Sandbox
+        >>> from favcrm.transports import Request
         >>> sandbox = Sandbox()
         >>> transport = sandbox.transport()
         >>> arguments = {"email": "you@example.com", "organisationName": "Stretch + Breathe"}
         >>> params = {"name": "register_organisation_request", "arguments": arguments}
-        >>> response = transport.request("tools/call", params, api_key=None, timeout=30.0)
+        >>> response = transport.request(Request("tools/call", params, timeout=30.0))
         >>> len(sandbox.inbox.code_for("you@example.com"))
         6
     """

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 from favcrm._mcp.jsonrpc import AnswerReader, encode_request
 from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.sandbox.faults import Ending
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from favcrm.models import Progress
     from favcrm.sandbox.clock import SandboxClock
     from favcrm.sandbox.sandbox import Sandbox
-    from favcrm.secret import Secret
     from favcrm.transport import Response
-    from favcrm.typing import JSON
 
 __all__ = ["AsyncSandboxTransport", "SandboxTransport"]
 
@@ -41,31 +37,21 @@ class SandboxTransport:
         self._ip = ip
         self._ids = itertools.count(1)
 
-    def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,  # noqa: ARG002
-    ) -> Response:
+    def request(self, request: Request) -> Response:
         """Send one MCP request and return what came back.
 
         Args:
-            method: ``tools/call`` or ``tools/list``.
-            params: The parameters of that method, as MCP defines them.
-            api_key: The key to present, or None to present none.
-            timeout: Seconds by which the clock moves where no answer comes.
-            on_progress: Never called: the sandbox's tools answer at once.
+            request: The request. Where no answer comes, the clock moves by its timeout. Its ``on_progress`` is never
+                called, because the sandbox's tools answer at once.
 
         Raises:
             NotSentError: A fault refused the connection.
             OutcomeUnknownError: A fault reset the connection, or kept the answer back.
         """
         request_id = next(self._ids)
-        body = encode_request(request_id, method, params)
-        reply = self._sandbox.handle(body, key=None if api_key is None else api_key.reveal(), ip=self._ip)
+        body = encode_request(request_id, request.method, request.params)
+        key = None if request.api_key is None else request.api_key.reveal()
+        reply = self._sandbox.handle(body, key=key, ip=self._ip)
         if reply.ending is Ending.REFUSED:
             raise NotSentError("The endpoint cannot be reached. Nothing was sent.")
         if reply.ending is Ending.RESET:
@@ -73,9 +59,9 @@ class SandboxTransport:
                 "The connection broke before the answer came, and it may have been carried out."
             )
         if reply.ending in TIMES_OUT:
-            self.clock.advance(timeout)
+            self.clock.advance(request.timeout)
             raise OutcomeUnknownError(
-                f"No answer came within {timeout:g} seconds, and it may have been carried out."
+                f"No answer came within {request.timeout:g} seconds, and it may have been carried out."
             )
         reader = AnswerReader(request_id, reply.status, reply.headers)
         reader.feed(reply.body)
@@ -100,24 +86,14 @@ class AsyncSandboxTransport:
         self.clock: SandboxClock = sandbox.clock
         self._blocking = SandboxTransport(sandbox, ip=ip)
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one MCP request and return what came back; see `SandboxTransport.request`."""
         # Imported here so that blocking users do not pay for it. It comes with httpx.
         from anyio.lowlevel import checkpoint
 
         # As on a network, others have their turn before the request arrives and before the answer does.
         await checkpoint()
-        response = self._blocking.request(
-            method, params, api_key=api_key, timeout=timeout, on_progress=on_progress
-        )
+        response = self._blocking.request(request)
         await checkpoint()
         return response
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from favcrm.stores.dotenv import DotenvStore
     from favcrm.stores.environment import EnvironmentStore
     from favcrm.stores.escrow import EscrowStore
-    from favcrm.stores.fallback import FallbackStore
     from favcrm.stores.keyring import KeyringStore
     from favcrm.stores.refs import store_from_ref
     from favcrm.stores.vault import VaultStore
@@ -25,7 +24,6 @@ __all__ = [
     "DotenvStore",
     "EnvironmentStore",
     "EscrowStore",
-    "FallbackStore",
     "KeyringStore",
     "MemoryStore",
     "Store",
@@ -39,7 +37,6 @@ _MODULES = {
     "DotenvStore": "dotenv",
     "EnvironmentStore": "environment",
     "EscrowStore": "escrow",
-    "FallbackStore": "fallback",
     "KeyringStore": "keyring",
     "VaultStore": "vault",
     "store_from_ref": "refs",

@@ -1,4 +1,4 @@
-"""What the stores have in common that hold one key, for one workspace, in a place that other programs read too."""
+"""What the stores have in common that hold one key, in a place that other programs read too."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from favcrm._atomic import attempted, read, rehearsed, updated
+from favcrm._atomic import dry_run, read, updated, wrap_errors
+from favcrm._boundary import boundaries
 from favcrm.errors import InvalidInputError, MissingKeyError, Problem, StoreError
 from favcrm.secret import Secret, SecretRef
 from favcrm.settings import as_secret, is_filled_in
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONG_KEY = "k" * 4096
-"""What a rehearsal writes, so that a disk with less room than that is found out."""
+"""What a check writes, so that a disk with less room than that is found out."""
 OTHER_KEY = "Delete that key there if it is not needed, or use another store or another place."
 
 Changes: TypeAlias = Mapping[str, str | None]
 
 
-class TakenError(StoreError):
-    """The place has the key of another workspace, so there is no key of this one and no room for it."""
-
-
+@boundaries
 class OneKeyStore(ABC):
     """A place with one key in it, under a name that is fixed, and beside it the name of its workspace.
 
@@ -47,7 +45,8 @@ class OneKeyStore(ABC):
         Raises:
             StoreError: It cannot.
         """
-        attempted(self._check, f"No key can be saved in {self._place}")
+        with wrap_errors(f"No key can be saved in {self._place}"):
+            self._check()
 
     def put(
         self,
@@ -79,7 +78,8 @@ class OneKeyStore(ABC):
                 )
             return {self._label: secret.reveal(), self._name_label: name}
 
-        attempted(lambda: self._change(decide), f"The key could not be saved in {self._place}")
+        with wrap_errors(f"The key could not be saved in {self._place}"):
+            self._change(decide)
         return SecretRef.of(self.scheme, name)
 
     def get(self, ref: SecretRef) -> Secret:
@@ -90,7 +90,8 @@ class OneKeyStore(ABC):
             StoreError: It cannot be read, or the key that is there is another workspace's. That is not the same as
                 missing: a new key would find no room.
         """
-        secret = attempted(lambda: self._find(ref), f"{self._place} cannot be read")
+        with wrap_errors(f"{self._place} cannot be read"):
+            secret = self._find(ref)
         if secret is None:
             raise MissingKeyError(f"There is no key at {ref} in {self._place}.")
         return secret
@@ -106,12 +107,10 @@ class OneKeyStore(ABC):
             ours = self._label in found and self._holds(found, ref)
             return {self._label: None, self._name_label: None} if ours else {}
 
-        def remove() -> None:
-            # Looked at first, so that nothing is made where nothing is to be removed.
+        with wrap_errors(f"The key could not be removed from {self._place}"):
+            # Reads first, because a change makes the directories of the file.
             if decide(self._read()):
                 self._change(decide)
-
-        attempted(remove, f"The key could not be removed from {self._place}")
 
     def _check(self) -> None:
         self._read()
@@ -120,9 +119,9 @@ class OneKeyStore(ABC):
         found = self._read()
         secret = self._key_in(found) if ref.scheme == self.scheme else None
         if secret is not None and not self._holds(found, ref):
-            raise TakenError(f"The key in {self._place} is another workspace's.", next_step=OTHER_KEY)
+            raise StoreError(f"The key in {self._place} is another workspace's.", next_step=OTHER_KEY)
         if secret is None and ref.scheme == self.scheme:
-            # Asked before a code is used, it must be found out now if the name cannot be written.
+            # `get` is called before a code is used, so a name that cannot be written must be refused here.
             self._check_name(ref.name)
         return secret
 
@@ -131,12 +130,12 @@ class OneKeyStore(ABC):
         return ref.scheme == self.scheme and (not named or named == ref.name)
 
     def _key_in(self, found: Mapping[str, str]) -> Secret | None:
-        # Written by hand too, so what is no key in the settings is none here.
+        # People write here too, so a placeholder is no key here either.
         return as_secret(found[self._label]) if is_filled_in(found.get(self._label, "")) else None
 
     @abstractmethod
     def _check_name(self, name: str) -> None:
-        """Raise what `put` would raise because of a name."""
+        """Raise what `put` would raise because of the name."""
 
     @abstractmethod
     def _read(self) -> Mapping[str, str]:
@@ -144,7 +143,7 @@ class OneKeyStore(ABC):
 
     @abstractmethod
     def _change(self, decide: Callable[[Mapping[str, str]], Changes]) -> None:
-        """Ask what to change, given what is there, and change that; None removes. Nobody comes in between."""
+        """Change what ``decide`` returns for the texts that are there; None removes. No other process interferes."""
 
 
 class OneKeyFileStore(OneKeyStore):
@@ -157,7 +156,7 @@ class OneKeyFileStore(OneKeyStore):
 
     def _check(self) -> None:
         super()._check()
-        with rehearsed(self._path) as draft:
+        with dry_run(self._path) as draft:
             self._write(draft, {self._label: LONG_KEY, self._name_label: "a-name"})
 
     def _check_name(self, name: str) -> None:

@@ -1,15 +1,14 @@
-"""What the stores that ask somebody else have in common."""
+"""What the stores have in common that keep keys in a service or a keyring."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
 from urllib.parse import quote
 
-from favcrm._boundary import bare
 from favcrm.errors import StoreError
-
-T = TypeVar("T")
+from favcrm.secret import Secret
 
 NOT_USABLE = "The store cannot be used"
 NOT_SAVED = "The key was not saved"
@@ -19,7 +18,7 @@ NOT_REMOVED = "The key could not be removed"
 
 
 class Reason(NamedTuple):
-    """Why something failed, in words that hold nothing of what was sent or received."""
+    """Why a call failed, in words that hold nothing of what was sent or received."""
 
     text: str
     next_step: str | None = None
@@ -27,55 +26,65 @@ class Reason(NamedTuple):
     """Whether it is certain that nothing was done."""
 
 
-def ask(
-    call: Callable[[], T],
-    why: Callable[[BaseException], Reason],
-    *,
-    failing: str,
-    doubtful: str | None = None,
-) -> T:
-    """Make a call into somebody else's package; whatever it raises becomes a `StoreError`.
+@contextmanager
+def wrap_service_errors(
+    find_reason: Callable[[BaseException], Reason], *, failing: str, uncertain: str | None = None
+) -> Generator[None]:
+    """Raise a `StoreError` in place of whatever somebody else's package raises, and of its words.
 
-    The error is made from the reason alone, and is raised where nothing else is being handled: what was caught,
-    and the frames that it came through, may have seen the key.
+    Args:
+        find_reason: Tells why the call failed, from what was raised.
+        failing: What the failure means.
+        uncertain: What the failure means where something may have been done all the same.
     """
-    failure: BaseException
     try:
-        return call()
-    except StoreError as error:
-        failure = bare(error)
-    except Exception as error:  # noqa: BLE001  # anything may be raised there
-        failure = told(why(error), failing=failing, doubtful=doubtful)
-    except BaseException as error:  # noqa: BLE001  # Ctrl-C too
-        failure = bare(error)
-    raise failure
+        yield
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a foreign package may raise anything
+        raise failure(find_reason(error), failing=failing, uncertain=uncertain) from None
 
 
-def told(reason: Reason, *, failing: str, doubtful: str | None = None) -> StoreError:
-    """Make an error of a reason. ``doubtful`` says it where something may have been done."""
-    what = failing if reason.certain or doubtful is None else doubtful
+def failure(reason: Reason, *, failing: str, uncertain: str | None = None) -> StoreError:
+    """Make the error for a reason; the arguments are those of `wrap_service_errors`."""
+    what = failing if reason.certain or uncertain is None else uncertain
     return StoreError(f"{what}: {reason.text}.", next_step=reason.next_step)
 
 
-def reason_of(error: BaseException, reasons: Mapping[str, Reason]) -> Reason | None:
-    """Return the reason that is listed for the error's class, or for the nearest class that it is made from.
+def reason_by_class(error: BaseException, reasons: Mapping[str, Reason]) -> Reason | None:
+    """Return the reason that is listed for the error's class, or for the nearest of its base classes.
 
-    Classes are told by their names, so that the packages they come from need not be imported.
+    Classes are listed by name, so that the packages which define them need not be imported.
     """
     names = (kind.__name__ for kind in type(error).__mro__)
     return next((reasons[name] for name in names if name in reasons), None)
 
 
-def another(ref: str) -> StoreError:
-    """Make the error for a name that is taken."""
+def by_name(*groups: tuple[str, Reason]) -> Mapping[str, Reason]:
+    """Return a table of reasons from groups of names, which are separated by blanks."""
+    return {name: reason for names, reason in groups for name in names.split()}
+
+
+def taken(ref: str) -> StoreError:
+    """Make the error for a name that has another key."""
     return StoreError(
         f"Another key is stored as {ref}. It was not replaced.",
         next_step="Use the key that is there, or store this one with if_absent=False.",
     )
 
 
+def check_read_back(found: Secret | None, secret: Secret, service: str) -> None:
+    """Compare a key with what the service returns after it was saved.
+
+    Raises:
+        StoreError: They differ.
+    """
+    if found != secret:
+        raise StoreError(f"{NOT_CERTAIN}: {service} gives back something else.")
+
+
 def path_part(name: str) -> str:
-    """Write a name with letters, digits and ``_.-=`` alone; two names are never written alike."""
+    """Write a name with letters, digits and ``_.-=`` alone, so that two names never become the same."""
     if not name.strip("."):
         return name.replace(".", "=2E")
     return quote(name, safe="").replace("%", "=").replace("~", "=7E")

@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from threading import Lock
+import logging
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Lock, local
+from typing import Protocol, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
+from favcrm._boundary import boundaries
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
-from favcrm.stores._aws_client import SecretsManagerClient, connect
-from favcrm.stores._aws_reasons import EXISTS, MISSING, code_of, why
-from favcrm.stores._aws_veil import Veil
+from favcrm.stores._aws_reasons import EXISTS, MISSING, code_of, find_reason
+from favcrm.stores._packages import boto3
 from favcrm.stores._services import (
     NOT_CERTAIN,
     NOT_READ,
     NOT_REMOVED,
     NOT_SAVED,
     NOT_USABLE,
-    another,
-    ask,
+    check_read_back,
     path_part,
+    taken,
+    wrap_service_errors,
 )
 
 __all__ = ["AWSSecretsManagerStore", "SecretsManagerClient"]
 
-# No name of a workspace has a plus sign in it once it is written for AWS.
-PROBE = "+check"
-PROBE_VALUE = Secret("no key, only a test whether one can be saved")
+T = TypeVar("T")
+
+# A name of a workspace is written without a plus sign, so no key is ever saved under this one.
+CHECK_NAME = "+check"
+CHECK_VALUE = Secret("no key, only a test whether one can be saved")
 
 
+class SecretsManagerClient(Protocol):
+    """What the store needs of a client. ``boto3.client("secretsmanager")`` has it."""
+
+    def create_secret(self, *, Name: str, Description: str, SecretString: str) -> object:  # noqa: N803  # AWS's names
+        """Make a secret."""
+        ...
+
+    def put_secret_value(self, *, SecretId: str, SecretString: str, ClientRequestToken: str = ...) -> object:  # noqa: N803
+        """Make a new version of a secret."""
+        ...
+
+    def get_secret_value(self, *, SecretId: str) -> Mapping[str, object]:  # noqa: N803
+        """Return the newest version of a secret."""
+        ...
+
+    def delete_secret(self, *, SecretId: str, ForceDeleteWithoutRecovery: bool) -> object:  # noqa: N803
+        """Remove a secret."""
+        ...
+
+
+@boundaries
 class AWSSecretsManagerStore:
     """Keeps keys in AWS Secrets Manager, one secret for each, as plain text. Needs the extra ``aws``.
 
-    Its calls are made with placeholders in place of the key, since boto3 logs what it sends and receives at DEBUG.
-    Logs, and what instruments boto3, see the placeholders.
+    At DEBUG, boto3 logs what it sends and receives. While the store makes a call, the loggers of botocore drop what
+    the thread of that call logs, so no log shows the key.
 
     Args:
         client: A ``boto3.client("secretsmanager")`` to use, with its own credentials, region and timeouts. By
@@ -60,13 +86,10 @@ class AWSSecretsManagerStore:
         timeout: float = 10.0,
     ) -> None:
         self._lock = Lock()
-        self._veil = Veil()
+        self._client = client
         self._prefix = prefix
         self._region = region
         self._timeout = timeout
-        self._client = client
-        if client is not None:
-            self._veil.hang(client)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(prefix={self._prefix!r})"
@@ -80,11 +103,11 @@ class AWSSecretsManagerStore:
         Raises:
             StoreError: A key cannot be saved and read.
         """
-        probe = f"{self._prefix}{PROBE}"
-        self._create(probe, PROBE_VALUE, failing=NOT_USABLE)
-        self._find(probe, failing=NOT_USABLE)
+        place = f"{self._prefix}{CHECK_NAME}"
+        self._create(place, CHECK_VALUE, {}, failing=NOT_USABLE)
+        self._find(place, failing=NOT_USABLE)
         with suppress(StoreError):
-            self._remove(probe)
+            self._remove(place)
 
     def put(
         self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
@@ -107,21 +130,22 @@ class AWSSecretsManagerStore:
         ref = SecretRef.of(self.scheme, name)
         place = self._place(name)
         found = self._find(place, failing=NOT_SAVED)
-        made = found is None and self._create(place, secret, metadata, failing=NOT_SAVED)
+        made = found is None and self._create(
+            place, secret, metadata, failing=NOT_SAVED, uncertain=NOT_CERTAIN
+        )
         if found is None and not made:
-            # Somebody was faster, or there is a secret without a value.
+            # Another program made the secret meanwhile, or there is a secret without a value.
             found = self._find(place, failing=NOT_SAVED)
         if found == secret:
             return ref
         if found is not None and if_absent:
-            raise another(ref)
+            raise taken(ref)
         # AWS takes one value for one token, so of two programs that fill an empty secret one is refused.
         token = {} if found is not None else {"ClientRequestToken": str(uuid5(NAMESPACE_URL, place))}
         if not made and not self._fill(place, secret, **token):
-            raise another(ref)
-        # boto3 takes any answer with status 200 for a success, a login page of the network's too.
-        if self._find(place, failing=NOT_CERTAIN) != secret:
-            raise StoreError(f"{NOT_CERTAIN}: AWS gives back something else.")
+            raise taken(ref)
+        # boto3 takes any answer with status 200 for a success, such as the login page of a network.
+        check_read_back(self._find(place, failing=NOT_CERTAIN), secret, "AWS")
         return ref
 
     def get(self, ref: SecretRef) -> Secret:
@@ -148,77 +172,114 @@ class AWSSecretsManagerStore:
         return f"{self._prefix}{path_part(name)}"
 
     def _find(self, place: str, *, failing: str) -> Secret | None:
-        def read() -> Secret | None:
-            client = self._connected()
-            with self._veil.reading() as hidden:
-                try:
-                    value = client.get_secret_value(SecretId=place).get("SecretString")
-                except Exception as error:
-                    # One that is scheduled for deletion is there, and no key can take its name.
-                    if code_of(error) == MISSING:
-                        return None
-                    raise
-            if isinstance(value, str):
-                return hidden.get(value) or Secret(value)
+        # A secret that is scheduled for deletion is not missing: AWS refuses to read it, and its name is taken.
+        answer = self._call(
+            lambda client: client.get_secret_value(SecretId=place), unless=MISSING, failing=failing
+        )
+        if answer is None:
+            return None
+        value = answer.get("SecretString")
+        if not isinstance(value, str):
             raise StoreError(f"{failing}: there is a secret of that name which is not text.")
-
-        return ask(read, why, failing=failing)
+        return Secret(value)
 
     def _create(
-        self, place: str, secret: Secret, metadata: Mapping[str, str] | None = None, *, failing: str
-    ) -> bool:
-        """Make a secret, and say whether it was made: there may be one."""
-        told = ", ".join(f"{name}: {value}" for name, value in (metadata or {}).items())
-
-        def create(client: SecretsManagerClient, text: str) -> None:
-            client.create_secret(Name=place, Description=f"FavCRM key. {told}", SecretString=text)
-
-        return self._write(secret, create, failing=failing)
-
-    def _fill(self, place: str, secret: Secret, **token: str) -> bool:
-        """Give a secret a new value, and say whether the token allowed it."""
-
-        def fill(client: SecretsManagerClient, text: str) -> None:
-            client.put_secret_value(SecretId=place, SecretString=text, **token)
-
-        return self._write(secret, fill, failing=NOT_SAVED)
-
-    def _write(
         self,
+        place: str,
         secret: Secret,
-        write: Callable[[SecretsManagerClient, str], None],
+        metadata: Mapping[str, str],
         *,
         failing: str,
+        uncertain: str | None = None,
     ) -> bool:
-        """Write, and say whether it was done: not where AWS has something of that name already."""
+        """Make a secret, and tell whether it was made; it is not where there is one already."""
+        description = ", ".join(f"{name}: {value}" for name, value in metadata.items())
 
-        def attempt() -> bool:
-            client = self._connected()
-            with self._veil.sending(secret) as text:
-                try:
-                    write(client, text)
-                except Exception as error:
-                    if code_of(error) == EXISTS:
-                        return False
-                    raise
+        def create(client: SecretsManagerClient) -> bool:
+            client.create_secret(
+                Name=place, Description=f"FavCRM key. {description}", SecretString=secret.reveal()
+            )
             return True
 
-        return ask(attempt, why, failing=failing, doubtful=NOT_CERTAIN if failing == NOT_SAVED else None)
+        return self._call(create, unless=EXISTS, failing=failing, uncertain=uncertain) is not None
+
+    def _fill(self, place: str, secret: Secret, **token: str) -> bool:
+        """Give a secret a new value, and tell whether the token allowed it."""
+
+        def fill(client: SecretsManagerClient) -> bool:
+            client.put_secret_value(SecretId=place, SecretString=secret.reveal(), **token)
+            return True
+
+        return self._call(fill, unless=EXISTS, failing=NOT_SAVED, uncertain=NOT_CERTAIN) is not None
 
     def _remove(self, place: str) -> None:
-        def remove() -> None:
-            try:
-                self._connected().delete_secret(SecretId=place, ForceDeleteWithoutRecovery=True)
-            except Exception as error:
-                if code_of(error) != MISSING:
-                    raise
+        self._call(
+            lambda client: client.delete_secret(SecretId=place, ForceDeleteWithoutRecovery=True),
+            unless=MISSING,
+            failing=NOT_REMOVED,
+        )
 
-        ask(remove, why, failing=NOT_REMOVED)
+    def _call(
+        self,
+        call: Callable[[SecretsManagerClient], T],
+        *,
+        unless: str,
+        failing: str,
+        uncertain: str | None = None,
+    ) -> T | None:
+        """Return what a call returns, or None where AWS answers with the code ``unless``."""
+        with wrap_service_errors(find_reason, failing=failing, uncertain=uncertain):
+            client = self._connected()
+            try:
+                with _unlogged():
+                    return call(client)
+            except Exception as error:
+                if code_of(error) == unless:
+                    return None
+                raise
 
     def _connected(self) -> SecretsManagerClient:
         with self._lock:
             if self._client is None:
-                client = connect(self._region, self._timeout)
-                self._veil.hang(client)
-                self._client = client
+                self._client = _connect(self._region, self._timeout)
             return self._client
+
+
+def _connect(region: str | None, timeout: float) -> SecretsManagerClient:
+    session, config = boto3()
+    # The session that boto3 shares is not made for several threads.
+    own = session.Session(region_name=region)
+    client: SecretsManagerClient = own.client(
+        "secretsmanager",
+        config=config.Config(
+            connect_timeout=timeout,
+            read_timeout=timeout,
+            retries={"mode": "standard", "total_max_attempts": 3},
+        ),
+    )
+    return client
+
+
+class _Calling(local):
+    """Whether the current thread makes a call that has a key in it."""
+
+    now = False
+
+
+_calling = _Calling()
+
+
+@contextmanager
+def _unlogged() -> Generator[None]:
+    """Drop what botocore logs in this thread, since at DEBUG it logs the bodies of requests and answers."""
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("botocore")]:
+        logging.getLogger(name).addFilter(_may_be_logged)
+    _calling.now = True
+    try:
+        yield
+    finally:
+        _calling.now = False
+
+
+def _may_be_logged(_: logging.LogRecord) -> bool:
+    return not _calling.now

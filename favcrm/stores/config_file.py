@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from favcrm import settings
-from favcrm._atomic import attempted, create, read
+from favcrm._atomic import create, read, wrap_errors
+from favcrm._boundary import boundaries
 from favcrm._text_files import mark_of, text_in, toml_in
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.secret import Secret
@@ -20,6 +21,7 @@ from favcrm.stores._toml import edited
 __all__ = ["ConfigFileStore"]
 
 
+@boundaries
 class ConfigFileStore(OneKeyFileStore):
     """Keeps one key in a TOML file, as ``api_key``, where the clients and the vendor's command find it.
 
@@ -85,14 +87,15 @@ class ConfigFileStore(OneKeyFileStore):
             if there == secret:
                 return {}
             if there is not None:
-                copies.append(self._kept())
+                copies.append(self._back_up())
             return {self._label: secret.reveal(), self._name_label: name}
 
-        attempted(lambda: self._change(decide), f"The key could not be saved in {self._place}")
+        with wrap_errors(f"The key could not be saved in {self._place}"):
+            self._change(decide)
         return copies[0] if copies else None
 
-    def _kept(self) -> Path:
-        """Copy the file to a new one beside it, and return that."""
+    def _back_up(self) -> Path:
+        """Copy the file to a new one beside it, and return the copy."""
         names = (self._path.with_name(f"{self._path.name}.backup-{number}") for number in itertools.count(1))
         copy = next(name for name in names if not os.path.lexists(name))
         refuse_if_git_would_commit(copy)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import itertools
 import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from favcrm._atomic import attempted, create, leftovers, read, rehearse_create, sync_directory
+from favcrm._atomic import create, dry_run_create, leftovers, read, sync_directory, wrap_errors
+from favcrm._boundary import boundaries
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
 
-__all__ = ["EscrowStore", "write_escrow"]
+__all__ = ["EscrowStore"]
 
 VERSION = 1
 MOST = 100
@@ -24,6 +25,7 @@ LONGEST_STEM = 40
 LONGEST_FILE = 8192
 
 
+@boundaries
 class EscrowStore:
     """Keeps each key in a new file of its own, which only its owner can read. It never replaces and never merges one.
 
@@ -62,10 +64,8 @@ class EscrowStore:
         Raises:
             StoreError: It cannot.
         """
-        attempted(
-            lambda: rehearse_create(self._directory / "key.json", bytes(LONGEST_FILE)),
-            f"No key can be saved in {self._directory}",
-        )
+        with wrap_errors(f"No key can be saved in {self._directory}"):
+            dry_run_create(self._directory / "key.json", bytes(LONGEST_FILE))
 
     def put(
         self,
@@ -89,9 +89,8 @@ class EscrowStore:
         Raises:
             StoreError: It was not saved.
         """
-        return attempted(
-            lambda: self._put(name, secret, metadata), f"The key could not be saved in {self._directory}"
-        )
+        with wrap_errors(f"The key could not be saved in {self._directory}"):
+            return self._put(name, secret, metadata)
 
     def get(self, ref: SecretRef) -> Secret:
         """Return a secret.
@@ -101,7 +100,8 @@ class EscrowStore:
             StoreError: Its file cannot be read, or is not one of this store's.
         """
         path = self.path(ref)
-        secret = attempted(lambda: self._found(ref), f"{path} cannot be read")
+        with wrap_errors(f"{path} cannot be read"):
+            secret = self._find(ref)
         if secret is not None:
             return secret
         message = f"There is no key at {ref} in {self._directory}."
@@ -119,18 +119,15 @@ class EscrowStore:
             StoreError: It is there and cannot be removed, or the file is not one of this store's.
         """
         path = self.path(ref)
-
-        def remove() -> None:
-            if self._found(ref) is None:
+        with wrap_errors(f"{path} could not be removed"):
+            if self._find(ref) is None:
                 return
-            # A process that was killed right after it named the file has left its other name.
+            # A process that was killed right after it named the file has left the draft, which is the same file.
             for left in leftovers(path):
                 if left.samefile(path):
                     left.unlink()
             path.unlink(missing_ok=True)
             sync_directory(path.parent)
-
-        attempted(remove, f"{path} could not be removed")
 
     def path(self, ref: SecretRef) -> Path:
         """Return the file that a secret is in, or would be."""
@@ -138,68 +135,29 @@ class EscrowStore:
         mark = hashlib.sha256(ref.name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         return self._directory / f"favcrm-key-{stem}-{mark}.json"
 
-    def advice(self, ref: SecretRef) -> str:
-        """Return where a secret is and how to move it to a real store, in words that hold no secret."""
-        return (
-            f"The key is in {self.path(ref)}, which only its owner can read. "
-            f"Move it: store.put(name, EscrowStore({str(self._directory)!r}).get(SecretRef({str(ref)!r})), {{}}), "
-            "then delete the file."
-        )
-
     def _put(self, name: str, secret: Secret, metadata: Mapping[str, str]) -> SecretRef:
-        for number in itertools.islice(itertools.count(1), MOST):
-            its_name = name if number == 1 else f"{name} ({number})"
-            ref = SecretRef.of(self.scheme, its_name)
-            content = {"favcrm_escrow": VERSION, "name": its_name, "metadata": dict(metadata)}
+        for free_name in (name, *(f"{name} ({number})" for number in range(2, MOST + 1))):
+            ref = SecretRef.of(self.scheme, free_name)
+            content = {"favcrm_escrow": VERSION, "name": free_name, "metadata": dict(metadata)}
             content["api_key"] = secret.reveal()
             try:
                 create(self.path(ref), (json.dumps(content, indent=2) + "\n").encode())
             except FileExistsError:
-                if self._is_there(ref, secret):
-                    return ref
+                # A file that cannot be read must not keep a key from being saved in the next one.
+                with suppress(OSError, StoreError):
+                    if self._find(ref) == secret:
+                        return ref
             else:
                 return ref
         raise OSError(errno.EEXIST, f"It has {MOST} other keys of that name")
 
-    def _is_there(self, ref: SecretRef, secret: Secret) -> bool:
-        """A file that cannot be read must not keep a key from being saved in the next one."""
-        try:
-            return self._found(ref) == secret
-        except (OSError, StoreError):
-            return False
-
-    def _found(self, ref: SecretRef) -> Secret | None:
+    def _find(self, ref: SecretRef) -> Secret | None:
         if ref.scheme != self.scheme or (content := read(self.path(ref))) is None:
             return None
         key = _key_in(content)
         if not key:
             raise StoreError(f"{self.path(ref)} is not an escrow file, or not a whole one.")
         return Secret(key)
-
-
-def write_escrow(
-    directory: str | os.PathLike[str], name: str, secret: Secret, metadata: Mapping[str, str]
-) -> SecretRef:
-    """Save a secret in a new file, as ``EscrowStore(directory).put`` does.
-
-    Args:
-        directory: Where the file goes. It is made where it is missing.
-        name: The workspace's name.
-        secret: What to save.
-        metadata: What may be known to all; it is kept beside the secret.
-
-    Returns:
-        Where it is, for `EscrowStore.get`.
-
-    Raises:
-        StoreError: It was not saved.
-
-    Example:
-        >>> from favcrm import Secret
-        >>> write_escrow("escrow", "acme", Secret("not-a-real-key-6789"), {})
-        'escrow://favcrm/acme'
-    """
-    return EscrowStore(directory).put(name, secret, metadata)
 
 
 def _key_in(content: bytes) -> str:

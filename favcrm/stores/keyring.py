@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from contextlib import closing
+from functools import partial
+from threading import Lock
 from typing import Protocol, TypeVar
 
+from favcrm._boundary import boundaries
+from favcrm._threads import start
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
-from favcrm.stores._deadline import Turn, within
 from favcrm.stores._packages import keyring, secretstorage
 from favcrm.stores._services import (
     NOT_CERTAIN,
@@ -17,9 +21,11 @@ from favcrm.stores._services import (
     NOT_SAVED,
     NOT_USABLE,
     Reason,
-    another,
-    reason_of,
-    told,
+    by_name,
+    check_read_back,
+    failure,
+    reason_by_class,
+    taken,
 )
 
 __all__ = ["KeyringBackend", "KeyringStore"]
@@ -30,22 +36,26 @@ UNLOCK = "Unlock the keyring, as by logging in to the desktop, and try again; or
 NO_KEYRING = (
     "Start a keyring (on Linux a Secret Service, such as gnome-keyring, and D-Bus), or use another store."
 )
-REASONS = {
-    "KeyringLocked": Reason("the keyring is locked", UNLOCK),
-    "LockedException": Reason("the keyring is locked", UNLOCK),
-    "PromptDismissedException": Reason("the keyring is locked, and nobody unlocked it", UNLOCK),
-    "InitError": Reason("the keyring could not be opened", UNLOCK),
-    "ItemNotFoundException": Reason(
-        "the keyring has no collection to keep a key in",
-        "Create a default keyring, as with the desktop's password manager, or use another store.",
+LOCKED = Reason("the keyring is locked", UNLOCK)
+ABSENT = Reason("there is no keyring here", NO_KEYRING)
+REASONS = by_name(
+    ("KeyringLocked LockedException", LOCKED),
+    ("PromptDismissedException", Reason("the keyring is locked, and nobody unlocked it", UNLOCK)),
+    ("InitError", Reason("the keyring could not be opened", UNLOCK)),
+    (
+        "ItemNotFoundException",
+        Reason(
+            "the keyring has no collection to keep a key in",
+            "Create a default keyring, as with the desktop's password manager, or use another store.",
+        ),
     ),
-    "NoKeyringError": Reason("there is no keyring here", NO_KEYRING),
-    "SecretServiceNotAvailableException": Reason("there is no keyring here", NO_KEYRING),
-}
+    ("NoKeyringError SecretServiceNotAvailableException", ABSENT),
+)
+"""Why a call failed, by the names of the exceptions of keyring and secretstorage."""
 
 
 class KeyringBackend(Protocol):
-    """What is needed of a keyring. Every ``keyring.backend.KeyringBackend`` has it."""
+    """What the store needs of a keyring. Every ``keyring.backend.KeyringBackend`` has it."""
 
     def get_password(self, service: str, username: str, /) -> str | None:
         """Return what is kept under a name, or None."""
@@ -60,6 +70,7 @@ class KeyringBackend(Protocol):
         ...
 
 
+@boundaries
 class KeyringStore:
     """Keeps keys in the keyring of whoever is logged in. Needs the extra ``keyring``.
 
@@ -106,7 +117,7 @@ class KeyringStore:
         Raises:
             StoreError: A key cannot be saved.
         """
-        self._within(lambda _: _look(self._usable()), failing=NOT_USABLE)
+        self._in_time(lambda _: _check_unlocked(self._usable()), failing=NOT_USABLE)
 
     def put(
         self,
@@ -135,19 +146,18 @@ class KeyringStore:
         """
         ref = SecretRef.of(self.scheme, name)
 
-        def save(turn: Turn) -> None:
+        def save(writing: Lock) -> None:
             backend = self._usable()
             found = self._find(backend, name)
             if found == secret:
                 return
             if found is not None and if_absent:
-                raise another(ref)
-            if turn.begin_to_write():
+                raise taken(ref)
+            if writing.acquire(blocking=False):
                 backend.set_password(self._service, name, secret.reveal())
-                if self._find(backend, name) != secret:
-                    raise StoreError(f"{NOT_CERTAIN}: the keyring gives back something else.")
+                check_read_back(self._find(backend, name), secret, "the keyring")
 
-        self._within(save, failing=NOT_SAVED, doubtful=NOT_CERTAIN)
+        self._in_time(save, failing=NOT_SAVED, uncertain=NOT_CERTAIN)
         return ref
 
     def get(self, ref: SecretRef) -> Secret:
@@ -157,7 +167,7 @@ class KeyringStore:
             MissingKeyError: There is none.
             StoreError: It cannot be read.
         """
-        secret = self._within(lambda _: self._find(self._usable(), ref.name), failing=NOT_READ)
+        secret = self._in_time(lambda _: self._find(self._usable(), ref.name), failing=NOT_READ)
         if secret is None:
             raise MissingKeyError(f"There is no key at {ref}.")
         return secret
@@ -169,14 +179,14 @@ class KeyringStore:
             StoreError: It is there and cannot be removed.
         """
 
-        def remove(turn: Turn) -> None:
+        def remove(writing: Lock) -> None:
             backend = self._usable()
-            if self._find(backend, ref.name) is not None and turn.begin_to_write():
+            if self._find(backend, ref.name) is not None and writing.acquire(blocking=False):
                 backend.delete_password(self._service, ref.name)
                 if self._find(backend, ref.name) is not None:
                     raise StoreError(f"{NOT_REMOVED}: the keyring still has one of that name.")
 
-        self._within(remove, failing=NOT_REMOVED)
+        self._in_time(remove, failing=NOT_REMOVED)
 
     def _find(self, backend: KeyringBackend, name: str) -> Secret | None:
         value = backend.get_password(self._service, name)
@@ -190,7 +200,7 @@ class KeyringStore:
             backend = getattr(backend, "backends")[0]  # noqa: B009  # not every backend has it
         modules = _modules(backend)
         if {"keyring.backends.fail", "keyring.backends.null"} & modules:
-            raise told(REASONS["NoKeyringError"], failing=NOT_USABLE)
+            raise failure(ABSENT, failing=NOT_USABLE)
         in_files = "plaintext" in type(backend).__name__.lower() or any(
             module.startswith("keyrings.alt.") for module in modules
         )
@@ -201,21 +211,42 @@ class KeyringStore:
             )
         return backend
 
-    def _within(self, work: Callable[[Turn], T], *, failing: str, doubtful: str | None = None) -> T:
-        late = Reason(f"the keyring did not answer within {self._timeout:g} seconds", UNLOCK)
-        return within(self._timeout, work, _why, late=late, failing=failing, doubtful=doubtful)
+    def _in_time(self, work: Callable[[Lock], T], *, failing: str, uncertain: str | None = None) -> T:
+        """Do the work in a thread, and wait for it until the deadline.
+
+        The lock is taken once: by the work before it writes, or here when the wait is over. So nothing is written
+        after the wait, and once the lock is the work's, it is not certain that nothing was.
+        """
+        writing = Lock()
+        explain = partial(failure, failing=failing, uncertain=uncertain)
+        future, _ = start(partial(work, writing), name="favcrm-store")
+        try:
+            done, _ = wait([future], self._timeout)
+        finally:
+            untouched = writing.acquire(blocking=False)
+        if not done:
+            late = Reason(f"the keyring did not answer within {self._timeout:g} seconds", UNLOCK, untouched)
+            raise explain(late)
+        error = future.exception()
+        if error is None or isinstance(error, StoreError):
+            return future.result()
+        raise explain(_find_reason(error)._replace(certain=untouched))
 
 
 def _modules(backend: KeyringBackend) -> set[str]:
     return {kind.__module__ for kind in type(backend).__mro__}
 
 
-def _why(error: BaseException) -> Reason:
-    return reason_of(error, REASONS) or Reason(f"the keyring failed with {type(error).__name__}")
+def _find_reason(error: BaseException) -> Reason:
+    return reason_by_class(error, REASONS) or Reason(f"the keyring failed with {type(error).__name__}")
 
 
-def _look(backend: KeyringBackend) -> None:
-    """Look, with Secret Service, whether the collection is there and unlocked, without asking for either."""
+def _check_unlocked(backend: KeyringBackend) -> None:
+    """Find out, with Secret Service, whether the collection is there and unlocked, without a prompt.
+
+    Raises:
+        StoreError: It is locked.
+    """
     if "keyring.backends.SecretService" not in _modules(backend):
         return
     library = secretstorage()
@@ -225,4 +256,4 @@ def _look(backend: KeyringBackend) -> None:
         collection = library.Collection(connection, *([preferred] if preferred else []))
         locked = collection.is_locked()
     if locked:
-        raise told(REASONS["KeyringLocked"], failing=NOT_USABLE)
+        raise failure(LOCKED, failing=NOT_USABLE)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from favcrm import stores
+from favcrm._boundary import boundary
 from favcrm.errors import InvalidInputError, Problem, StoreError
 from favcrm.secret import SecretRef
 from favcrm.store import Store
+from favcrm.stores.memory import MemoryStore
 
 __all__ = ["store_from_ref"]
 
@@ -24,12 +26,8 @@ STORES: Mapping[str, str] = {
 }
 """The name of the class of each scheme. The class is loaded when it is asked for."""
 
-NOT_FOUND_AGAIN: Mapping[str, str] = {
-    "memory": "A MemoryStore ends with its process, and no reference leads back to it.",
-    "fallback": "A FallbackStore is known only to the program that made it.",
-}
 
-
+@boundary
 def store_from_ref(ref: str, **options: Any) -> Store:
     """Return the store that a reference is of, so that ``store_from_ref(ref).get(ref)`` is the key.
 
@@ -50,26 +48,18 @@ def store_from_ref(ref: str, **options: Any) -> Store:
         Secret('...6789')
     """
     scheme = SecretRef(ref).scheme
-    if scheme in NOT_FOUND_AGAIN:
+    if scheme == MemoryStore.scheme:
         raise StoreError(
-            NOT_FOUND_AGAIN[scheme], next_step="Keep the store object, or use a store that lasts."
+            "A MemoryStore ends with its process, and no reference leads back to it.",
+            next_step="Keep the store object, or use a store that lasts.",
         )
     if scheme not in STORES or not ref.startswith(f"{scheme}://"):
         known = ", ".join(sorted(STORES))
         raise InvalidInputError([Problem("ref", f"must begin with a scheme and ://, one of {known}")])
     name = STORES[scheme]
     store = getattr(stores, name)
-    problem = _misfit(store, options)
-    if problem:
-        # An option may be secret, such as Vault's token, and no frame of an error holds one.
-        del options
-        raise InvalidInputError([Problem("options", f"do not fit {name}: {problem}")])
-    return cast("Store", store(**options))
-
-
-def _misfit(store: Any, options: Mapping[str, Any]) -> str:
     try:
         inspect.signature(store).bind(**options)
     except TypeError as error:
-        return str(error)
-    return ""
+        raise InvalidInputError([Problem("options", f"do not fit {name}: {error}")]) from None
+    return cast("Store", store(**options))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from threading import Lock
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
+from favcrm._boundary import boundaries
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.secret import Secret, SecretRef
 from favcrm.stores._packages import hvac
@@ -16,11 +17,13 @@ from favcrm.stores._services import (
     NOT_REMOVED,
     NOT_SAVED,
     NOT_USABLE,
-    another,
-    ask,
+    Reason,
+    by_name,
     path_part,
+    reason_by_class,
+    taken,
+    wrap_service_errors,
 )
-from favcrm.stores._vault_answers import DENIED, Entry, dig, why
 
 __all__ = ["VaultClient", "VaultStore"]
 
@@ -28,10 +31,37 @@ FIELD = "api_key"
 NEEDED = {"create", "read"}
 NOT_KV = "the answer is not one of Vault's KV engine of version 2"
 MISMATCH = "check-and-set parameter did not match"
+NETWORK = "Check the address of Vault and the network, and try again."
+LATER = "Wait until Vault is ready, and try again."
+DENIED = Reason(
+    "Vault does not allow it, or the token is not valid",
+    "Check the token, and the policy: create, update and read on the store's path below data/, "
+    "and delete and read on the same path below metadata/.",
+)
+REASONS = by_name(
+    ("Forbidden Unauthorized", DENIED),
+    ("InvalidPath", Reason("Vault has nothing at that path", "Check the mount and the path.")),
+    ("InvalidRequest", Reason("Vault does not accept the request")),
+    ("RateLimitExceeded", Reason("Vault takes no more requests for now", LATER)),
+    ("VaultDown VaultNotInitialized", Reason("Vault is sealed or not ready", LATER)),
+    ("SSLError", Reason("the certificate of Vault is not trusted", "Check VAULT_ADDR and VAULT_CACERT.")),
+    ("ConnectTimeout", Reason("Vault cannot be reached", NETWORK)),
+    ("ConnectionError", Reason("the connection to Vault failed", NETWORK, certain=False)),
+    ("ReadTimeout", Reason("Vault did not answer in time", NETWORK, certain=False)),
+)
+"""Why a call failed, by the names of the exceptions of hvac and requests."""
+
+
+class Entry(NamedTuple):
+    """What is at a place in Vault."""
+
+    there: bool = False
+    secret: Secret | None = None
+    version: int = 0
 
 
 class VaultClient(Protocol):
-    """What is needed of a client. ``hvac.Client`` has it."""
+    """What the store needs of a client. ``hvac.Client`` has it."""
 
     def read(self, path: str, /) -> object:
         """Return what is at a path, or None."""
@@ -46,6 +76,7 @@ class VaultClient(Protocol):
         ...
 
 
+@boundaries
 class VaultStore:
     """Keeps keys in Vault's KV engine, version 2, in the field ``api_key``. Needs the extra ``vault``.
 
@@ -99,19 +130,16 @@ class VaultStore:
         """
         path = self._place("data", "check")
         mounted = self._read(f"sys/internal/ui/mounts/{self._mount}", NOT_USABLE)
-        # A server that does not tell is left to answer when the key comes.
-        kind = (dig(mounted, "data", "type"), dig(mounted, "data", "options", "version"))
+        # Some servers do not tell. They answer when the key is saved.
+        kind = (_value_at(mounted, "data", "type"), _value_at(mounted, "data", "options", "version"))
         if mounted is not None and kind != ("kv", "2"):
             raise StoreError(
                 f"{NOT_USABLE}: at the mount {self._mount} there is no KV engine of version 2.",
                 next_step="Check the mount, or run: vault kv enable-versioning",
             )
-        answer = ask(
-            lambda: self._connected().write_data("sys/capabilities-self", data={"paths": [path]}),
-            why,
-            failing=NOT_USABLE,
-        )
-        found = dig(answer, "data", path) or dig(answer, path)
+        with wrap_service_errors(_find_reason, failing=NOT_USABLE):
+            answer = self._connected().write_data("sys/capabilities-self", data={"paths": [path]})
+        found = _value_at(answer, "data", path) or _value_at(answer, path)
         allowed = set(cast("list[object]", found)) if isinstance(found, list) else set[object]()
         if "root" not in allowed and not allowed >= NEEDED:
             raise StoreError(
@@ -145,10 +173,10 @@ class VaultStore:
             if entry.secret == secret:
                 return ref
             if entry.there and if_absent:
-                raise another(ref)
+                raise taken(ref)
             if self._write(place, secret, metadata, entry.version):
                 return ref
-            # Somebody was faster, or the newest version is marked as deleted and still counts.
+            # Another program wrote meanwhile, or the newest version is marked as deleted and still counts.
             entry = self._entry(place, failing=NOT_SAVED)
             if not entry.there:
                 entry = Entry(version=self._deleted_version(name))
@@ -174,61 +202,47 @@ class VaultStore:
         Raises:
             StoreError: It is there and cannot be removed.
         """
-
-        def remove() -> None:
+        with wrap_service_errors(_find_reason, failing=NOT_REMOVED):
             self._connected().delete(self._place("metadata", ref.name))
-
-        ask(remove, why, failing=NOT_REMOVED)
 
     def _place(self, kind: str, name: str) -> str:
         return "/".join(part for part in (self._mount, kind, self._path, path_part(name)) if part)
 
     def _read(self, path: str, failing: str) -> object:
-        return ask(lambda: self._connected().read(path), why, failing=failing)
+        with wrap_service_errors(_find_reason, failing=failing):
+            return self._connected().read(path)
 
     def _entry(self, place: str, *, failing: str) -> Entry:
-        """Return what is at a place. The answer, with the key in it, is seen by no frame that raises."""
-
-        def read() -> Entry | None:
-            answer = self._connected().read(place)
-            if answer is None:
-                return Entry()
-            version = dig(answer, "data", "metadata", "version")
-            value = dig(answer, "data", "data", FIELD)
-            if not isinstance(version, int):
-                return None
-            return Entry(
-                there=True, secret=Secret(value) if isinstance(value, str) else None, version=version
-            )
-
-        entry = ask(read, why, failing=failing)
-        if entry is None:
+        answer = self._read(place, failing)
+        if answer is None:
+            return Entry()
+        version = _value_at(answer, "data", "metadata", "version")
+        value = _value_at(answer, "data", "data", FIELD)
+        if not isinstance(version, int):
             raise StoreError(f"{failing}: {NOT_KV}.")
-        return entry
+        return Entry(there=True, secret=Secret(value) if isinstance(value, str) else None, version=version)
 
     def _deleted_version(self, name: str) -> int:
         answer = self._read(self._place("metadata", name), NOT_SAVED)
-        version = dig(answer, "data", "current_version")
+        version = _value_at(answer, "data", "current_version")
         return version if isinstance(version, int) else 0
 
     def _write(self, place: str, secret: Secret, metadata: Mapping[str, str], version: int) -> bool:
-        """Write over a version, and say whether it is still the newest one."""
-
-        def write() -> object:
-            fields = {**metadata, FIELD: secret.reveal()}
-            data: dict[str, object] = {"data": fields, "options": {"cas": version}}
+        """Write over a version, and tell whether it was still the newest one."""
+        fields = {**metadata, FIELD: secret.reveal()}
+        with wrap_service_errors(_find_reason, failing=NOT_SAVED, uncertain=NOT_CERTAIN):
             try:
-                return dig(self._connected().write_data(place, data=data), "data", "version")
+                answer = self._connected().write_data(
+                    place, data={"data": fields, "options": {"cas": version}}
+                )
             except Exception as error:
                 if MISMATCH in str(error):
-                    return MISMATCH
+                    return False
                 raise
-
-        written = ask(write, why, failing=NOT_SAVED, doubtful=NOT_CERTAIN)
-        # hvac takes any answer with status 200 for a success, a login page of the network's too.
-        if not isinstance(written, int) and written != MISMATCH:
+        # hvac takes any answer with status 200 for a success, such as the login page of a network.
+        if not isinstance(_value_at(answer, "data", "version"), int):
             raise StoreError(f"{NOT_CERTAIN}: {NOT_KV}.")
-        return written != MISMATCH
+        return True
 
     def _connected(self) -> VaultClient:
         with self._lock:
@@ -242,3 +256,18 @@ class VaultStore:
                 )
                 self._client = client
             return self._client
+
+
+def _value_at(answer: object, *path: str) -> object:
+    """Return the value at the end of a path through an answer, or None."""
+    for name in path:
+        if not isinstance(answer, Mapping):
+            return None
+        answer = cast("Mapping[str, object]", answer).get(name)
+    return answer
+
+
+def _find_reason(error: BaseException) -> Reason:
+    return reason_by_class(error, REASONS) or Reason(
+        f"Vault failed with {type(error).__name__}", certain=False
+    )

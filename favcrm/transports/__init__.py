@@ -12,26 +12,21 @@ from favcrm.transport import (
     Clock,
     HTTPClient,
     JSONRPCError,
+    Request,
     Response,
     Transport,
 )
 from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:
-    from favcrm.transports.cli import AsyncCLITransport, CLITransport
-    from favcrm.transports.fallback import AsyncFallbackTransport, FallbackTransport
     from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport
     from favcrm.transports.session import Session, SessionTransport
     from favcrm.transports.stdio import AsyncStdioTransport, StdioTransport
 
 # Loaded when they are first used: who brings a transport of one kind does not pay for the others.
 _MODULES = {
-    "AsyncCLITransport": "cli",
-    "AsyncFallbackTransport": "fallback",
     "AsyncHTTPTransport": "http",
     "AsyncStdioTransport": "stdio",
-    "CLITransport": "cli",
-    "FallbackTransport": "fallback",
     "HTTPTransport": "http",
     "Session": "session",
     "SessionTransport": "session",
@@ -40,20 +35,17 @@ _MODULES = {
 
 __all__ = [
     "JSON",
-    "AsyncCLITransport",
-    "AsyncFallbackTransport",
     "AsyncHTTPClient",
     "AsyncHTTPTransport",
     "AsyncStdioTransport",
     "AsyncTransport",
-    "CLITransport",
     "Clock",
     "Era",
-    "FallbackTransport",
     "HTTPClient",
     "HTTPTransport",
     "JSONRPCError",
     "Progress",
+    "Request",
     "Response",
     "Session",
     "SessionTransport",

@@ -34,6 +34,7 @@ from favcrm._ports import AsyncPort, BlockingPort
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.sandbox.transport import SandboxTransport
 from favcrm.stores import MemoryStore
+from favcrm.transport import Request
 
 REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
 EMAIL = "you@example.com"
@@ -236,10 +237,10 @@ class Slow(SandboxTransport):
         super().__init__(sandbox)
         self.ledger, self.tools = ledger, tools
 
-    def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
-        if params.get("name") in self.tools:
+    def request(self, request: Request) -> Any:
+        if request.params.get("name") in self.tools:
             assert self.ledger.everybody_waits.wait(60)
-        return super().request(method, params, **options)
+        return super().request(request)
 
 
 class AsyncSlow:
@@ -250,10 +251,10 @@ class AsyncSlow:
         self.inner = sandbox.async_transport()
         self.ledger, self.tools = ledger, tools
 
-    async def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
-        if params.get("name") in self.tools:
+    async def request(self, request: Request) -> Any:
+        if request.params.get("name") in self.tools:
             assert await asyncio.to_thread(self.ledger.everybody_waits.wait, 60)
-        return await self.inner.request(method, params, **options)
+        return await self.inner.request(request)
 
     async def aclose(self) -> None: ...
 
@@ -445,7 +446,7 @@ async def test_a_call_that_is_cancelled_while_it_asks_keeps_nobody_waiting(
     asked = anyio.Event()
 
     class Stuck:
-        async def request(self, *_: object, **__: object) -> None:
+        async def request(self, _: Request) -> None:
             asked.set()
             await anyio.sleep_forever()
 
@@ -471,13 +472,13 @@ class Held:
         self.inner = sandbox.async_transport()
         self.asked, self.may_answer, self.closed = anyio.Event(), anyio.Event(), False
 
-    async def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
-        if params.get("name") == VERIFY:
+    async def request(self, request: Request) -> Any:
+        if request.params.get("name") == VERIFY:
             self.asked.set()
             await self.may_answer.wait()
             if self.closed:
                 raise errors.OutcomeUnknownError("The connection was closed.")
-        return await self.inner.request(method, params, **options)
+        return await self.inner.request(request)
 
     async def aclose(self) -> None:
         self.closed = True

@@ -16,6 +16,7 @@ from favcrm import BearerAuth, Registration, Secret, SecretRef, errors
 from favcrm._boundary import boundaries, boundary
 from favcrm.sandbox import Sandbox
 from favcrm.stores import MemoryStore
+from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -287,17 +288,18 @@ class Speaking:
     def __init__(self, kind: type[errors.FavCRMError]) -> None:
         self.kind = kind
 
-    def request(self, method: str, params: Any, *, api_key: Secret | None, **_: object) -> NoReturn:
-        error = self.kind(f"It failed with {params} and {api_key.reveal() if api_key else None}.")
-        error.add_note(f"It was {params}.")
+    def request(self, request: Request) -> NoReturn:
+        key = request.api_key.reveal() if request.api_key else None
+        error = self.kind(f"It failed with {request.params} and {key}.")
+        error.add_note(f"It was {request.params}.")
         raise error
 
     def close(self) -> None: ...
 
 
 class AsyncSpeaking(Speaking):
-    async def request(self, *args: Any, **options: Any) -> NoReturn:  # type: ignore[override]
-        super().request(*args, **options)
+    async def request(self, request: Request) -> NoReturn:  # type: ignore[override]
+        super().request(request)
 
     async def aclose(self) -> None: ...
 

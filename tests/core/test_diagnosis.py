@@ -25,6 +25,7 @@ from favcrm._flows import calls, diagnosis
 from favcrm._flows.diagnosis import Finding
 from favcrm.sandbox import Fault, RefusalForm, Sandbox
 from favcrm.stores import MemoryStore
+from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -202,13 +203,13 @@ async def test_rule_11_a_list_without_end_ends(colour: Colour, endless: str) -> 
             cursor = "again" if endless == "circle" else str(self.pages)
             return diagnosis_response({"tools": [], "nextCursor": cursor})
 
-        def request(self, *_: object, **__: object) -> Any:
+        def request(self, _: Request) -> Any:
             return self.page()
 
         def close(self) -> None: ...
 
     class AsyncEndless(Endless):
-        async def request(self, *_: object, **__: object) -> Any:
+        async def request(self, _: Request) -> Any:
             return self.page()
 
         async def aclose(self) -> None: ...
@@ -234,11 +235,11 @@ async def test_the_blocking_questions_are_asked_at_the_same_time() -> None:
     class Meeting:
         clock = sandbox.clock
 
-        def request(self, method: str, params: Any, **keywords: Any) -> Any:
-            if params.get("name") != "favcrm_doctor":
+        def request(self, request: Request) -> Any:
+            if request.params.get("name") != "favcrm_doctor":
                 together.wait(timeout=30)
-            rounds.append(params.get("name", method))
-            return inner.request(method, params, **keywords)
+            rounds.append(str(request.params.get("name", request.method)))
+            return inner.request(request)
 
         def close(self) -> None: ...
 
@@ -256,13 +257,13 @@ async def test_the_asynchronous_questions_are_asked_at_the_same_time() -> None:
     class Meeting:
         clock = sandbox.clock
 
-        async def request(self, method: str, params: Any, **keywords: Any) -> Any:
-            waiting.append(params.get("name", method))
+        async def request(self, request: Request) -> Any:
+            waiting.append(str(request.params.get("name", request.method)))
             if len(waiting) == len(QUESTIONS):
                 all_there.set()
             with anyio.fail_after(30):
                 await all_there.wait()
-            return await inner.request(method, params, **keywords)
+            return await inner.request(request)
 
         async def aclose(self) -> None: ...
 

@@ -23,6 +23,7 @@ from favcrm import (
 from favcrm._flows.watch import essence
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
 from favcrm.stores import MemoryStore
+from favcrm.transport import Request
 from favcrm.transports import JSON, Response
 
 pytestmark = pytest.mark.anyio
@@ -159,7 +160,7 @@ class Answering:
             result={"structuredContent": {"data": data, "summary": "s", "renderType": "j"}}
         )
 
-    def request(self, *_: object, **__: object) -> Response:
+    def request(self, _: Request) -> Response:
         return self.response
 
     def close(self) -> None: ...

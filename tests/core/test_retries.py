@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from favcrm import CheckStatus, RetryPolicy, errors
 from favcrm.sandbox import Fault, Sandbox
-from favcrm.transports import JSON, Response
+from favcrm.transport import Request
+from favcrm.transports import Response
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +73,9 @@ class ForGood:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def request(self, *args: JSON, **keywords: Any) -> Response:
+    def request(self, request: Request) -> Response:
         try:
-            answer: Response = self.inner.request(*args, **keywords)
+            answer: Response = self.inner.request(request)
         except errors.NotSentError as error:
             error.permanent = True
             raise
@@ -84,9 +85,9 @@ class ForGood:
 class AsyncForGood(ForGood):
     """The same, asynchronous."""
 
-    async def request(self, *args: JSON, **keywords: Any) -> Response:  # type: ignore[override]  # the other colour
+    async def request(self, request: Request) -> Response:  # type: ignore[override]  # the other colour
         try:
-            answer: Response = await self.inner.request(*args, **keywords)
+            answer: Response = await self.inner.request(request)
         except errors.NotSentError as error:
             error.permanent = True
             raise

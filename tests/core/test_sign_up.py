@@ -26,6 +26,7 @@ from favcrm import (
 )
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
 from favcrm.stores import MemoryStore
+from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -412,13 +413,13 @@ async def test_a_ledger_that_raises_anything_loses_no_key(
 
 async def test_a_transport_that_raises_anything_raises_ours(colour: Colour) -> None:
     class Odd:
-        def request(self, *_: object, **__: object) -> None:
+        def request(self, _: Request) -> None:
             raise LookupError("of theirs")
 
         def close(self) -> None: ...
 
     class AsyncOdd:
-        async def request(self, *_: object, **__: object) -> None:
+        async def request(self, _: Request) -> None:
             raise LookupError("of theirs")
 
         async def aclose(self) -> None: ...

@@ -17,7 +17,7 @@ from favcrm._flows import calls
 from favcrm._flows.outcomes import Answered, Failed, judge
 from favcrm.models import PendingRegistration
 from favcrm.sandbox import Sandbox, SandboxClock
-from favcrm.transport import JSONRPCError, Response
+from favcrm.transport import JSONRPCError, Request, Response
 
 pytestmark = pytest.mark.anyio
 
@@ -427,14 +427,14 @@ class Answering:
     def __init__(self, data: Any) -> None:
         self.response = Response(result=enveloped(data))
 
-    def request(self, *_: object, **__: object) -> Response:
+    def request(self, _: Request) -> Response:
         return self.response
 
     def close(self) -> None: ...
 
 
 class AsyncAnswering(Answering):
-    async def request(self, *_: object, **__: object) -> Response:  # type: ignore[override]
+    async def request(self, _: Request) -> Response:  # type: ignore[override]
         return self.response
 
     async def aclose(self) -> None: ...

@@ -25,6 +25,7 @@ from favcrm import (
 from favcrm._flows.received import MOST_KEPT, Received
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
+from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -434,16 +435,16 @@ async def test_what_a_transport_refuses_by_itself_leaves_no_mark(
     class Picky:
         clock = sandbox.clock
 
-        def request(self, method: str, params: Any, **options: Any) -> Any:
-            if params.get("name") == VERIFY:
+        def request(self, request: Request) -> Any:
+            if request.params.get("name") == VERIFY:
                 raise refused
-            return inner.request(method, params, **options)
+            return inner.request(request)
 
         def close(self) -> None: ...
 
     class AsyncPicky(Picky):
-        async def request(self, method: str, params: Any, **options: Any) -> Any:
-            answer = Picky.request(self, method, params, **options)
+        async def request(self, request: Request) -> Any:
+            answer = Picky.request(self, request)
             return await answer
 
         async def aclose(self) -> None: ...

@@ -38,6 +38,7 @@ from favcrm.errors import StoreError
 from favcrm.ledger_file import FileLedger
 from favcrm.stores.config_file import ConfigFileStore
 from favcrm.stores.escrow import EscrowStore
+from favcrm.transport import Request
 from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport
 
 EMAIL = "you@example.com"
@@ -144,9 +145,9 @@ class Wire(HTTPTransport):
 
     settings: Settings
 
-    def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
-        response = super().request(method, params, **options)
-        if params.get("name") == VERIFY:
+    def request(self, request: Request) -> Any:
+        response = super().request(request)
+        if request.params.get("name") == VERIFY:
             self.settings.reach("the answer has arrived")
         return response
 
@@ -156,9 +157,9 @@ class AsyncWire(AsyncHTTPTransport):
 
     settings: Settings
 
-    async def request(self, method: str, params: Mapping[str, Any], **options: Any) -> Any:
-        response = await super().request(method, params, **options)
-        if params.get("name") == VERIFY:
+    async def request(self, request: Request) -> Any:
+        response = await super().request(request)
+        if request.params.get("name") == VERIFY:
             self.settings.reach("the answer has arrived")
         return response
 

@@ -56,7 +56,6 @@ STEPS_TO_NOWHERE = {
     f"state {State.NOT_STORED}": ("told", 1),
 }
 ELSEWHERE = {
-    f"event {EventKind.ROUTE_TAKEN}",
     f"event {EventKind.CODE_REUSED}",
     f"event {EventKind.OUTCOME_UNKNOWN}",
     f"state {State.OUTCOME_UNKNOWN}",

@@ -13,6 +13,7 @@ from favcrm._mcp.jsonrpc import encode_request
 from favcrm.errors import NotSentError, OutcomeUnknownError
 from favcrm.sandbox import AnswerForm, Fault, PayloadForm, RefusalForm, Sandbox
 from favcrm.secret import Secret
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from sandbox.wires import Wire
@@ -74,7 +75,7 @@ def test_no_answer_comes(wire: Wire, fault: Fault, acts: bool) -> None:
 def test_in_process_a_timeout_only_moves_the_clock(sandbox: Sandbox, fault: Fault) -> None:
     sandbox.fail_next("tools/list", fault)
     with pytest.raises(OutcomeUnknownError, match=r"12\.5 seconds"):
-        sandbox.transport().request("tools/list", {}, api_key=None, timeout=12.5)
+        sandbox.transport().request(Request("tools/list", {}, timeout=12.5))
     assert sandbox.clock.monotonic() == 12.5
     assert sandbox.clock.sleeps == []
 
@@ -83,7 +84,7 @@ def test_in_process_a_timeout_only_moves_the_clock(sandbox: Sandbox, fault: Faul
 def test_in_process_a_reset_takes_no_time(sandbox: Sandbox, fault: Fault) -> None:
     sandbox.fail_next("tools/list", fault)
     with pytest.raises(OutcomeUnknownError, match="connection broke"):
-        sandbox.transport().request("tools/list", {}, api_key=None, timeout=12.5)
+        sandbox.transport().request(Request("tools/list", {}, timeout=12.5))
     assert sandbox.clock.monotonic() == 0.0
 
 

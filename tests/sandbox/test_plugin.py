@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from favcrm.transport import Request
+
 if TYPE_CHECKING:
     import pytest
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 def test_the_fixture_is_a_fresh_sandbox(favcrm_sandbox: Sandbox) -> None:
     assert favcrm_sandbox.calls == ()
-    response = favcrm_sandbox.transport().request("tools/list", {}, api_key=None, timeout=1.0)
+    response = favcrm_sandbox.transport().request(Request("tools/list", {}, timeout=1.0))
     assert response.status == 200
 
 

@@ -12,6 +12,7 @@ from sandbox.wires import InProcess, ask, call, data
 from favcrm.errors import InvalidInputError
 from favcrm.sandbox import Call, Fault, RefusalForm, Rules, Sandbox, SandboxClock
 from favcrm.secret import Secret
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from sandbox.wires import Wire
@@ -176,7 +177,7 @@ async def test_the_async_transport_answers_the_same(sandbox: Sandbox) -> None:
     transport: AsyncTransport = sandbox.async_transport(ip="192.0.2.1")
     key = sandbox.add_organisation()
     params: dict[str, Any] = {"name": "create_member", "arguments": {"name": "Ada"}}
-    response = await transport.request("tools/call", params, api_key=key, timeout=1.0)
+    response = await transport.request(Request("tools/call", params, api_key=key, timeout=1.0))
     assert data(response)["member"]["name"] == "Ada"
     await transport.aclose()
 
@@ -190,4 +191,4 @@ def test_the_transports_have_the_sandbox_s_clock(sandbox: Sandbox) -> None:
 def test_a_transport_has_nothing_to_close(sandbox: Sandbox) -> None:
     transport: Transport = sandbox.transport()
     transport.close()
-    assert transport.request("tools/list", {}, api_key=None, timeout=1.0).status == 200
+    assert transport.request(Request("tools/list", {}, timeout=1.0)).status == 200

@@ -12,6 +12,7 @@ from sandbox.wires import EMAIL, InProcess, ask, call, data, other_code, refusal
 
 from favcrm.sandbox import Mail, Moment, Rules, Sandbox, SandboxClock
 from favcrm.secret import Secret
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from sandbox.wires import Wire
@@ -205,7 +206,7 @@ def test_each_address_has_requests_of_its_own(sandbox: Sandbox) -> None:
     }
 
     def refused(ip: str) -> bool:
-        response = sandbox.transport(ip=ip).request("tools/call", params, api_key=None, timeout=1.0)
+        response = sandbox.transport(ip=ip).request(Request("tools/call", params, timeout=1.0))
         assert isinstance(response.result, dict)
         return response.result["isError"] is True
 

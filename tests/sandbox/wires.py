@@ -8,6 +8,7 @@ import httpx
 
 from favcrm._mcp.jsonrpc import AnswerReader, encode_request
 from favcrm.errors import NotSentError, OutcomeUnknownError
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
     from favcrm.sandbox import Sandbox
@@ -36,7 +37,7 @@ class InProcess:
         self._transport = sandbox.transport()
 
     def request(self, method: str, params: dict[str, Any], key: Secret | None = None) -> Response:
-        return self._transport.request(method, params, api_key=key, timeout=30.0)
+        return self._transport.request(Request(method, params, api_key=key, timeout=30.0))
 
 
 class OverHTTP:

@@ -31,7 +31,7 @@ from favcrm._flows import engine
 from favcrm.events import Teller
 from favcrm.sandbox import AnswerForm, Fault, Moment, PayloadForm, RefusalForm
 from favcrm.stores import MemoryStore
-from favcrm.transport import Response
+from favcrm.transport import Request, Response
 
 pytestmark = pytest.mark.anyio
 
@@ -408,8 +408,9 @@ class Indiscreet:
         self._inner, self._stage, self._refuses = stage.sandbox.transport(), stage, refuses
         self._account = account
 
-    def request(self, method: str, params: Any, **options: Any) -> Response:
-        response = self._inner.request(method, params, **options)
+    def request(self, request: Request) -> Response:
+        response = self._inner.request(request)
+        params: Any = request.params
         if params.get("name") not in {REQUEST, VERIFY, INVITE, JOIN, ACCEPT}:
             # What a diagnosis finds is shown as the server sent it.
             return response
@@ -438,8 +439,8 @@ class Indiscreet:
 class AsyncIndiscreet(Indiscreet):
     """The same, asynchronous."""
 
-    async def request(self, method: str, params: Any, **options: Any) -> Response:  # type: ignore[override]
-        return super().request(method, params, **options)
+    async def request(self, request: Request) -> Response:  # type: ignore[override]
+        return super().request(request)
 
     async def aclose(self) -> None:
         """Close nothing."""

@@ -15,7 +15,6 @@ import pytest
 from colours import Facade
 from secrecy.stage import REGISTRATION, Stage, searched
 from servers import Peer, Request, event, head, message, serve, whole
-from transports.cli.commands import own, vendors
 from transports.session.openers import KINDS
 from transports.speakers import TAKEN, greeting, page
 from transports.stdio.test_official import SERVER
@@ -25,10 +24,8 @@ from favcrm.sandbox import Fault, Sandbox
 from favcrm.sandbox.faults import Ending
 from favcrm.stores import MemoryStore
 from favcrm.transports import (
-    AsyncFallbackTransport,
     AsyncHTTPTransport,
     AsyncStdioTransport,
-    FallbackTransport,
     HTTPTransport,
     StdioTransport,
 )
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 FAULTS = (Fault.RESET_BEFORE, Fault.HTML, Fault.server_error(502), Fault.TRUNCATED_SSE)
-NOWHERE = "http://127.0.0.1:9/mcp"
 Way = Callable[["Colour", str, Path], Any]
 
 
@@ -55,12 +51,6 @@ def over_stdio(colour: Colour, url: str, _: Path) -> Any:
     kind = StdioTransport if colour == "blocking" else AsyncStdioTransport
     env = {"PYTHONPATH": os.pathsep.join(sys.path)}
     return kind(sys.executable, [str(SERVER), url], env=env)
-
-
-def in_order(colour: Colour, url: str, _: Path) -> Any:
-    if colour == "blocking":
-        return FallbackTransport(HTTPTransport(NOWHERE, era="bare"), HTTPTransport(url))
-    return AsyncFallbackTransport(AsyncHTTPTransport(NOWHERE, era="bare"), AsyncHTTPTransport(url))
 
 
 class OnStreams:
@@ -111,9 +101,6 @@ WAYS: dict[str, Way] = {
     "modern": over_http("modern"),
     "sse": over_http("sse"),
     "stdio": over_stdio,
-    "the vendor's command": lambda colour, url, folder: vendors(folder).transport(colour, url),
-    "our command": lambda colour, url, folder: own(folder).transport(colour, url),
-    "a fallback": in_order,
 }
 
 

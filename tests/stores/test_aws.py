@@ -221,8 +221,6 @@ class TestLogs:
             store.put("acme", key, {})
             store.put("acme", other, {}, if_absent=False)
             assert store.get(REF) == other
-        assert "SecretString" in caplog.text
-        assert "hidden-" in caplog.text
         assert hides(caplog.text, key, other)
 
     def test_what_else_a_client_is_used_for_stays_as_it_is(
@@ -235,7 +233,7 @@ class TestLogs:
         assert Secret(found["SecretString"]) == key
         client.put_secret_value(SecretId="favcrm/acme", SecretString="theirs")
         assert client.get_secret_value(SecretId="favcrm/acme")["SecretString"] == "theirs"
-        assert not hides(caplog.text, key), "botocore logs no bodies any more: the veil can go"
+        assert not hides(caplog.text, key), "botocore logs no bodies any more, so nothing must be dropped"
 
     def test_two_stores_share_a_client(self, aws: AWS, key: Secret) -> None:
         client = client_of("secretsmanager")

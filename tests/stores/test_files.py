@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -25,8 +26,8 @@ from stores.machine import (
     there,
 )
 
-from favcrm import Secret, SecretRef, StoreError, _atomic
-from favcrm._atomic import rehearsed, sync_directory, updated
+from favcrm import Secret, SecretRef, StoreError
+from favcrm._atomic import acquire, dry_run, release, sync_directory, updated
 from favcrm.ledger_file import FileLedger
 from favcrm.stores._one_key import OneKeyFileStore
 from favcrm.stores.config_file import ConfigFileStore
@@ -224,19 +225,23 @@ def write(path: Path, content: str) -> None:
 def test_a_lock_that_is_never_given_back_is_waited_for_only_so_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    path = tmp_path / "file"
-    monkeypatch.setattr(_atomic, "PATIENCE", 0)
-    with _atomic._locked(path), pytest.raises(StoreError, match="Another process holds its lock"):
-        ConfigFileStore(path).put("acme", Secret(key), {})
+    lock = tmp_path / ".file.favcrm-lock"
+    held = acquire(lock)
+    assert held is not None
+    monkeypatch.setattr("time.monotonic", itertools.count(step=20).__next__)
+    with pytest.raises(StoreError, match="Another process holds its lock"):
+        ConfigFileStore(tmp_path / "file").put("acme", Secret(key), {})
+    release(lock, held)
     assert there(tmp_path) == set()
 
 
 def test_a_lock_is_taken_when_it_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = _atomic._locked(tmp_path / "file")
-    held.__enter__()
+    lock = tmp_path / ".file.favcrm-lock"
+    held = acquire(lock)
+    assert held is not None
 
     def give_back(_: float) -> None:
-        held.__exit__(None, None, None)
+        release(lock, held)
 
     monkeypatch.setattr("time.sleep", give_back)
     write(tmp_path / "file", "new")
@@ -245,7 +250,7 @@ def test_a_lock_is_taken_when_it_is_given_back(tmp_path: Path, monkeypatch: pyte
 
 def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = tmp_path / ".file.favcrm-lock"
-    really = _atomic._lock
+    really = fcntl.flock
 
     def replace() -> None:
         lock.unlink()
@@ -256,11 +261,11 @@ def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: 
 
     happens: Iterator[Callable[[], None]] = iter([lock.unlink, replace, leave])
 
-    def meanwhile(descriptor: int) -> None:
-        really(descriptor)
+    def meanwhile(descriptor: int, operation: int) -> None:
+        really(descriptor, operation)
         next(happens)()
 
-    monkeypatch.setattr(_atomic, "_lock", meanwhile)
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
     write(tmp_path / "file", "new")
     assert list(happens) == []
     assert there(tmp_path) == {"file"}
@@ -329,10 +334,10 @@ def test_nothing_written_is_nothing_changed(tmp_path: Path) -> None:
 
 
 def test_a_rehearsal_leaves_nothing(tmp_path: Path) -> None:
-    with rehearsed(tmp_path / "a" / "b" / "file") as draft:
+    with dry_run(tmp_path / "a" / "b" / "file") as draft:
         draft.write_text("content")
     (tmp_path / "dir").mkdir()
-    with pytest.raises(OSError, match="not a regular file"), rehearsed(tmp_path / "dir"):
+    with pytest.raises(OSError, match="not a regular file"), dry_run(tmp_path / "dir"):
         pass
     assert there(tmp_path) == {"dir"}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from stores.machine import new_key, seen, there
 
-from favcrm import Secret, Store
+from favcrm import Secret, Store, StoreError
 from favcrm.stores import environment
 from favcrm.stores.aws import AWSSecretsManagerStore
 from favcrm.stores.config_file import ConfigFileStore
@@ -43,7 +43,7 @@ STEPS: list[tuple[str, object, str]] = [
 ]
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, MemoryError, TypeError])
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, MemoryError])
 @pytest.mark.parametrize(("kind", "owner", "step"), STEPS)
 def test_an_interrupt_leaves_no_key_in_a_frame_and_no_draft(
     tmp_path: Path,
@@ -56,7 +56,7 @@ def test_an_interrupt_leaves_no_key_in_a_frame_and_no_draft(
     key = new_key()
     store = FILES[kind](tmp_path)
     monkeypatch.setattr(owner, step, raising(end()))
-    with pytest.raises(end) as caught:
+    with pytest.raises(StoreError if issubclass(end, Exception) else end) as caught:
         store.put("acme", Secret(key), {})
     assert key not in seen(caught.value)
     assert there(tmp_path) == set()

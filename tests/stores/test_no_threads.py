@@ -5,21 +5,16 @@ from __future__ import annotations
 import threading
 
 import pytest
+from stores.service_checks import new_key
+from stores.test_keyring import InMemory
 
-from favcrm.stores import _deadline
-from favcrm.stores._services import Reason
+from favcrm.stores.keyring import KeyringStore
 
 
-def test_the_work_is_done_in_the_callers_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_the_key_is_saved_in_the_callers_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    def why(_: BaseException) -> Reason:
-        raise AssertionError
-
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    late = Reason("too late", "", certain=False)
-    done = _deadline.within(
-        1, lambda turn: turn.begin_to_write(), why, late=late, failing="failing", doubtful=None
-    )
-    assert done is True
+    store, key = KeyringStore(InMemory()), new_key()
+    assert store.get(store.put("acme", key, {})) == key

@@ -48,10 +48,9 @@ def test_what_is_no_reference_is_told_with_the_schemes_that_are_known(ref: str) 
         store_from_ref(ref)
 
 
-@pytest.mark.parametrize("ref", ["memory://favcrm/acme", "fallback://favcrm/acme"])
-def test_some_cannot_be_found_again(ref: str) -> None:
+def test_the_reference_of_a_memory_store_raises_store_error() -> None:
     with pytest.raises(StoreError, match="Keep the store object"):
-        store_from_ref(ref)
+        store_from_ref("memory://favcrm/acme")
 
 
 def test_a_secret_among_options_that_do_not_fit_is_not_shown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import stat
@@ -11,11 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stores.machine import PATIENCE, as_an_ordinary_user, mode, new_key, read_only_directory, run, there
 
-from favcrm import FavCRMProvisioner, Registration, Secret, Store, StoreError, _atomic
+from favcrm import FavCRMProvisioner, Registration, Secret, Store, StoreError
+from favcrm._atomic import acquire, release
 from favcrm.sandbox import Sandbox
 from favcrm.stores.config_file import ConfigFileStore
 from favcrm.stores.dotenv import DotenvStore
@@ -82,9 +85,12 @@ def test_no_code_is_asked_for_where_there_are_no_locks(
 def test_a_lock_that_is_never_given_back(
     tmp_path: Path, make_file: Callable[[Path], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_atomic, "PATIENCE", 0)
-    with _atomic._locked(tmp_path / "file"):
-        both_refuse(make_file(tmp_path), "Another process holds its lock")
+    lock = tmp_path / ".file.favcrm-lock"
+    held = acquire(lock)
+    assert held is not None
+    monkeypatch.setattr("time.monotonic", itertools.count(step=20).__next__)
+    both_refuse(make_file(tmp_path), "Another process holds its lock")
+    release(lock, held)
 
 
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV, errno.EPERM])
@@ -124,6 +130,16 @@ def test_a_file_that_may_only_be_read_is_replaced_as_the_check_says(
     assert store.get(store.put("acme", key, {})) == key
 
 
+def show_mounts(monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
+    """Let the system's list of what is mounted be read from a file."""
+    really = Path.read_text
+
+    def read_text(self: Path, *arguments: Any, **options: Any) -> str:
+        return really(table if self == Path("/proc/self/mountinfo") else self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+
+
 def test_a_file_that_is_mounted_alone(
     tmp_path: Path, make_file: Callable[[Path], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,13 +149,13 @@ def test_a_file_that_is_mounted_alone(
     mounts = tmp_path / "mountinfo"
     place = str(path).replace(" ", r"\040")
     mounts.write_text(f"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:1 /x {place} rw - ext4 /dev/a rw\n")
-    monkeypatch.setattr(_atomic, "MOUNTS", mounts)
+    show_mounts(monkeypatch, mounts)
     with pytest.raises(StoreError, match="mounted as a single file, so it cannot be replaced; mount its dir"):
         make_file(path.parent).check()
     # Its neighbour is not.
     make_file(tmp_path).check()
     # Where there is no such list, nothing can be known.
-    monkeypatch.setattr(_atomic, "MOUNTS", tmp_path / "missing")
+    show_mounts(monkeypatch, tmp_path / "missing")
     make_file(path.parent).check()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import trustme
 from colours import Facade
 
-from favcrm.transports import AsyncHTTPTransport, HTTPTransport
+from favcrm.transport import Request
+from favcrm.transports import AsyncHTTPTransport, HTTPTransport, Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -42,9 +43,11 @@ class Wire:
         *,
         api_key: Secret | None = None,
         timeout: float = TIMEOUT,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Send a request."""
-        response: Response = await self.inner.request(method, params or {}, api_key=api_key, timeout=timeout)
+        request = Request(method, params or {}, api_key=api_key, timeout=timeout, on_progress=on_progress)
+        response: Response = await self.inner.request(request)
         return response
 
     async def end(self) -> None:

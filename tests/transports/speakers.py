@@ -14,6 +14,8 @@ import anyio
 import anyio.to_thread
 from servers import Peer, Request, Script, Server, answers, event, head, message, sends, whole
 
+from favcrm.transport import Request as MCPRequest
+
 if TYPE_CHECKING:
     from colours import Colour
     from transports.reach import Wire
@@ -226,7 +228,7 @@ async def many(colour: Colour, wire: Wire, count: int, started: Callable[[], obj
 
         def one() -> Any:
             barrier.wait()
-            return wire.inner.inner.request("tools/call", CALL, api_key=None, timeout=10.0)
+            return wire.inner.inner.request(MCPRequest("tools/call", CALL, timeout=10.0))
 
         with ThreadPoolExecutor(count) as pool:
             futures = [pool.submit(one) for _ in range(count)]
@@ -250,6 +252,6 @@ async def beside(colour: Colour, wire: Wire, *, timeout: float) -> Response:
     """Make a call beside others, which a blocking one does in a thread."""
     if colour == "asynchronous":
         return await call(wire, timeout=timeout)
-    request = partial(wire.inner.inner.request, "tools/call", CALL, api_key=None, timeout=timeout)
+    request = partial(wire.inner.inner.request, MCPRequest("tools/call", CALL, timeout=timeout))
     response: Response = await anyio.to_thread.run_sync(request)
     return response

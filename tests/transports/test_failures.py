@@ -44,6 +44,7 @@ from favcrm import (
     RefusedError,
     RetryPolicy,
 )
+from favcrm.transport import Request as MCPRequest
 from favcrm.transports import AsyncHTTPTransport, http
 from favcrm.transports.http import clients, conversation, exchange
 
@@ -558,5 +559,5 @@ async def test_the_time_spent_waiting_for_a_turn_counts(monkeypatch: pytest.Monk
             return turn(timeout)
 
         monkeypatch.setattr(lanes, "turn", slow_turn)
-        await transport.request("tools/list", {}, api_key=None, timeout=10.0)
+        await transport.request(MCPRequest("tools/list", {}, timeout=10.0))
     assert given == [7.0]

@@ -17,6 +17,7 @@ from servers import PATIENCE, Peer, Request, Script, Server, answers, serve
 from transports.speakers import SESSION_ID, echoes, echoing, numbers_sessions, requests_of
 
 from favcrm.sandbox import Sandbox
+from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport
 from favcrm.transports.http.inherited import close_inherited, note
 
@@ -228,7 +229,7 @@ def test_a_sign_up_goes_on_in_another_process(colour: Colour) -> None:
 def test_a_child_closes_its_copies_of_the_connections() -> None:
     with serve(answers()) as server, closing(HTTPTransport(server.url, era="bare")) as transport:
         for _ in range(2):
-            transport.request("tools/list", {}, api_key=None, timeout=10.0)
+            transport.request(MCPRequest("tools/list", {}, timeout=10.0))
             # What a child does at its beginning; here the connection is closed for good, and another is made.
             close_inherited()
     assert [request.connection for request in server.requests] == [1, 2]

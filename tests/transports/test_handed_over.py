@@ -37,6 +37,7 @@ from favcrm import (
     RetryPolicy,
     Secret,
 )
+from favcrm.transport import Request
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
 from favcrm.transports.http import BearerAuth, exchange
 
@@ -447,7 +448,7 @@ async def test_one_client_of_a_users_own_serves_many_calls_at_once() -> None:
     with serve(answers()) as server:
         async with httpx.AsyncClient() as client:
             transport = AsyncHTTPTransport(server.url, http_client=client, era="bare")
-            call = partial(transport.request, "tools/list", {}, api_key=None, timeout=30)
+            call = partial(transport.request, Request("tools/list", {}, timeout=30))
             async with anyio.create_task_group() as group:
                 for _ in range(5):
                     group.start_soon(call)

@@ -45,6 +45,7 @@ from transports.speakers import (
 )
 
 from favcrm import NotSentError, OutcomeUnknownError, RetryPolicy
+from favcrm.transport import Request as MCPRequest
 from favcrm.transports.http import channels, exchange, streams
 
 if TYPE_CHECKING:
@@ -333,7 +334,7 @@ async def test_progress_is_reported(colour: Colour) -> None:
     reports: list[Progress] = []
     with serve(Streaming({CALLED: report})) as server:
         async with reach(colour, server.url, era="sse") as wire:
-            await wire.inner.request(CALLED, CALL, api_key=None, timeout=10.0, on_progress=reports.append)
+            await wire.inner.request(MCPRequest(CALLED, CALL, timeout=10.0, on_progress=reports.append))
     assert [(report.progress, report.total) for report in reports] == [(1, 2)]
 
 
@@ -497,7 +498,7 @@ async def test_a_listener_that_takes_all_the_time_leaves_none_for_the_answer(
     with serve(streaming) as server:
         async with reach(colour, server.url, era="sse") as wire:
             with pytest.raises(OutcomeUnknownError, match="No answer came"):
-                await wire.inner.request(CALLED, CALL, api_key=None, timeout=10.0, on_progress=listen)
+                await wire.inner.request(MCPRequest(CALLED, CALL, timeout=10.0, on_progress=listen))
             assert streaming.closed.wait(30)
     assert all_said(server) == [*OPENING, CALLED, CANCELLED]
 

@@ -245,9 +245,7 @@ async def test_progress_and_questions_go_on(colour: Colour, slept: list[float]) 
     reports: list[Progress] = []
     with serve(speaks(script)) as server:
         async with reach(colour, server.url, era="session") as wire:
-            response = await wire.inner.request(
-                CALLED, CALL, api_key=None, timeout=10.0, on_progress=reports.append
-            )
+            response = await wire.request(CALLED, CALL, on_progress=reports.append)
     assert response.result == RESULT
     assert [report.progress for report in reports] == [1, 2]
     assert len(requests_of(server, "answer")) == 1

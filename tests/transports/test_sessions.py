@@ -51,6 +51,7 @@ from transports.speakers import (
 )
 
 from favcrm import CodeExpiredError, NotSentError, OutcomeUnknownError, RefusedError, RetryPolicy
+from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport
 from favcrm.transports.http import conversation, exchange
 
@@ -473,9 +474,7 @@ async def test_where_a_server_may_not_ask_it_is_not_answered(colour: Colour, era
     with serve(speaks({**MODERN, CALLED: asks(gate, b'{"id":1,"method":"ping"}')})) as server:
         async with reach(colour, server.url, era=era) as wire:
             reports: list[Any] = []
-            response = await wire.inner.request(
-                CALLED, CALL, api_key=None, timeout=10.0, on_progress=reports.append
-            )
+            response = await wire.request(CALLED, CALL, on_progress=reports.append)
             assert response.result == RESULT
     assert all_said(server) == [CALLED]
 
@@ -624,7 +623,7 @@ def test_a_call_that_is_interrupted_is_cancelled_at_the_server_too() -> None:
         with serve(speaks(session("session-1", tools_call=interrupt))) as server:
             transport = HTTPTransport(server.url, era="session")
             with pytest.raises(KeyboardInterrupt):
-                transport.request(CALLED, CALL, api_key=None, timeout=30.0)
+                transport.request(MCPRequest(CALLED, CALL, timeout=30.0))
             check_cancelled(server)
             transport.close()
     finally:

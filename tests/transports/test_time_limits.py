@@ -12,7 +12,6 @@ import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -22,6 +21,7 @@ from servers import PATIENCE, Peer, Request, Script, answers, chunked, event, he
 from transports.reach import SHORT, Wire, client_of, reach, through
 
 from favcrm import OutcomeUnknownError
+from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport
 from favcrm.transports.http import exchange, time_limit
 from favcrm.transports.http.time_limit import TimeIsUpError, TimeLimit, put_under_limits
@@ -271,7 +271,7 @@ async def test_the_owners_own_requests_are_not_limited(library: ModuleType) -> N
     with serve(answers(), answers(), body) as server, library.Client(verify=False) as client:
         client.post(server.url, json={"id": 1})
         ours = HTTPTransport(server.url, http_client=client, era="bare")
-        ours.request("tools/list", {}, api_key=None, timeout=SHORT)
+        ours.request(MCPRequest("tools/list", {}, timeout=SHORT))
         with client.stream("POST", server.url, json={"id": 2}, timeout=PATIENCE) as response:
             pieces = response.iter_raw(1)
             # It goes on well after the time that our own request had.
@@ -289,10 +289,11 @@ def test_each_thread_has_a_limit_of_its_own() -> None:
 
     with serve(script) as server, ThreadPoolExecutor(20) as pool:
         transport = HTTPTransport(server.url, era="bare")
-        ask = partial(transport.request, "tools/list", api_key=None)
-        quick = [pool.submit(ask, {}, timeout=PATIENCE) for _ in range(50)]
-        slow = [pool.submit(ask, {"slow": True}, timeout=MODEST) for _ in range(30)]
-        quick += [pool.submit(ask, {}, timeout=PATIENCE) for _ in range(50)]
+        quickly = MCPRequest("tools/list", {}, timeout=PATIENCE)
+        slowly = MCPRequest("tools/list", {"slow": True}, timeout=MODEST)
+        quick = [pool.submit(transport.request, quickly) for _ in range(50)]
+        slow = [pool.submit(transport.request, slowly) for _ in range(30)]
+        quick += [pool.submit(transport.request, quickly) for _ in range(50)]
         assert [asked.result().result for asked in quick] == [{}] * 100
         assert {type(asked.exception()) for asked in slow} == {OutcomeUnknownError}
         transport.close()

@@ -39,12 +39,8 @@ from favcrm import (
 )
 from favcrm.errors import Problem
 from favcrm.transports import (
-    AsyncCLITransport,
-    AsyncFallbackTransport,
     AsyncHTTPTransport,
     AsyncStdioTransport,
-    CLITransport,
-    FallbackTransport,
     HTTPTransport,
     Session,
     SessionTransport,
@@ -107,19 +103,13 @@ def what_a_constructor_takes(key: Secret, retry: RetryPolicy) -> None:
 
 
 async def each_way_to_reach_the_tools(session: Session) -> None:
-    fallback = FallbackTransport(
-        HTTPTransport("https://crm.example/mcp", on_input=lambda requests: requests),
-        StdioTransport("favcrm-server", ["--quiet"], env={"LANG": "C"}, era="session"),
-        CLITransport("favcrm"),
+    FavCRMProvisioner(transport=HTTPTransport("https://crm.example/mcp", on_input=lambda requests: requests))
+    FavCRMProvisioner(
+        transport=StdioTransport("favcrm-server", ["--quiet"], env={"LANG": "C"}, era="session")
     )
-    FavCRMProvisioner(transport=fallback)
-    several = AsyncFallbackTransport(
-        AsyncHTTPTransport("https://crm.example/mcp"),
-        AsyncStdioTransport("favcrm-server"),
-        AsyncCLITransport(),
-        SessionTransport(session),
-    )
-    crm = AsyncFavCRMClient(transport=several)
+    AsyncFavCRMProvisioner(transport=AsyncHTTPTransport("https://crm.example/mcp"))
+    AsyncFavCRMProvisioner(transport=AsyncStdioTransport("favcrm-server"))
+    crm = AsyncFavCRMClient(transport=SessionTransport(session))
     await crm.call_tool("export", on_progress=lambda progress: print(progress.total or progress.message))
 
 

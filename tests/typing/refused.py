@@ -24,9 +24,6 @@ from favcrm import (
     Workspace,
 )
 from favcrm.transports import (
-    AsyncCLITransport,
-    FallbackTransport,
-    HTTPTransport,
     Session,
     SessionTransport,
 )
@@ -64,7 +61,6 @@ def each_colour_takes_its_own_client() -> None:
 
 def colours_do_not_mix(session: Session) -> None:
     FavCRMProvisioner(transport=SessionTransport(session))  # type: ignore[arg-type]
-    FallbackTransport(HTTPTransport("https://crm.example/mcp"), AsyncCLITransport())  # type: ignore[arg-type]
     with AsyncFavCRMProvisioner():  # type: ignore[attr-defined]
         pass
 

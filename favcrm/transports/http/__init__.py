@@ -13,9 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from favcrm._bridge import run_sync
 from favcrm.endpoint import without_details
-from favcrm.models import Progress
-from favcrm.secret import Secret
-from favcrm.transport import AsyncHTTPClient, HTTPClient, Response
+from favcrm.transport import AsyncHTTPClient, HTTPClient, Request, Response
 from favcrm.transports.binding import Bound, this_event_loop, this_process
 from favcrm.transports.http.auth import BearerAuth
 from favcrm.transports.http.clients import parse_endpoint
@@ -69,24 +67,16 @@ class HTTPTransport:
         links = LinkMaker(parsed, http_client, era, on_input)
         self._links = Bound(links.blocking, this_process, http_client)
 
-    def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    def request(self, request: Request) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
         link = self._links.here()
         query = Query(
             channel=link.channel,
-            method=method,
-            params=params,
-            api_key=api_key,
-            ends_at=time.monotonic() + min(timeout, LONGEST_TIMEOUT),
-            on_progress=on_progress,
+            method=request.method,
+            params=request.params,
+            api_key=request.api_key,
+            ends_at=time.monotonic() + min(request.timeout, LONGEST_TIMEOUT),
+            on_progress=request.on_progress,
         )
         return run_sync(link.conversation.request(query))
 
@@ -126,28 +116,20 @@ class AsyncHTTPTransport:
         links = LinkMaker(parsed, http_client, era, on_input)
         self._links = Bound(links.asynchronous, this_event_loop, http_client)
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
-        timeout = min(timeout, LONGEST_TIMEOUT)
+        timeout = min(request.timeout, LONGEST_TIMEOUT)
         ends_at = time.monotonic() + timeout
         link = self._links.here()
         await link.close_with_loop(self._links.take)
         async with link.lanes.turn(timeout) as channel:
             query = Query(
                 channel=channel,
-                method=method,
-                params=params,
-                api_key=api_key,
+                method=request.method,
+                params=request.params,
+                api_key=request.api_key,
                 ends_at=ends_at,
-                on_progress=on_progress,
+                on_progress=request.on_progress,
             )
             return await link.conversation.request(query)
 

@@ -14,8 +14,7 @@ from typing import Any, Protocol, get_args, get_type_hints
 from favcrm._mcp.progress import NOTIFICATION, tell_progress
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
 from favcrm.models import Progress
-from favcrm.secret import Secret
-from favcrm.transport import Response
+from favcrm.transport import Request, Response
 from favcrm.transports.binding import Home, check_home, this_event_loop
 from favcrm.transports.session.answers import closed_error, judge_error, read_result
 from favcrm.typing import JSON
@@ -79,15 +78,7 @@ class SessionTransport:
         with suppress(RuntimeError):
             self._home = this_event_loop()
 
-    async def request(
-        self,
-        method: str,
-        params: Mapping[str, JSON],
-        *,
-        api_key: Secret | None,  # noqa: ARG002  # a session presents what it was opened with
-        timeout: float,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Response:
+    async def request(self, request: Request) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport.request`.
 
         Raises:
@@ -97,21 +88,22 @@ class SessionTransport:
         """
         import anyio
 
-        if method not in {CALL, LIST}:
+        if request.method not in {CALL, LIST}:
             raise NotSentError(
-                f"A session has nothing for {method}. Nothing was sent.",
+                f"A session has nothing for {request.method}. Nothing was sent.",
                 permanent=True,
                 next_step="Use another transport for it.",
             )
         home = this_event_loop()
         self._home = self._home or home
         check_home("session", self._home, home)
-        ends_at = anyio.current_time() + timeout
-        if method == CALL and not self._listed:
+        ends_at = anyio.current_time() + request.timeout
+        if request.method == CALL and not self._listed:
             refused = await self._list_first(ends_at)
             if refused is not None:
                 return refused
-        return await self._exchange(method, params, ends_at - anyio.current_time(), on_progress)
+        seconds = ends_at - anyio.current_time()
+        return await self._exchange(request.method, request.params, seconds, request.on_progress)
 
     async def aclose(self) -> None:
         """Do nothing: whoever opened the session closes it."""

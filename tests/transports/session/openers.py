@@ -11,6 +11,8 @@ from mcp import Client, ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.lowlevel import Server
 
+from favcrm.transport import Request
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
@@ -61,10 +63,10 @@ async def call(
 ) -> Response:
     """Call a tool through a transport."""
     params: dict[str, JSON] = {"name": tool, "arguments": arguments}
-    return await transport.request("tools/call", params, api_key=None, timeout=timeout)
+    return await transport.request(Request("tools/call", params, timeout=timeout))
 
 
 async def listed(transport: SessionTransport, cursor: str | None = None) -> Response:
     """Ask for a page of the tools."""
     params = {} if cursor is None else {"cursor": cursor}
-    return await transport.request("tools/list", params, api_key=None, timeout=TIMEOUT)
+    return await transport.request(Request("tools/list", params, timeout=TIMEOUT))

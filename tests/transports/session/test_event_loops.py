@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from favcrm import NotSentError
+from favcrm.transport import Request
 from favcrm.transports import Response, SessionTransport
 
 RUN: dict[str, Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]] = {
@@ -34,7 +35,7 @@ class Counting:
 
 
 async def call(transport: SessionTransport) -> Response:
-    return await transport.request("tools/call", {"name": "any"}, api_key=None, timeout=10.0)
+    return await transport.request(Request("tools/call", {"name": "any"}, timeout=10.0))
 
 
 @pytest.mark.parametrize("first", RUN)

@@ -15,6 +15,7 @@ from transports.reach import SHORT
 from transports.session.openers import call, listed
 
 from favcrm import AsyncFavCRMClient, InvalidInputError, NotSentError, OutcomeUnknownError, RefusedError
+from favcrm.transport import Request
 from favcrm.transports import JSON, Response
 from favcrm.transports.session import Session, SessionTransport
 
@@ -141,7 +142,7 @@ async def test_a_cursor_that_is_no_text_ends_the_list(cursor: object) -> None:
 async def test_a_call_may_have_no_arguments(given: dict[str, JSON]) -> None:
     session = Noting()
     params: dict[str, JSON] = {"name": "count", **given}
-    response = await SessionTransport(session).request("tools/call", params, api_key=None, timeout=10)
+    response = await SessionTransport(session).request(Request("tools/call", params, timeout=10))
     assert response.result == RESULT
     assert session.asked[-1] == ("count", {})
 
@@ -150,7 +151,7 @@ async def test_a_call_may_have_no_arguments(given: dict[str, JSON]) -> None:
 async def test_nothing_is_sent_for_another_method(method: str) -> None:
     session = Noting()
     with pytest.raises(NotSentError, match=f"nothing for {method}") as caught:
-        await SessionTransport(session).request(method, {}, api_key=None, timeout=10)
+        await SessionTransport(session).request(Request(method, {}, timeout=10))
     assert caught.value.permanent
     assert session.asked == []
 
@@ -219,7 +220,7 @@ async def test_a_mistake_in_the_answer_of_a_tool_is_no_reason_to_raise() -> None
 async def test_a_listener_is_left_out_where_nobody_would_call_it() -> None:
     transport = SessionTransport(Own(RESULT))
     params: dict[str, JSON] = {"name": "count", "arguments": {}}
-    response = await transport.request("tools/call", params, api_key=None, timeout=10, on_progress=print)
+    response = await transport.request(Request("tools/call", params, timeout=10, on_progress=print))
     assert response.result == RESULT
 
 

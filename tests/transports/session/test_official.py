@@ -26,6 +26,7 @@ from favcrm import (
     RetryPolicy,
 )
 from favcrm.sandbox import Fault, RefusalForm, Sandbox
+from favcrm.transport import Request
 from favcrm.transports import JSON, Progress
 from favcrm.transports.session import SessionTransport
 
@@ -204,7 +205,7 @@ async def test_progress_is_told() -> None:
     async with Client(server_of(on_list_tools=no_tools, on_call_tool=on_call_tool)) as session:
         params: dict[str, JSON] = {"name": "any", "arguments": {}}
         transport = SessionTransport(session)
-        await transport.request("tools/call", params, api_key=None, timeout=10, on_progress=told.append)
+        await transport.request(Request("tools/call", params, timeout=10, on_progress=told.append))
     assert [(p.progress, p.total, p.message) for p in told] == [(1, 2, "half")]
 
 
