@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, TypedDict
 
 from attrs import field, frozen
 
+from favcrm._backends.asynchronous import AsyncBackend
+from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.engine import Engine
 from favcrm._flows.provision import Plan
-from favcrm._ports import AsyncPort, BlockingPort
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
@@ -18,7 +19,7 @@ from favcrm.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from favcrm._flows.ports import Port
+    from favcrm._backends import Backend
     from favcrm.events import Event
     from favcrm.ledger import Ledger
     from favcrm.models import PendingRegistration
@@ -78,10 +79,10 @@ class Options:
         """The key's reference, also where it was kept as plain text and read back; no key looks like an address."""
         return self.api_key if isinstance(self.api_key, SecretRef) else None
 
-    def engine(self, port: Port, settings: Settings) -> Engine:
-        """Return an engine over a port."""
+    def engine(self, backend: Backend, settings: Settings) -> Engine:
+        """Return an engine over a backend."""
         return Engine(
-            port,
+            backend,
             policy=RetryPolicy() if self.retry is None else self.retry,
             timeout=settings.timeout,
             key=self.reference or settings.api_key,
@@ -140,11 +141,11 @@ def blocking_engine(
     """Return a blocking engine, and what closes the transport that was made for it."""
     options.check_transport(transport, http_client, "close")
     if transport is not None:
-        return options.engine(BlockingPort(transport), settings), _leave_open
+        return options.engine(BlockingBackend(transport), settings), _leave_open
     from favcrm.transports.http import HTTPTransport
 
     own = HTTPTransport(settings.endpoint, http_client=http_client, era=options.era, profile=settings.profile)
-    return options.engine(BlockingPort(own), settings), own.close
+    return options.engine(BlockingBackend(own), settings), own.close
 
 
 def async_engine(
@@ -156,13 +157,13 @@ def async_engine(
     """Return an asynchronous engine, and what closes the transport that was made for it."""
     options.check_transport(transport, http_client, "aclose")
     if transport is not None:
-        return options.engine(AsyncPort(transport), settings), _leave_open_async
+        return options.engine(AsyncBackend(transport), settings), _leave_open_async
     from favcrm.transports.http import AsyncHTTPTransport
 
     own = AsyncHTTPTransport(
         settings.endpoint, http_client=http_client, era=options.era, profile=settings.profile
     )
-    return options.engine(AsyncPort(own), settings), own.aclose
+    return options.engine(AsyncBackend(own), settings), own.aclose
 
 
 def _leave_open() -> None:

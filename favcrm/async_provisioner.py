@@ -180,8 +180,8 @@ class AsyncFavCRMProvisioner:
             StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
                 is in the error's ``workspace``.
         """
-        custody = self._engine.custody(store=store, name=key_name)
-        return await self._engine.confirm(pending, code, custody=custody)
+        keys = self._engine.keys_for(store=store, name=key_name)
+        return await self._engine.confirm(pending, code, keys=keys)
 
     async def provision(
         self,
@@ -271,9 +271,9 @@ class AsyncFavCRMProvisioner:
         Raises:
             FavCRMError: As `confirm`.
         """
-        custody = self._engine.custody(store=store, name=key_name)
+        keys = self._engine.keys_for(store=store, name=key_name)
         return await self._engine.confirm_invite(
-            as_secret(token), code, pending=pending, person=person, custody=custody
+            as_secret(token), code, pending=pending, person=person, keys=keys
         )
 
     async def accept_invite(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from favcrm._assembly import Options, blocking_engine
+from favcrm._backends import run_sync
 from favcrm._boundary import boundaries
-from favcrm._bridge import run_sync
 from favcrm._flows.membership import check_plan, invite
 from favcrm.events import Event
 from favcrm.models import Invitation, PlanCheck, Progress, Tool, ToolResult

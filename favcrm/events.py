@@ -144,11 +144,11 @@ def _is_no_file(path: str | PathLike[str]) -> bool:
     return Path(path).exists() and not Path(path).is_file()
 
 
-class Teller:
-    """Reports events to the log and to who listens. Neither can make a flow fail by raising.
+class Emitter:
+    """Sends events to the log and to the user's callback. Neither can make a flow fail by raising.
 
     Args:
-        on_event: Who listens, or None.
+        on_event: The callback, or None.
         now: Returns the time in seconds since 1970.
     """
 
@@ -164,11 +164,12 @@ class Teller:
         duration: float | None = None,
         **details: str | None,
     ) -> None:
-        """Report one event."""
-        told = {name: value for name, value in details.items() if value is not None}
-        # A filter or handler of the log's may raise too.
-        with suppress(Exception):
-            logger.info("%s %s", kind, told)
+        """Emit one event."""
+        if logger.isEnabledFor(logging.INFO):
+            told = {name: value for name, value in details.items() if value is not None}
+            # A filter or handler of the log's may raise too.
+            with suppress(Exception):
+                logger.info("%s %s", kind, told)
         if self._on_event is None:
             return
         event = Event(kind=kind, time=self._now(), attempt=attempt, duration=duration, **details)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from favcrm._clock import monotonic
+from favcrm._backends.clock import monotonic
 from favcrm._forks import at_fork
 from favcrm.models import PendingRegistration
 from favcrm.secret import SecretRef
@@ -54,9 +54,9 @@ class Ledger(Protocol):
     Its methods may block, and the async side calls them in a worker thread. A ledger whose methods never wait for
     a disk or a network says so with an attribute ``blocks`` that is false, and is called directly.
 
-    A registration goes by a name, a hash of what is registered; its code by the server's request id. `state` and
-    `mark_sent` are also given a name, where asking for a code had no answer; `reserve` and `release` are also given
-    a request id.
+    A registration goes by its name, a hash of what is registered and where; its code goes by the server's request id.
+    A ``subject`` is the one or the other: the name while a code is asked for, the request id while one is used. No
+    name looks like a request id.
     """
 
     def find(self, name: str) -> PendingRegistration | None:
@@ -71,32 +71,32 @@ class Ledger(Protocol):
         """Drop a pending registration, so that it is not found any more; do nothing where it is not known."""
         ...
 
-    def state(self, request_id: str) -> CodeState:
-        """Return what is known of the code of a registration, whether or not it was ever kept here."""
+    def state(self, subject: str) -> CodeState:
+        """Return what is known of a subject, whether or not it was ever kept here."""
         ...
 
     def mark_sent(
-        self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
+        self, subject: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
     ) -> None:
-        """Remember what became of a code, for a day, also of a registration that was never kept here.
+        """Remember what became of a subject for a day, also of one that was never kept here.
 
         Args:
-            request_id: The registration.
-            sent: Whether a code is on its way, so that a workspace may exist.
+            subject: The request id of a code that was sent, or the name of a registration for which a code was asked.
+            sent: Whether what was sent had no answer, so that a workspace, or an email, may exist.
             refused: The mark of a code that was wrong.
             ref: Where the key is, once there is one.
         """
         ...
 
-    def reserve(self, name: str) -> bool:
-        """Keep others from working on that name until `release`, and say whether that was possible.
+    def reserve(self, subject: str) -> bool:
+        """Keep others from working on a subject until `release`, and say whether that was possible.
 
         It is atomic and does not wait. The reservation ends with the process, however that ends.
         """
         ...
 
-    def release(self, name: str) -> None:
-        """Let others work on that name; do nothing where it is not reserved here."""
+    def release(self, subject: str) -> None:
+        """Let others work on a subject; do nothing where it is not reserved here."""
         ...
 
 
@@ -151,30 +151,30 @@ class MemoryLedger:
             if (pending := self._pending.get(name)) is not None and pending.request_id == request_id:
                 del self._pending[name]
 
-    def state(self, request_id: str) -> CodeState:
-        """Return what is known of the code of a registration."""
-        return self._states.get(request_id, NOTHING_KNOWN)
+    def state(self, subject: str) -> CodeState:
+        """Return what is known of a name or a request id."""
+        return self._states.get(subject, NOTHING_KNOWN)
 
     def mark_sent(
-        self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
+        self, subject: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
     ) -> None:
-        """Remember what became of a code, for a day."""
+        """Remember what became of a name or a request id, for a day."""
         with self._lock:
-            state = self.state(request_id).after(sent=sent, refused=refused, ref=ref)
-            self._states[request_id] = state
-            self._end_after(STATE_LIFE, request_id, state)
+            state = self.state(subject).after(sent=sent, refused=refused, ref=ref)
+            self._states[subject] = state
+            self._end_after(STATE_LIFE, subject, state)
 
-    def reserve(self, name: str) -> bool:
-        """Keep others from working on that name until `release`, and say whether that was possible."""
+    def reserve(self, subject: str) -> bool:
+        """Keep others from working on a name or a request id until `release`, and say whether that was possible."""
         with self._lock:
-            free = name not in self._reserved
-            self._reserved.add(name)
+            free = subject not in self._reserved
+            self._reserved.add(subject)
             return free
 
-    def release(self, name: str) -> None:
-        """Let others work on that name; do nothing where it is not reserved."""
+    def release(self, subject: str) -> None:
+        """Let others work on a name or a request id; do nothing where it is not reserved."""
         with self._lock:
-            self._reserved.discard(name)
+            self._reserved.discard(subject)
 
     def _end_after(self, seconds: float, name: str, entry: PendingRegistration | CodeState) -> None:
         """Note when an entry is over, and drop those that are over now."""

@@ -16,7 +16,7 @@ from typing import Any
 from attrs import asdict, evolve, field, frozen
 
 from favcrm._atomic import acquire, read, release, updated, wrap_errors
-from favcrm._clock import monotonic
+from favcrm._backends.clock import monotonic
 from favcrm._forks import at_fork
 from favcrm.errors import StoreError
 from favcrm.ledger import NOTHING_KNOWN, STATE_LIFE, CodeState
@@ -156,56 +156,56 @@ class FileLedger:
                 )
             )
 
-    def state(self, request_id: str) -> CodeState:
-        """Return what is known of the code of a registration, whether or not it was ever kept here.
+    def state(self, subject: str) -> CodeState:
+        """Return what is known of a name or a request id, whether or not it was ever kept here.
 
         Raises:
             StoreError: The file cannot be read, or is no ledger.
         """
-        return _state(self._content(), request_id)
+        return _state(self._content(), subject)
 
     def mark_sent(
-        self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
+        self, subject: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
     ) -> None:
-        """Remember what became of a code, for a day, also of a registration that was never kept here.
+        """Remember what became of a name or a request id for a day, also of one that was never kept here.
 
         Raises:
             StoreError: The file cannot be written, or is no ledger.
         """
 
         def mark(content: Content) -> Content:
-            state = _state(content, request_id).after(sent=sent, refused=refused, ref=ref)
+            state = _state(content, subject).after(sent=sent, refused=refused, ref=ref)
             code = Code(
                 kept_at=self._time(), sent=state.sent, refused=tuple(sorted(state.refused)), ref=state.ref
             )
-            return evolve(content, codes={**content.codes, request_id: code})
+            return evolve(content, codes={**content.codes, subject: code})
 
         self._change(mark)
 
-    def reserve(self, name: str) -> bool:
-        """Keep other threads and processes from working on that name until `release`; say whether that was possible.
+    def reserve(self, subject: str) -> bool:
+        """Keep other threads and processes from working on a name or a request id until `release`, if that is possible.
 
         Raises:
             StoreError: No lock file can be made beside the ledger.
         """
         with wrap_errors(f"The ledger {self._path} cannot be locked"):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = acquire(self._lock_of(name))
+            descriptor = acquire(self._lock_of(subject))
         if descriptor is None:
             return False
-        self._locks[name] = descriptor
+        self._locks[subject] = descriptor
         return True
 
-    def release(self, name: str) -> None:
-        """Let others work on that name; do nothing where this process has not reserved it.
+    def release(self, subject: str) -> None:
+        """Let others work on a name or a request id; do nothing where this process has not reserved it.
 
         Raises:
             StoreError: The lock file cannot be removed.
         """
-        descriptor = self._locks.pop(name, None)
+        descriptor = self._locks.pop(subject, None)
         if descriptor is not None:
             with wrap_errors(f"The ledger {self._path} cannot be unlocked"):
-                release(self._lock_of(name), descriptor)
+                release(self._lock_of(subject), descriptor)
 
     def _let_go(self) -> None:
         """Close what a fork has copied, or the lock would outlive the parent that holds it."""

@@ -10,7 +10,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
-from favcrm._clock import monotonic
+from favcrm._backends.clock import monotonic
 from favcrm.errors import InvalidInputError, NotReadyError, Problem
 from favcrm.results import ToolData, ToolResult
 from favcrm.secret import Secret, SecretRef

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Self, Unpack
 
 from favcrm._assembly import Options, SharedOptions, blocking_engine, make_plan
+from favcrm._backends import Awaitable, as_coroutine, run_sync
 from favcrm._boundary import boundaries, boundary
-from favcrm._bridge import Awaitable, as_coroutine, run_sync
 from favcrm._flows.checks import check_interval
 from favcrm._flows.provision import Joining, Plan, Provisioning, ProvisionOptions, Route, SigningUp
 from favcrm._flows.watch import DEFAULT_INTERVAL, Watch
@@ -176,8 +176,8 @@ class FavCRMProvisioner:
             StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
                 is in the error's ``workspace``.
         """
-        custody = self._engine.custody(store=store, name=key_name)
-        return run_sync(self._engine.confirm(pending, code, custody=custody))
+        keys = self._engine.keys_for(store=store, name=key_name)
+        return run_sync(self._engine.confirm(pending, code, keys=keys))
 
     def provision(
         self,
@@ -267,11 +267,9 @@ class FavCRMProvisioner:
         Raises:
             FavCRMError: As `confirm`.
         """
-        custody = self._engine.custody(store=store, name=key_name)
+        keys = self._engine.keys_for(store=store, name=key_name)
         return run_sync(
-            self._engine.confirm_invite(
-                as_secret(token), code, pending=pending, person=person, custody=custody
-            )
+            self._engine.confirm_invite(as_secret(token), code, pending=pending, person=person, keys=keys)
         )
 
     def accept_invite(

@@ -1,56 +1,110 @@
-"""How often a call is made. The only module that knows tenacity.
+"""Making one call: its attempts, their bounds, and the one error of the call. Only this module knows tenacity.
 
-The first attempt is made plainly, and tenacity comes in when there is something to repeat: most calls are
-answered at once, and do not pay for loading it.
+The first attempt is made without tenacity, because most calls are answered at once and loading tenacity takes longer.
 """
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from attrs import field, frozen
-
-from favcrm._flows.outcomes import Answered, Failed, Kind
-from favcrm.errors import NotSentError, RateLimitError, ServerBusyError
+from favcrm._flows.outcomes import Answered, Failed, Kind, judge
+from favcrm._text import mask_error
+from favcrm.errors import (
+    AuthenticationError,
+    CodeExpiredError,
+    FavCRMError,
+    NotSentError,
+    OutcomeUnknownError,
+    RateLimitError,
+    ServerBusyError,
+)
+from favcrm.events import log_attempt
+from favcrm.transport import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from tenacity import RetryCallState
 
+    from favcrm._backends import Backend
+    from favcrm._flows.calls import Call
+    from favcrm._flows.keys import KeyManager
     from favcrm._flows.outcomes import Outcome
-    from favcrm._flows.ports import Port
+    from favcrm.models import PendingRegistration
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret
 
 R = TypeVar("R")
 
+NOT_SENT_SINCE_LATE = "The time for the call was over before it was made. Nothing was sent."
+NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. No workspace was created."
 
-@frozen(kw_only=True)
-class Attempts(Generic[R]):
-    """The attempts at one call.
 
-    Attributes:
-        attempt: Makes one attempt; told its number, from 1.
-        remaining: How many seconds are left for everything, from the policy's deadline and the code's expiry.
-        policy: How often and how long.
-        unknown_repeats: How often the call may be sent again when its outcome is unknown.
-        port: Where to wait.
-        random: Returns a number between 0 and 1.
-        presented: The key that each attempt presented, or None where it presented none.
-        too_late: Says why no attempt may be made any more, or returns None where one may.
+class Caller:
+    """Makes calls over one backend.
+
+    Args:
+        backend: Sends, and waits.
+        policy: How often and how long a call is tried.
+        timeout: Seconds that one attempt may take.
     """
 
-    attempt: Callable[[int], Awaitable[Outcome[R]]]
-    too_late: Callable[[], Failed | None]
-    remaining: Callable[[], float]
-    policy: RetryPolicy
-    unknown_repeats: int
-    port: Port
-    random: Callable[[], float]
-    presented: list[Secret | None]
-    outcomes: list[Outcome[R]] = field(factory=list["Outcome[R]"], init=False)
-    """What became of each attempt so far."""
+    def __init__(self, backend: Backend, *, policy: RetryPolicy, timeout: float) -> None:
+        self.backend = backend
+        self.policy = policy
+        self.timeout = timeout
+        self.random = random.random
+
+    async def perform(self, call: Call[R], keys: KeyManager) -> R:
+        """Make a call, as often as it may be made, and return its value or raise."""
+        attempts = Attempts(self, call, keys)
+        outcome = await attempts.settle()
+        refused = isinstance(outcome, Failed) and isinstance(outcome.error, AuthenticationError)
+        # Compared with the key that was refused: another call may have read the new one meanwhile.
+        if refused and call.authenticated and await keys.current() != attempts.key:
+            # The same attempts go on, so that one deadline holds for the whole call.
+            outcome = await attempts.settle()
+        if isinstance(outcome, Answered):
+            return outcome.value
+        # That the last attempt was never sent does not undo an earlier one that may have been carried out.
+        if outcome.kind is Kind.NEVER_SENT and call.acts and attempts.unknown:
+            outcome = attempts.unknown[0]
+        raise self.with_origin(outcome.error, keys)
+
+    def with_origin(self, error: FavCRMError, keys: KeyManager) -> FavCRMError:
+        """Name in an error the endpoint that was asked and, where a key was refused, where the key came from."""
+        error.endpoint = getattr(self.backend.transport, "endpoint", None)
+        if isinstance(error, AuthenticationError):
+            error.key_source = keys.source or None
+        return error
+
+
+class Attempts(Generic[R]):
+    """The attempts at one call. No attempt and no wait goes past the policy's deadline or the code's expiry.
+
+    Args:
+        caller: Whose calls these are.
+        call: The call.
+        keys: The key, which is read again for each attempt.
+        window: The pending registration whose code is sent, or None.
+
+    Attributes:
+        outcomes: What became of each attempt so far.
+        key: The key that the last attempt presented.
+    """
+
+    def __init__(
+        self, caller: Caller, call: Call[R], keys: KeyManager, window: PendingRegistration | None = None
+    ) -> None:
+        self._backend = caller.backend
+        self._policy = caller.policy
+        self._timeout = caller.timeout
+        self._random = caller.random
+        self._call = call
+        self._keys = keys
+        self._window = window
+        self._ends_at = caller.backend.clock.monotonic() + caller.policy.deadline
+        self.outcomes: list[Outcome[R]] = []
+        self.key: Secret | None = None
 
     @property
     def unknown(self) -> list[Failed]:
@@ -58,22 +112,23 @@ class Attempts(Generic[R]):
         return [made for made in self.outcomes if isinstance(made, Failed) and made.kind is Kind.UNKNOWN]
 
     async def settle(self) -> Outcome[R]:
-        """Make attempts until one settles it or no further one is allowed; return the last outcome."""
-        first = await self._attempt(1)
-        if self.policy.attempts == 1 or not self._may_repeat(first):
+        """Make attempts until one settles the call or no further one is allowed; return the last outcome."""
+        first = await self._attempt()
+        if len(self.outcomes) >= self._policy.attempts or not self._may_repeat(first):
             return first
         return await self._repeat(first)
 
     async def _repeat(self, first: Outcome[R]) -> Outcome[R]:
         from tenacity import AsyncRetrying, retry_if_result
 
-        async def attempt() -> Outcome[R]:
-            number = retrying.statistics["attempt_number"]
-            return first if number == 1 else await self._attempt(number)
+        made = [first]
 
-        # One for each call: shared by two tasks it would mix up their attempts.
+        async def attempt() -> Outcome[R]:
+            return made.pop() if made else await self._attempt()
+
+        # One for each call, because tasks that shared one would mix up their attempts.
         retrying = AsyncRetrying(
-            sleep=self.port.sleep,
+            sleep=self._backend.sleep,
             retry=retry_if_result(self._may_repeat),
             wait=self._wait,
             stop=self._stop,
@@ -82,12 +137,57 @@ class Attempts(Generic[R]):
         outcome: Outcome[R] = await retrying(attempt)
         return outcome
 
-    async def _attempt(self, number: int) -> Outcome[R]:
-        outcome: Outcome[R] | None = self.too_late()
-        if outcome is None:
-            outcome = await self.attempt(number)
+    async def _attempt(self) -> Outcome[R]:
+        call, clock = self._call, self._backend.clock
+        self.key = await self._keys.current() if call.authenticated else None
+        # After the key, because its store may take a while.
+        started = clock.monotonic()
+        remaining = self._remaining(started)
+        if remaining <= 0:
+            outcome: Outcome[R] = self._too_late()
+            self.outcomes.append(outcome)
+            return outcome
+        try:
+            response = await self._backend.request(
+                Request(
+                    call.method,
+                    call.params,
+                    api_key=self.key,
+                    timeout=min(self._timeout, remaining),
+                    on_progress=call.on_progress,
+                )
+            )
+        except FavCRMError as error:
+            outcome = Failed(_kind_of(error), self._without_secrets(error))
+        except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
+            what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
+            outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
+        else:
+            outcome = judge(call, response, clock)
         self.outcomes.append(outcome)
+        log_attempt(
+            phase=call.phase,
+            tool=call.tool,
+            attempt=len(self.outcomes),
+            outcome=outcome.kind,
+            duration=clock.monotonic() - started,
+            request_id=outcome.x_request_id,
+        )
         return outcome
+
+    def _remaining(self, now: float) -> float:
+        left = self._ends_at - now
+        return left if self._window is None else min(left, self._window.remaining())
+
+    def _too_late(self) -> Failed:
+        if self._window is not None and self._window.expired:
+            return Failed(Kind.REFUSED, CodeExpiredError(NOT_SENT_SINCE_EXPIRED))
+        return Failed(Kind.NEVER_SENT, NotSentError(NOT_SENT_SINCE_LATE))
+
+    def _without_secrets(self, error: FavCRMError) -> FavCRMError:
+        """Return the error of a transport, which may be anybody's, without what the request had in it."""
+        hide = self._call.hide if self.key is None else (*self._call.hide, self.key.reveal())
+        return mask_error(error, hide=hide)
 
     def _may_repeat(self, outcome: Outcome[R]) -> bool:
         """Decide by the outcome alone; the bounds come after."""
@@ -97,29 +197,42 @@ class Attempts(Generic[R]):
             case Kind.NEVER_SENT:
                 return not (isinstance(outcome.error, NotSentError) and outcome.error.permanent)
             case Kind.BUSY:
-                return self.policy.wait_on_rate_limit or not isinstance(outcome.error, RateLimitError)
+                return self._policy.wait_on_rate_limit or not isinstance(outcome.error, RateLimitError)
             case Kind.UNKNOWN:
-                return len(self.unknown) <= self.unknown_repeats
+                return len(self.unknown) <= self._call.unknown_repeats
             case _:
                 return False
 
     def _wait(self, state: RetryCallState) -> float:
-        """Return the seconds before the next attempt: the server's wish, or a doubling wait with some chance in it."""
+        """Return the seconds before the next attempt: the server's wish, or a doubling wait with jitter."""
         outcome = _last_outcome(state)
         asked = outcome.error.retry_after if isinstance(outcome.error, ServerBusyError) else None
         if asked is not None:
             return asked
-        policy = self.policy
+        policy = self._policy
         # The exponent is bounded so that no number of attempts overflows.
         doubled = policy.backoff_initial * 2.0 ** min(state.attempt_number - 1, 64)
-        return min(doubled, policy.backoff_max) * (1 - policy.jitter * self.random())
+        return min(doubled, policy.backoff_max) * (1 - policy.jitter * self._random())
 
     def _stop(self, state: RetryCallState) -> bool:
         # A wait that would end after the deadline or the code's expiry is not begun.
-        return state.attempt_number >= self.policy.attempts or state.upcoming_sleep >= self.remaining()
+        remaining = self._remaining(self._backend.clock.monotonic())
+        return len(self.outcomes) >= self._policy.attempts or state.upcoming_sleep >= remaining
+
+
+def _kind_of(error: FavCRMError) -> Kind:
+    match error:
+        case NotSentError():
+            return Kind.NEVER_SENT
+        case OutcomeUnknownError():
+            return Kind.UNKNOWN
+        case ServerBusyError():
+            return Kind.BUSY
+        case _:
+            return Kind.REFUSED
 
 
 def _last_outcome(state: RetryCallState) -> Failed:
-    """Return the outcome that is about to be repeated or given up: it is never an answer."""
+    """Return the outcome that is about to be repeated or given up, which is never an answer."""
     assert state.outcome is not None
     return cast("Failed", state.outcome.result())

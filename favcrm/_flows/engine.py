@@ -1,8 +1,7 @@
-"""The order of things, written once for both colours.
+"""The flows: what is asked and done, and in which order, once for sync and async.
 
-Rules of this file: it awaits only its port and what is built over that; one attempt is a value, and the error of a call
-is raised once;
-no local variable of a frame that raises holds a key, a code or an answer.
+A flow awaits only its backend and what is built over the backend. An attempt at a call is a value, and the error of a
+call is raised once.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from favcrm._boundary import bare
 from favcrm._flows import calls
-from favcrm._flows.caller import Caller
+from favcrm._flows.attempts import Caller
 from favcrm._flows.checks import check_request_id, check_tool_call, read_code
 from favcrm._flows.confirmation import SENT_BEFORE, Confirmation, Use
-from favcrm._flows.custody import Custody, refuse_what_is_no_store
+from favcrm._flows.keys import KeyManager, check_is_store
 from favcrm._flows.records import (
     Records,
     Turns,
@@ -36,16 +34,16 @@ from favcrm.errors import (
     StoreError,
     UnexpectedAnswerError,
 )
-from favcrm.events import Event, EventKind, Teller
+from favcrm.events import Emitter, Event, EventKind
 from favcrm.ledger import MemoryLedger
 from favcrm.models import PendingRegistration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
+    from favcrm._backends import Backend
     from favcrm._flows.calls import Call
     from favcrm._flows.diagnosis import Finding
-    from favcrm._flows.ports import Port
     from favcrm.ledger import Ledger
     from favcrm.models import DiagnosticReport, Progress, Tool, ToolResult, Workspace
     from favcrm.registration import Registration
@@ -66,7 +64,7 @@ KEY_IS_NOT_KEPT = (
 
 
 class Engine:
-    """The flows over one port. What belongs to one sign-up is made for it, so any number may run at once.
+    """The flows over one backend. What belongs to one sign-up is made for it, so any number may run at once.
 
     Attributes:
         keys: The key that calls present: the one that was given, until a sign-up that ended well brings one.
@@ -78,7 +76,7 @@ class Engine:
 
     def __init__(
         self,
-        port: Port,
+        backend: Backend,
         *,
         policy: RetryPolicy,
         timeout: float,
@@ -89,18 +87,19 @@ class Engine:
         ledger: Ledger | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        self.port = port
-        self.tell = Teller(on_event, port.clock.time)
+        self.backend = backend
+        self.emit = Emitter(on_event, backend.clock.time)
         self.store = store
         self.escrow = escrow
-        self.endpoint: str = getattr(port.transport, "endpoint", "")
+        self.endpoint: str = getattr(backend.transport, "endpoint", "")
         self._warned = False
-        self.keys = Custody(port, self.tell, key=key, store=store, source=key_source)
+        self._accepted: list[Store] = []
+        self.keys = KeyManager(backend, self.emit, key=key, store=store, source=key_source)
         self._deadline = policy.deadline
-        self._caller = Caller(port, policy=policy, timeout=timeout)
-        self._records = Records(port, MemoryLedger() if ledger is None else ledger)
+        self._caller = Caller(backend, policy=policy, timeout=timeout)
+        self._records = Records(backend, MemoryLedger() if ledger is None else ledger)
         self.confirmation = Confirmation(
-            port, self._caller, self._records, self.tell, deadline=policy.deadline
+            backend, self._caller, self._records, self.emit, deadline=policy.deadline
         )
 
     def warn_that_key_is_not_kept(self) -> None:
@@ -109,10 +108,10 @@ class Engine:
             self._warned = True
             warn(KEY_IS_NOT_KEPT, KeyNotStoredWarning)
 
-    def custody(
+    def keys_for(
         self, *, store: Store | None = None, name: str | None = None, replace: bool = False
-    ) -> Custody:
-        """Return the custody of one sign-up.
+    ) -> KeyManager:
+        """Return what manages the key of one sign-up.
 
         Args:
             store: Where the key goes; the engine's store where it is None.
@@ -120,13 +119,19 @@ class Engine:
             replace: Whether the key may take the place of another one.
 
         Raises:
-            StoreError: An object that was given as a store is none.
+            StoreError: The store or the escrow lacks a method of `favcrm.Store`.
         """
         store = self.store if store is None else store
         for each in (store, self.escrow):
-            if each is not None:
-                refuse_what_is_no_store(each)
-        return Custody(self.port, self.tell, store=store, escrow=self.escrow, name=name, replace=replace)
+            if each is None or any(each is known for known in self._accepted):
+                continue
+            check_is_store(each)
+            # Checked once, because to read the signatures takes as long as a call. Other stores may not live on.
+            if each is self.store or each is self.escrow:
+                self._accepted.append(each)
+        return KeyManager(
+            self.backend, self.emit, store=store, escrow=self.escrow, name=name, replace=replace
+        )
 
     async def initiate(
         self, registration: Registration, *, resend: bool, besides: PendingRegistration | None = None
@@ -139,7 +144,7 @@ class Engine:
             besides: Another one that does not count.
         """
         name = name_of_registration(registration, self.endpoint)
-        call = calls.request_code(registration, self.port.clock)
+        call = calls.request_code(registration, self.backend.clock)
         return await self._ask_for_code(name, call, resend=resend, besides=besides)
 
     async def request_invite(
@@ -147,16 +152,14 @@ class Engine:
     ) -> PendingRegistration:
         """Ask for the one-time code of an invitation, unless one is still good."""
         name = name_of_invitation(token, self.endpoint)
-        call = calls.request_invite_code(token.reveal(), self.port.clock)
+        call = calls.request_invite_code(token.reveal(), self.backend.clock)
         request_id = id_of_invitation(token)
-        failure: FavCRMError
         try:
             return await self._ask_for_code(name, call, resend=resend, besides=besides, settles=request_id)
         except RefusedError as error:
-            failure = error
-        if (await self._records.state(request_id)).sent:
-            failure = self.confirmation.unknown(request_id, self.keys, SENT_BEFORE, failure)
-        raise bare(failure)
+            if not (await self._records.state(request_id)).sent:
+                raise
+            raise self.confirmation.unknown(request_id, self.keys, SENT_BEFORE, error) from None
 
     async def _ask_for_code(
         self,
@@ -170,13 +173,13 @@ class Engine:
         if resend and besides is None:
             besides = await self._records.find(name)
         reservation = self._records.reservation(name)
-        turns = Turns(self.port, self._deadline, "asks for a code for the same registration")
+        turns = Turns(self.backend, self._deadline, "asks for a code for the same registration")
         waited = False
         try:
             while True:
                 known = await reservation.find_or_take(besides=besides)
                 if known is not None:
-                    self.tell(EventKind.CODE_REUSED, registration_id=known.request_id)
+                    self.emit(EventKind.CODE_REUSED, registration_id=known.request_id)
                     return known
                 if not reservation.refused:
                     break
@@ -190,7 +193,7 @@ class Engine:
             await self._records.keep(name, pending)
         finally:
             await reservation.give_back()
-        self.tell(
+        self.emit(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
         return pending
@@ -220,7 +223,7 @@ class Engine:
         pending: PendingRegistration | str,
         code: str,
         *,
-        custody: Custody | None = None,
+        keys: KeyManager | None = None,
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use a one-time code, and save the key before anything else."""
@@ -232,7 +235,7 @@ class Engine:
             request_id=request_id,
             mark=partial(mark_of_code, request_id, digits),
             window=window,
-            custody=custody or self.custody(),
+            keys=keys or self.keys_for(),
             before_sending=before_sending or _nothing,
         )
         return await self._confirm(use)
@@ -244,7 +247,7 @@ class Engine:
         *,
         pending: PendingRegistration | None = None,
         person: str | None,
-        custody: Custody | None = None,
+        keys: KeyManager | None = None,
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use the one-time code of an invitation, with the same care as that of a registration."""
@@ -257,27 +260,27 @@ class Engine:
             request_id=request_id,
             mark=partial(mark_of_code, request_id, digits),
             window=pending,
-            custody=custody or self.custody(),
+            keys=keys or self.keys_for(),
             before_sending=before_sending or _nothing,
         )
         return await self._confirm(use)
 
     async def _confirm(self, use: Use) -> Workspace:
-        if use.custody.store is None:
+        if use.keys.store is None:
             self.warn_that_key_is_not_kept()
         try:
             return await self.confirmation.confirm(use)
         finally:
             # Also where the key was received and could not be saved.
-            if use.custody.key is not None:
-                self.keys = use.custody
+            if use.keys.key is not None:
+                self.keys = use.keys
 
-    async def diagnose(self, keys: Custody | None = None) -> DiagnosticReport:
+    async def diagnose(self, keys: KeyManager | None = None) -> DiagnosticReport:
         """Ask every question side by side, then the server's own doctor where it has one."""
         from favcrm._flows import diagnosis
 
         keys = keys or self.keys
-        started = self.port.clock.monotonic()
+        started = self.backend.clock.monotonic()
         has_key, store_error = False, None
         try:
             has_key = await keys.current() is not None
@@ -286,29 +289,29 @@ class Engine:
         questions: dict[str, Question] = {calls.LIST: partial(self.list_tools, keys, authenticated=has_key)}
         if has_key:
             questions |= {name: self._asker(name, keys) for name in diagnosis.QUESTIONS}
-        answers = await self.port.side_by_side(
+        answers = await self.backend.side_by_side(
             [partial(self._ask, *question) for question in questions.items()]
         )
         findings = {finding.name: finding for finding in answers}
         if has_key and diagnosis.names_doctor(findings[calls.LIST]):
             findings[calls.DOCTOR] = await self._ask(calls.DOCTOR, self._asker(calls.DOCTOR, keys))
-        self.tell(EventKind.DIAGNOSED, duration=self.port.clock.monotonic() - started)
+        self.emit(EventKind.DIAGNOSED, duration=self.backend.clock.monotonic() - started)
         return diagnosis.report(findings, has_key=has_key, store_error=store_error)
 
-    def _asker(self, name: str, keys: Custody) -> Question:
+    def _asker(self, name: str, keys: KeyManager) -> Question:
         return partial(self._caller.perform, calls.check_tool(name), keys)
 
     async def _ask(self, name: str, question: Question) -> Finding:
         """Ask one question; its failure is a finding too."""
         from favcrm._flows.diagnosis import Finding
 
-        started = self.port.clock.monotonic()
+        started = self.backend.clock.monotonic()
         answer: tuple[Tool, ...] | ToolResult | FavCRMError
         try:
             answer = await question()
         except FavCRMError as error:
             answer = error
-        return Finding(name, answer, self.port.clock.monotonic() - started)
+        return Finding(name, answer, self.backend.clock.monotonic() - started)
 
     async def call_tool(
         self,
@@ -327,7 +330,7 @@ class Engine:
         return await self._caller.perform(call, self.keys)
 
     async def list_tools(
-        self, keys: Custody | None = None, *, authenticated: bool = True
+        self, keys: KeyManager | None = None, *, authenticated: bool = True
     ) -> tuple[Tool, ...]:
         """List every tool, page by page; where the server does not know its cursor, once more from the first."""
         tools: dict[str, Tool] = {}

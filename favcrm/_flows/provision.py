@@ -29,8 +29,8 @@ from favcrm.store import Store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from favcrm._flows.custody import Custody
     from favcrm._flows.engine import Engine
+    from favcrm._flows.keys import KeyManager
     from favcrm.errors import FavCRMError
     from favcrm.models import DiagnosticReport
     from favcrm.registration import Registration
@@ -101,7 +101,7 @@ class Route(Protocol):
         engine: Engine,
         pending: PendingRegistration,
         code: str,
-        custody: Custody,
+        keys: KeyManager,
         before_sending: Callable[[], None],
     ) -> Coroutine[None, None, Workspace]:
         """Use a code."""
@@ -131,11 +131,11 @@ class SigningUp:
         engine: Engine,
         pending: PendingRegistration,
         code: str,
-        custody: Custody,
+        keys: KeyManager,
         before_sending: Callable[[], None],
     ) -> Coroutine[None, None, Workspace]:
         """Use a code."""
-        return engine.confirm(pending, code, custody=custody, before_sending=before_sending)
+        return engine.confirm(pending, code, keys=keys, before_sending=before_sending)
 
 
 @frozen
@@ -164,7 +164,7 @@ class Joining:
         engine: Engine,
         pending: PendingRegistration,
         code: str,
-        custody: Custody,
+        keys: KeyManager,
         before_sending: Callable[[], None],
     ) -> Coroutine[None, None, Workspace]:
         """Use a code."""
@@ -173,7 +173,7 @@ class Joining:
             code,
             pending=pending,
             person=self.person,
-            custody=custody,
+            keys=keys,
             before_sending=before_sending,
         )
 
@@ -193,11 +193,11 @@ class Provisioning:
         check_tries(code_attempts=plan.code_attempts, fresh_codes=plan.fresh_codes)
         self._engine = engine
         self._plan = plan
-        self._custody = engine.custody(store=plan.store, name=plan.name, replace=not plan.use_existing)
+        self._keys = engine.keys_for(store=plan.store, name=plan.name, replace=not plan.use_existing)
 
     def _reach(self, state: State) -> None:
         """Tell that a state is reached."""
-        self._engine.tell(EventKind.STATE_CHANGED, state=state.value)
+        self._engine.emit(EventKind.STATE_CHANGED, state=state.value)
 
     async def provision(self, route: Route) -> tuple[Workspace, DiagnosticReport]:
         """Go all the way."""
@@ -228,11 +228,11 @@ class Provisioning:
         check_key(api_key)
         await self._check_store()
         if not self._plan.use_existing:
-            await self._custody.check_place()
-        return await self._finish(await self._custody.save(Workspace(api_key=api_key)))
+            await self._keys.check_place()
+        return await self._finish(await self._keys.save(Workspace(api_key=api_key)))
 
     async def _check_store(self) -> None:
-        await self._custody.check_stores()
+        await self._keys.check_stores()
         self._reach(State.STORE_CHECKED)
 
     async def _check_reader(self) -> None:
@@ -247,10 +247,10 @@ class Provisioning:
             return ref, store.get(ref)
 
         try:
-            ref, key = await self._custody.ask(look)
+            ref, key = await self._keys.ask(look)
         except MissingKeyError:
             return None
-        self._custody.key = ref
+        self._keys.key = ref
         return Workspace(api_key=key, ref=ref)
 
     async def _out_of_escrow(self) -> Workspace | None:
@@ -259,17 +259,17 @@ class Provisioning:
             return None
         ref = SecretRef.of(escrow.scheme, self._plan.name)
         try:
-            key = await self._custody.ask(lambda store: store.get(ref), escrow)
+            key = await self._keys.ask(lambda store: store.get(ref), escrow)
         except MissingKeyError:
             return None
-        workspace = await self._custody.save(Workspace(api_key=key, ref=ref))
-        await self._custody.ask(lambda store: store.delete(ref), escrow)
+        workspace = await self._keys.save(Workspace(api_key=key, ref=ref))
+        await self._keys.ask(lambda store: store.delete(ref), escrow)
         return workspace
 
     async def _finish(self, workspace: Workspace) -> tuple[Workspace, DiagnosticReport]:
         self._reach(State.STORED)
-        self._engine.keys = self._custody
-        report = await self._engine.diagnose(self._custody)
+        self._engine.keys = self._keys
+        report = await self._engine.diagnose(self._keys)
         self._reach(State.DIAGNOSED)
         return workspace, report
 
@@ -305,7 +305,7 @@ class Provisioning:
 
     async def _confirm(self, route: Route, pending: PendingRegistration) -> Workspace:
         """Read one code and use it; the code is in no variable of a frame that an error passes through."""
-        known = await self._engine.confirmation.find(pending.request_id, self._custody)
+        known = await self._engine.confirmation.find(pending.request_id, self._keys)
         if known is not None:
             return known
         try:
@@ -313,7 +313,7 @@ class Provisioning:
                 self._engine,
                 pending,
                 await self._read_code(pending),
-                self._custody,
+                self._keys,
                 partial(self._reach, State.VERIFY_SENT),
             )
             return await flow
@@ -324,7 +324,7 @@ class Provisioning:
     async def _read_code(self, pending: PendingRegistration) -> str:
         if pending.expired:
             raise await self._engine.confirmation.expired(
-                pending.request_id, self._custody, "The code has expired, so it was not asked for."
+                pending.request_id, self._keys, "The code has expired, so it was not asked for."
             )
         assert self._plan.read_code is not None  # every sign-up has one
         code = await self._plan.read_code(pending)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from favcrm._clock import monotonic
+from favcrm._backends.clock import monotonic
 from favcrm._warn import warn
 from favcrm.errors import NotSentError, StoreError
 from favcrm.events import logger
@@ -17,7 +17,7 @@ from favcrm.ledger import NOTHING_KNOWN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from favcrm._flows.ports import Port
+    from favcrm._backends import Backend
     from favcrm.ledger import CodeState, Ledger
     from favcrm.models import PendingRegistration
     from favcrm.registration import Registration
@@ -60,13 +60,13 @@ class Turns:
     """Waits until others are done, on the real clock, and for so long at the most.
 
     Args:
-        port: Where to wait.
+        backend: Where to wait.
         seconds: How long.
         what: What the others do.
     """
 
-    def __init__(self, port: Port, seconds: float, what: str) -> None:
-        self._port = port
+    def __init__(self, backend: Backend, seconds: float, what: str) -> None:
+        self._backend = backend
         self._ends_at = monotonic() + seconds
         self._pause = FIRST_PAUSE
         self._what = what
@@ -82,76 +82,98 @@ class Turns:
                 f"Another call {self._what}, and did not end in time. Nothing was sent.",
                 next_step="Wait for the other call, or call again: it is safe.",
             )
-        await self._port.pause(self._pause)
+        await self._backend.pause(self._pause)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
 
 class Records:
     """The ledger, as the flows use it.
 
-    One that fails may cost an email, or the knowledge that a code was sent, but no key.
+    A ledger that fails may cost an email, or the knowledge that a code was sent, but no key.
 
     Args:
-        port: Where a ledger that blocks is asked.
+        backend: Where a ledger that blocks is asked.
         ledger: The ledger.
     """
 
-    def __init__(self, port: Port, ledger: Ledger) -> None:
-        self._port = port
+    def __init__(self, backend: Backend, ledger: Ledger) -> None:
+        self._backend = backend
         self._ledger = ledger
+        self._blocks = blocks(ledger)
 
     async def find(self, name: str) -> PendingRegistration | None:
         """Return the pending registration of a name, if its code lives."""
-        return await self._ask(lambda ledger: _alive(ledger.find(name)), None)
+        return await self.ask(lambda ledger: _alive(ledger.find(name)), None)
 
     async def keep(self, name: str, pending: PendingRegistration) -> None:
         """Remember a pending registration."""
-        await self._ask(lambda ledger: ledger.keep(name, pending), None)
+        await self.ask(lambda ledger: ledger.keep(name, pending), None)
 
     async def forget(self, request_id: str) -> None:
         """Drop a pending registration, so that the next one who asks is sent a fresh code."""
-        await self._ask(lambda ledger: ledger.forget(request_id), None)
+        await self.ask(lambda ledger: ledger.forget(request_id), None)
 
-    async def state(self, request_id: str) -> CodeState:
-        """Return what is known of a code."""
-        return await self._ask(lambda ledger: ledger.state(request_id), NOTHING_KNOWN)
+    async def state(self, subject: str) -> CodeState:
+        """Return what is known of a code, by its request id, or of asking for one, by the registration's name."""
+        return await self.ask(lambda ledger: ledger.state(subject), NOTHING_KNOWN)
 
     async def mark_sent(
-        self, request_id: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
+        self, subject: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
     ) -> None:
-        """Remember what became of a code."""
-        await self._ask(
-            lambda ledger: ledger.mark_sent(request_id, sent=sent, refused=refused, ref=ref), None
-        )
+        """Remember what became of a code, by its request id, or of asking for one, by the registration's name."""
+        await self.ask(lambda ledger: ledger.mark_sent(subject, sent=sent, refused=refused, ref=ref), None)
 
-    def reservation(self, name: str) -> Reservation:
-        """Return a reservation of a name, which is not made yet."""
-        return Reservation(self._port, self._ledger, name)
+    def reservation(self, subject: str) -> Reservation:
+        """Return a reservation of a name or of a request id, which is not made yet."""
+        return Reservation(self, subject)
 
-    async def _ask(self, question: Callable[[Ledger], T], instead: T) -> T:
-        return await ask(self._port, self._ledger, question, instead)
+    async def ask(self, question: Callable[[Ledger], T], instead: T) -> T:
+        """Ask the ledger something; where the ledger raises, return something instead."""
+        try:
+            if self._blocks:
+                return await self._backend.run_blocking(lambda: question(self._ledger))
+            return question(self._ledger)
+        except Exception as error:  # noqa: BLE001  # a ledger of the user's may raise anything
+            reason = error.message if isinstance(error, StoreError) else type(error).__name__
+            with suppress(Exception):
+                logger.warning("the ledger failed with %s", reason)
+                warn(
+                    f"The ledger cannot be used, so asking again may send another email: {reason}",
+                    UserWarning,
+                )
+            return instead
+
+    async def ask_uncancelled(self, question: Callable[[Ledger], T]) -> T | None:
+        """Ask the ledger even if the caller is cancelled meanwhile, so that it is known what is reserved."""
+        task = partial(self.ask, question, None)
+        if not self._blocks:
+            return await task()
+        try:
+            return await self._backend.uncancelled(task)
+        except NotSentError:
+            # While the process ends, nothing can be kept from being interrupted.
+            return await task()
 
 
 class Reservation:
-    """One name that somebody works on, to be given back whatever happens.
+    """A name or a request id that one call works on, to be given back whatever happens.
 
     A ledger that fails keeps nobody waiting, and what was not reserved here is not given back.
 
     Attributes:
-        refused: Whether somebody else works on it.
+        refused: Whether another call works on it.
     """
 
-    def __init__(self, port: Port, ledger: Ledger, name: str) -> None:
-        self._port = port
-        self._ledger = ledger
-        self._name = name
+    def __init__(self, records: Records, subject: str) -> None:
+        self._records = records
+        self._subject = subject
         self._held = False
         self.refused = False
 
     async def take(self) -> bool:
-        """Reserve the name, and say whether nobody else works on it."""
+        """Reserve, and say whether no other call works on it."""
         self.refused = False
-        await self._ask_to_the_end(self._reserve)
+        await self._records.ask_uncancelled(self._reserve)
         return not self.refused
 
     async def find_or_take(self, *, besides: PendingRegistration | None) -> PendingRegistration | None:
@@ -162,53 +184,28 @@ class Reservation:
         """
 
         def look(ledger: Ledger) -> PendingRegistration | None:
-            pending = _alive(ledger.find(self._name))
+            pending = _alive(ledger.find(self._subject))
             return None if pending is None or (besides and _is_same(pending, besides)) else pending
 
         def look_and_reserve(ledger: Ledger) -> PendingRegistration | None:
             if (pending := look(ledger)) is not None:
                 return pending
             self._reserve(ledger)
-            # Somebody may have asked and been answered between the look and the reservation.
+            # Another call may have asked and been answered between the look and the reservation.
             return look(ledger) if self._held else None
 
         self.refused = False
-        return await self._ask_to_the_end(look_and_reserve)
+        return await self._records.ask_uncancelled(look_and_reserve)
 
     async def give_back(self) -> None:
-        """Let others work on the name, if it is reserved here."""
+        """Let other calls work on it, if it is reserved here."""
         if self._held:
-            await self._ask_to_the_end(lambda ledger: ledger.release(self._name))
+            await self._records.ask_uncancelled(lambda ledger: ledger.release(self._subject))
             self._held = False
 
     def _reserve(self, ledger: Ledger) -> None:
-        self._held = ledger.reserve(self._name)
+        self._held = ledger.reserve(self._subject)
         self.refused = not self._held
-
-    async def _ask_to_the_end(self, question: Callable[[Ledger], T]) -> T | None:
-        """Ask the ledger even if the caller is cancelled meanwhile, so that it is known what is reserved."""
-        task = partial(ask, self._port, self._ledger, question, None)
-        if not blocks(self._ledger):
-            return await task()
-        try:
-            return await self._port.uncancelled(task)
-        except NotSentError:
-            # While the process ends, nothing can be kept from being interrupted.
-            return await task()
-
-
-async def ask(port: Port, ledger: Ledger, question: Callable[[Ledger], T], instead: T) -> T:
-    """Ask a ledger something; where it raises, return something instead."""
-    try:
-        if blocks(ledger):
-            return await port.blocking(lambda: question(ledger))
-        return question(ledger)
-    except Exception as error:  # noqa: BLE001  # a ledger of the user's may raise anything
-        reason = error.message if isinstance(error, StoreError) else type(error).__name__
-        with suppress(Exception):
-            logger.warning("the ledger failed with %s", reason)
-            warn(f"The ledger cannot be used, so asking again may send another email: {reason}", UserWarning)
-        return instead
 
 
 def blocks(asked: object) -> bool:

@@ -31,7 +31,7 @@ class Watch:
         """Return the first report at once, and from then on the next one that differs from the last."""
         while True:
             if self._waits:
-                await self._engine.port.sleep(self._interval * self._waits)
+                await self._engine.backend.sleep(self._interval * self._waits)
             report = await self._engine.diagnose()
             # Where nobody answers, asking less often is kinder and costs nothing.
             self._waits = 1 if report.endpoint_reachable else min(max(1, self._waits * 2), LONGEST_BACKOFF)

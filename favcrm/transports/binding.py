@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from favcrm._bridge import current_event_loop
+from favcrm._backends import current_event_loop
 from favcrm.errors import NotSentError
 
 if TYPE_CHECKING:

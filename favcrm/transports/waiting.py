@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from favcrm._bridge import on_trio
+from favcrm._backends import on_trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable

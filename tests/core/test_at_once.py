@@ -28,9 +28,10 @@ from favcrm import (
     SecretRef,
     errors,
 )
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
+from favcrm._backends.asynchronous import AsyncBackend
+from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.records import Records
-from favcrm._ports import AsyncPort, BlockingPort
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.sandbox.transport import SandboxTransport
 from favcrm.stores import MemoryStore
@@ -397,7 +398,7 @@ def test_a_caller_that_is_interrupted_while_it_waits_takes_nothing_from_who_it_w
     ledger = FileLedger(tmp_path / "pending.json")
     assert ledger.reserve("signup_req_1")
 
-    class Interrupted(BlockingPort):
+    class Interrupted(BlockingBackend):
         async def pause(self, seconds: float) -> None:
             raise KeyboardInterrupt
 
@@ -422,7 +423,7 @@ def test_a_caller_that_is_cancelled_while_the_ledger_refuses_takes_nothing_eithe
     assert ledger.reserve("signup_req_1")
 
     async def main() -> None:
-        class Cancelled(AsyncPort):
+        class Cancelled(AsyncBackend):
             async def uncancelled(self, task: Any) -> Any:
                 await super().uncancelled(task)
                 raise asyncio.CancelledError

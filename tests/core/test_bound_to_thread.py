@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 import pytest
 
 from favcrm import FavCRMProvisioner, MemoryLedger, PendingRegistration, Registration, Secret, SecretRef
-from favcrm._errands import Errands
+from favcrm._backends.threads import Errands
 from favcrm.errors import MissingKeyError
 from favcrm.ledger import CodeState
 from favcrm.sandbox import Fault, Sandbox
@@ -130,7 +130,11 @@ def test_who_asks_when_nobody_waits_any_more_is_told() -> None:
         # Before or after the closing, as it happens.
         asked = pool.submit(errands.run, object)
         errands.close()
-    with pytest.raises(CancelledError):
-        asked.result()
-    with pytest.raises(CancelledError):
-        errands.run(object)
+        late = pool.submit(errands.run, object)
+    for each in (asked, late):
+        with pytest.raises(CancelledError):
+            each.result()
+
+
+def test_an_errand_of_the_waiting_thread_runs_at_once() -> None:
+    assert Errands().run(threading.get_ident) == threading.get_ident()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from favcrm import FavCRMProvisioner, stores
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm.sandbox import Sandbox
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from favcrm._clock import clock_of, monotonic
+from favcrm._backends.clock import clock_of, monotonic
 
 
 @pytest.mark.parametrize(("platform", "name"), [("linux", "CLOCK_BOOTTIME"), ("darwin", "CLOCK_MONOTONIC")])

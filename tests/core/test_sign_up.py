@@ -468,7 +468,7 @@ async def test_rule_1_a_cancelled_confirm_still_stores_the_key(sandbox: Sandbox)
             if event.kind is EventKind.VERIFY_SENT:
                 scope.cancel()
 
-        favcrm.inner._engine.tell._on_event = cancel
+        favcrm.inner._engine.emit._on_event = cancel
         await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
         await anyio.lowlevel.checkpoint()
     assert scope.cancelled_caught

@@ -14,11 +14,13 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from favcrm import MemoryLedger, _signals
-from favcrm._bridge import run_sync
+from favcrm import MemoryLedger
+from favcrm._backends import run_sync
+from favcrm._backends import signals as _signals
+from favcrm._backends.asynchronous import AsyncBackend
+from favcrm._backends.blocking import BlockingBackend
+from favcrm._backends.sections import Section, Sections
 from favcrm._flows.records import Records
-from favcrm._ports import AsyncPort, BlockingPort
-from favcrm._uninterrupted import Section, Sections
 from favcrm.errors import NotSentError
 from favcrm.sandbox import Sandbox
 
@@ -62,7 +64,7 @@ def run(task: Callable[[], object]) -> None:
     async def flow() -> None:
         task()
 
-    run_sync(BlockingPort(Sandbox().transport()).uncancelled(flow))
+    run_sync(BlockingBackend(Sandbox().transport()).uncancelled(flow))
 
 
 def test_a_handler_runs_at_once_and_what_it_raises_is_raised_afterwards() -> None:
@@ -263,7 +265,7 @@ def test_of_two_sections_on_one_loop_the_last_to_end_raises() -> None:
     done = list[str]()
 
     async def main() -> None:
-        port = AsyncPort(Sandbox().async_transport())
+        port = AsyncBackend(Sandbox().async_transport())
         struck, other_ended = asyncio.Event(), asyncio.Event()
 
         async def first() -> None:
@@ -296,7 +298,7 @@ def test_asyncio_run_leaves_pythons_own_handler_though_a_section_outlives_its_ma
             await asyncio.sleep(0)
             done.append("stored")
 
-        tasks.append(asyncio.create_task(AsyncPort(Sandbox().async_transport()).uncancelled(task)))
+        tasks.append(asyncio.create_task(AsyncBackend(Sandbox().async_transport()).uncancelled(task)))
         await begun.wait()
 
     tasks = list[asyncio.Task[None]]()
@@ -319,7 +321,7 @@ def test_a_loop_that_is_given_up_does_not_make_the_process_deaf(
         await may_end.wait()
 
     async def main() -> asyncio.Task[None]:
-        section = asyncio.create_task(AsyncPort(Sandbox().async_transport()).uncancelled(task))
+        section = asyncio.create_task(AsyncBackend(Sandbox().async_transport()).uncancelled(task))
         await begun.wait()
         return section
 
@@ -366,7 +368,7 @@ def test_the_end_of_the_process_waits_for_a_section_of_another_thread() -> None:
     thread = in_thread(work)
     begun.wait()
     releasing = in_thread(may_end.set)
-    sections.wait()
+    sections.end_with_process()
     assert done == ["stored"]
     thread.join()
     releasing.join()
@@ -383,7 +385,7 @@ def test_it_does_not_wait_for_a_loop_that_stands_still() -> None:
 
     thread = in_thread(work)
     begun.wait()
-    sections.wait()
+    sections.end_with_process()
     may_end.set()
     thread.join()
     assert runs == []
@@ -393,13 +395,13 @@ def test_it_does_not_wait_for_its_own_thread() -> None:
     sections = Sections()
     section = Section(lambda: True)
     sections.begin(section)
-    sections.wait()
+    sections.end_with_process()
     sections.end(section)
 
 
 def test_while_the_process_ends_another_thread_sends_no_code() -> None:
     sections, errors = Sections(), list[NotSentError]()
-    sections.wait()
+    sections.end_with_process()
 
     def work() -> None:
         try:
@@ -418,7 +420,7 @@ def test_while_the_process_ends_a_ledger_is_asked_all_the_same(monkeypatch: pyte
     class BlockingLedger(MemoryLedger):
         blocks = True
 
-    ledger, port = BlockingLedger(), BlockingPort(Sandbox().transport())
+    ledger, port = BlockingLedger(), BlockingBackend(Sandbox().transport())
     reservation = Records(port, ledger).reservation("a name")
     assert run_sync(reservation.take())
     monkeypatch.setattr(port, "uncancelled", refuse)
@@ -438,10 +440,11 @@ def test_a_section_that_is_collected_in_another_thread_leaves_signals_alone() ->
 
 FORKING = """
 import os, signal, sys
-from favcrm import MemoryLedger, _signals
-from favcrm._bridge import run_sync
+from favcrm import MemoryLedger
+from favcrm._backends import signals as _signals
+from favcrm._backends import run_sync
 from favcrm._flows.records import Records
-from favcrm._uninterrupted import uninterrupted
+from favcrm._backends.sections import uninterrupted
 
 def handle(*_): ...
 

@@ -28,7 +28,7 @@ from secrecy.stage import (
 
 from favcrm import BearerAuth, EventKind, Registration, Secret, _boundary, errors
 from favcrm._flows import engine
-from favcrm.events import Teller
+from favcrm.events import Emitter
 from favcrm.sandbox import AnswerForm, Fault, Moment, PayloadForm, RefusalForm
 from favcrm.stores import MemoryStore
 from favcrm.transport import Request, Response
@@ -462,14 +462,14 @@ class Planted:
 
     def at(self, kind: EventKind, leak: Callable[[], object]) -> None:
         """Do something more when an event is told."""
-        tell = Teller.__call__
+        tell = Emitter.__call__
 
         def told(it: Any, what: EventKind, **details: Any) -> None:
             if what is kind:
                 leak()
             tell(it, what, **details)
 
-        self.patch.setattr(Teller, "__call__", told)
+        self.patch.setattr(Emitter, "__call__", told)
 
     def in_errors(self, spoil: Callable[[Any], object]) -> None:
         """Do something to each error at the boundary, in place of what is done there."""
@@ -520,13 +520,13 @@ def _in_ledger(planted: Planted) -> None:
 
 
 def _in_event(planted: Planted, text: Callable[[], str]) -> None:
-    tell = Teller.__call__
+    tell = Emitter.__call__
 
     def told(it: Any, what: EventKind, **details: Any) -> None:
         details["error"] = text()
         tell(it, what, **details)
 
-    planted.patch.setattr(Teller, "__call__", told)
+    planted.patch.setattr(Emitter, "__call__", told)
 
 
 LOG = logging.getLogger("favcrm")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm.endpoint import without_details
 from favcrm.transport import AsyncHTTPClient, HTTPClient, Request, Response
 from favcrm.transports.binding import Bound, this_event_loop, this_process

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from attrs import define, field, frozen
 
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm._mcp.input_required import OnInput
 from favcrm.endpoint import Endpoint
 from favcrm.transports.http.channels import AsyncLock, BlockingChannel, BlockingLock

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast, get_args
 
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm._mcp.input_required import OnInput
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.models import Progress

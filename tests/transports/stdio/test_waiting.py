@@ -10,7 +10,7 @@ from traceback import walk_stack
 import pytest
 from transports.stdio.talk import TIMEOUT
 
-from favcrm._bridge import run_sync
+from favcrm._backends import run_sync
 from favcrm.transports import waiting
 from favcrm.transports.waiting import Blocking, BlockingSignal
 

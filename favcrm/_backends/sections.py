@@ -12,8 +12,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from favcrm._bridge import run_sync
-from favcrm._signals import HeldSignals
+from favcrm._backends import run_sync
+from favcrm._backends.signals import HeldSignals
 from favcrm.errors import NotSentError
 
 if TYPE_CHECKING:
@@ -125,22 +125,26 @@ class Sections:
             return self._signals.release()
         return None
 
-    def wait(self) -> None:
-        """Wait for the sections of other threads, and then let none of them begin another."""
+    def end_with_process(self) -> None:
+        """Wait for the sections of other threads, and then let no thread begin another."""
         self._wait_for_others()
         self._process_ends = True
         self._wait_for_others()
 
     def _wait_for_others(self) -> None:
-        def others() -> list[Section]:
-            return [
-                section for section in list(self._open) if not section.in_main_thread and section.goes_on()
-            ]
+        # The wait is a section too, so that no signal cuts it short. Most processes have nothing to wait for, and
+        # hold no signals.
+        if self._others():
+            run_sync(uninterrupted(self._wait))
 
+    async def _wait(self) -> None:
         # Again, because a thread whose section has ended may have begun the next.
-        while sections := others():
-            for section in sections:
+        while others := self._others():
+            for section in others:
                 section.wait()
+
+    def _others(self) -> list[Section]:
+        return [section for section in list(self._open) if not section.in_main_thread and section.goes_on()]
 
     def forget(self) -> None:
         """Begin anew in a process that was forked: none of the sections goes on there."""
@@ -158,15 +162,8 @@ def _in_main_thread() -> bool:
 _sections = Sections()
 
 
-async def _wait() -> None:
-    _sections.wait()
-
-
-@atexit.register
-def _wait_at_exit() -> None:
-    """Wait, uninterrupted itself; daemon threads go on until the last function of `atexit` has returned."""
-    run_sync(uninterrupted(_wait))
-
+# Daemon threads go on until the last function of `atexit` has returned.
+atexit.register(_sections.end_with_process)
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
     os.register_at_fork(after_in_child=_sections.forget)

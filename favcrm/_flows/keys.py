@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve, frozen
 
-from favcrm._boundary import bare
 from favcrm._flows.records import blocks
 from favcrm._text import mask_error
 from favcrm.errors import MissingKeyError, StoreError
-from favcrm.events import EventKind, Teller
+from favcrm.events import Emitter, EventKind
 from favcrm.secret import SecretRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from favcrm._flows.ports import Port
+    from favcrm._backends import Backend
     from favcrm.models import Workspace
     from favcrm.secret import Secret
     from favcrm.store import Store
@@ -61,12 +60,12 @@ class Placed:
         return self.escrowed if self.ref is None else self.ref
 
 
-class Custody:
-    """One key, or where it is, and the stores around it. Each sign-up has a custody of its own.
+class KeyManager:
+    """One key, or where it is, and the stores around it. Each sign-up has a keys of its own.
 
     Args:
-        port: Where stores are asked.
-        tell: Who is told.
+        backend: Where stores are asked.
+        emit: Emits events.
         key: The key or its reference, if there is one.
         store: Where the key is or goes.
         escrow: Where the key goes if the store fails.
@@ -77,8 +76,8 @@ class Custody:
 
     def __init__(
         self,
-        port: Port,
-        tell: Teller,
+        backend: Backend,
+        emit: Emitter,
         *,
         key: Secret | SecretRef | None = None,
         store: Store | None = None,
@@ -87,8 +86,8 @@ class Custody:
         replace: bool = False,
         source: str = "",
     ) -> None:
-        self._port = port
-        self._tell = tell
+        self._backend = backend
+        self._emit = emit
         self._source = source
         self._name = name
         self._replace = replace
@@ -114,13 +113,12 @@ class Custody:
         assert asked is not None  # a reference comes with its store
         try:
             if blocks(asked):
-                return await self._port.blocking(lambda: question(asked))
+                return await self._backend.run_blocking(lambda: question(asked))
             return question(asked)
         except StoreError as error:
-            failure = mask_error(error, hide=[hide.reveal()] if hide else [])
+            raise mask_error(error, hide=[hide.reveal()] if hide else [])  # noqa: B904  # the same error, masked
         except Exception as error:  # noqa: BLE001  # a store of the user's may raise anything
-            failure = StoreError(f"The store failed with {type(error).__name__}.")
-        raise bare(failure)
+            raise StoreError(f"The store failed with {type(error).__name__}.") from None
 
     async def check_stores(self) -> None:
         """Find out that the store can be written, and the escrow too, if there are any.
@@ -198,17 +196,17 @@ class Custody:
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
-        tell = partial(
-            self._tell, registration_id=request_id or None, organisation_id=workspace.organisation_id
+        emit = partial(
+            self._emit, registration_id=request_id or None, organisation_id=workspace.organisation_id
         )
         fingerprint = workspace.api_key.fingerprint
         if placed.failure is None:
-            tell(EventKind.KEY_STORED, ref=placed.ref, fingerprint=fingerprint)
+            emit(EventKind.KEY_STORED, ref=placed.ref, fingerprint=fingerprint)
             return evolve(workspace, ref=placed.ref)
-        tell(EventKind.STORE_FAILED, error=type(placed.failure).__name__)
+        emit(EventKind.STORE_FAILED, error=type(placed.failure).__name__)
         what = f"The key could not be saved: {placed.failure.message}"
         if placed.escrowed is not None:
-            tell(EventKind.ESCROWED, ref=placed.escrowed, fingerprint=fingerprint)
+            emit(EventKind.ESCROWED, ref=placed.escrowed, fingerprint=fingerprint)
             what = f"{what} It is in the escrow at {placed.escrowed}."
             raise StoreError(what, workspace=evolve(workspace, ref=placed.escrowed), next_step=MOVE_IT)
         if placed.second is not None:
@@ -217,8 +215,7 @@ class Custody:
 
     def _name_for(self, request_id: str, organisation_id: str | None = None) -> str:
         """Return the name of the key of a registration, also where the answer does not name the organisation."""
-        mark = hashlib.sha256(request_id.encode()).hexdigest()[:8]
-        return self._name or organisation_id or f"workspace-{mark}"
+        return self._name or organisation_id or f"workspace-{_short_hash(request_id)}"
 
     async def _try_to_put(
         self, workspace: Workspace, name: str, store: Store | None
@@ -234,7 +231,7 @@ class Custody:
             return None, error
 
 
-def refuse_what_is_no_store(store: Store) -> None:
+def check_is_store(store: Store) -> None:
     """Refuse an object that cannot be used as a store, before anything depends on it.
 
     Raises:
@@ -265,6 +262,10 @@ def _takes(method: Callable[..., object], *arguments: object) -> bool:
         except TypeError:
             return False
     return True
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _as_ref(told: object, scheme: str, name: str) -> SecretRef:

@@ -1,123 +1,31 @@
-"""The two colours of `favcrm._flows.ports.Port`, and the real clock."""
+"""The asynchronous backend, on asyncio and on trio."""
 
 from __future__ import annotations
 
 import contextvars
 import os
-import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from favcrm._bridge import current_event_loop, on_trio, run_sync
-from favcrm._clock import monotonic
-from favcrm._errands import Errands, of_thread
-from favcrm._uninterrupted import uninterrupted
+from favcrm._backends import current_event_loop, on_trio
+from favcrm._backends.clock import SYSTEM_CLOCK
+from favcrm._backends.sections import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from favcrm.transport import AsyncTransport, Clock, Request, Response, Transport
+    from favcrm.transport import AsyncTransport, Clock, Request, Response
 
 T = TypeVar("T")
 
 
-class SystemClock:
-    """This machine's clock."""
-
-    def monotonic(self) -> float:
-        """Return seconds that only go forward, also while the machine sleeps."""
-        return monotonic()
-
-    def time(self) -> float:
-        """Return seconds since 1970."""
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, blocking."""
-        time.sleep(seconds)
-
-    async def sleep_async(self, seconds: float) -> None:
-        """Wait, letting other tasks run, on asyncio or trio."""
-        import anyio
-
-        await anyio.sleep(seconds)
-
-
-SYSTEM_CLOCK = SystemClock()
-
-
-def _clock_of(transport: Transport | AsyncTransport) -> Clock:
-    """Return the transport's own clock, if it has one: a test moves it."""
-    clock: Clock = getattr(transport, "clock", SYSTEM_CLOCK)
-    return clock
-
-
-class BlockingPort:
-    """The blocking colour: every method returns without suspending."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
-        self.clock = _clock_of(transport)
-
-    async def request(self, request: Request) -> Response:
-        """Send one request through the transport."""
-        return self.transport.request(request)
-
-    def home(self) -> object:
-        """Return the process that the caller runs in."""
-        return os.getpid()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        self.clock.sleep(seconds)
-
-    async def pause(self, seconds: float) -> None:
-        """Wait for what others do, on the real clock."""
-        SYSTEM_CLOCK.sleep(seconds)
-
-    async def side_by_side(self, tasks: Sequence[Callable[[], Coroutine[None, None, T]]]) -> list[T]:
-        """Run each task in a thread of its own; a store is asked in this one, since it may be bound to it."""
-        try:
-            from concurrent.futures import ThreadPoolExecutor
-        except RuntimeError:
-            # Once the main thread has ended, no pool can be had any more.
-            return [run_sync(task()) for task in tasks]
-        pool = ThreadPoolExecutor(max_workers=len(tasks), thread_name_prefix="favcrm")
-        errands = Errands()
-        try:
-            # Each thread sees the caller's context, as tracing libraries expect.
-            futures = [
-                pool.submit(contextvars.copy_context().run, _run_away_from, errands, task) for task in tasks
-            ]
-            errands.run_until_done(futures)
-            return [future.result() for future in futures]
-        finally:
-            # After Ctrl-C nobody waits for the answers.
-            errands.close()
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    async def uncancelled(self, task: Callable[[], Coroutine[None, None, T]]) -> T:
-        """Run the task; what a signal handler raises meanwhile is raised after it."""
-        return await uninterrupted(task)
-
-    async def blocking(self, function: Callable[[], T]) -> T:
-        """Run the function in the caller's thread."""
-        errands = of_thread.errands
-        return function() if errands is None else errands.run(function)
-
-
-def _run_away_from(errands: Errands, task: Callable[[], Coroutine[None, None, T]]) -> T:
-    of_thread.errands = errands
-    return run_sync(task())
-
-
-class AsyncPort:
-    """The asynchronous colour, on asyncio and on trio."""
+class AsyncBackend:
+    """The backend of the async side. A transport may bring a clock of its own, which a test moves."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self.transport = transport
-        self.clock = _clock_of(transport)
+        self.clock: Clock = getattr(transport, "clock", SYSTEM_CLOCK)
 
     async def request(self, request: Request) -> Response:
         """Send one request through the transport."""
@@ -158,7 +66,7 @@ class AsyncPort:
         is_driven = asyncio.get_running_loop().is_running
         return await uninterrupted(partial(_uncancelled_asyncio, task), is_driven=is_driven)
 
-    async def blocking(self, function: Callable[[], T]) -> T:
+    async def run_blocking(self, function: Callable[[], T]) -> T:
         """Run the function in a worker thread, or in this one where no thread can be started."""
         import anyio.to_thread
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
-import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 import anyio
@@ -16,8 +16,9 @@ import pytest
 import trio
 import trio.testing
 
-from favcrm._bridge import on_trio
-from favcrm._ports import AsyncPort
+from favcrm._backends import on_trio, run_sync
+from favcrm._backends.asynchronous import AsyncBackend
+from favcrm._backends.blocking import BlockingBackend
 from favcrm.sandbox import Sandbox
 
 
@@ -36,7 +37,7 @@ def test_a_cancelled_task_of_asyncio_waits(*, fails: bool) -> None:
             if fails:
                 raise LookupError("a failure that the cancellation comes before")
 
-        caller = asyncio.create_task(AsyncPort(Sandbox().async_transport()).uncancelled(task))
+        caller = asyncio.create_task(AsyncBackend(Sandbox().async_transport()).uncancelled(task))
         await begun.wait()
         caller.cancel()
         done_before_its_end, _ = await asyncio.wait([caller], timeout=0)
@@ -60,7 +61,7 @@ def test_ctrl_c_on_trio_waits() -> None:
         done.append("stored")
 
     async def main() -> None:
-        await AsyncPort(Sandbox().async_transport()).uncancelled(task)
+        await AsyncBackend(Sandbox().async_transport()).uncancelled(task)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -82,7 +83,7 @@ class Section:
         self.done = False
 
     async def __call__(self) -> str:
-        return await AsyncPort(Sandbox().async_transport()).uncancelled(self._work)
+        return await AsyncBackend(Sandbox().async_transport()).uncancelled(self._work)
 
     async def _work(self) -> str:
         self.begun.set()
@@ -143,7 +144,7 @@ async def test_a_timeout_inside_of_it_comes_through() -> None:
                 await anyio.sleep_forever()
         return "in time"
 
-    assert await AsyncPort(Sandbox().async_transport()).uncancelled(work) == "in time"
+    assert await AsyncBackend(Sandbox().async_transport()).uncancelled(work) == "in time"
 
 
 def test_a_timeout_of_asyncio_inside_of_it_comes_through() -> None:
@@ -153,7 +154,7 @@ def test_a_timeout_of_asyncio_inside_of_it_comes_through() -> None:
                 await asyncio.Event().wait()
         return "in time"
 
-    assert asyncio.run(AsyncPort(Sandbox().async_transport()).uncancelled(work)) == "in time"
+    assert asyncio.run(AsyncBackend(Sandbox().async_transport()).uncancelled(work)) == "in time"
 
 
 def test_a_timeout_of_asyncio_around_it_is_raised_after_it() -> None:
@@ -204,7 +205,7 @@ async def test_where_no_thread_can_be_started_what_blocks_runs_here(monkeypatch:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(anyio.to_thread, "run_sync", refuse)
-    assert await AsyncPort(Sandbox().async_transport()).blocking(lambda: "stored") == "stored"
+    assert await AsyncBackend(Sandbox().async_transport()).run_blocking(lambda: "stored") == "stored"
 
 
 @pytest.mark.anyio
@@ -216,7 +217,7 @@ async def test_an_error_of_what_blocks_is_no_lack_of_threads() -> None:
         raise RuntimeError("of the store")
 
     with pytest.raises(RuntimeError, match="of the store"):
-        await AsyncPort(Sandbox().async_transport()).blocking(fail)
+        await AsyncBackend(Sandbox().async_transport()).run_blocking(fail)
     assert calls == ["called"]
 
 
@@ -225,25 +226,21 @@ def test_where_trio_is_not_loaded_nobody_is_on_it(monkeypatch: pytest.MonkeyPatc
     assert not on_trio()
 
 
-MAIN_ENDS = """
-import threading
-from favcrm._bridge import run_sync
-from favcrm._ports import BlockingPort
-from favcrm.sandbox import Sandbox
+def test_where_no_thread_can_be_started_questions_are_asked_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Python 3.12 refuses it while the process ends."""
 
-async def task():
-    return 1
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
 
-def work():
-    threading.main_thread().join()
-    print(run_sync(BlockingPort(Sandbox().transport()).side_by_side([task, task])))
+    backend = BlockingBackend(Sandbox().transport())
 
-threading.Thread(target=work).start()
-"""
+    async def task() -> int:
+        return await backend.run_blocking(threading.get_ident)
 
-
-def test_where_the_main_thread_has_ended_questions_are_asked_one_after_the_other() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", MAIN_ENDS], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert (ended.stdout, ended.stderr) == ("[1, 1]\n", "")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    here = threading.get_ident()
+    assert run_sync(backend.side_by_side([task, task])) == [here, here]
+    # Nothing is left behind that would send later calls elsewhere.
+    assert run_sync(backend.run_blocking(threading.get_ident)) == here
