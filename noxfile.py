@@ -59,6 +59,9 @@ PEERS_OF_NODE = {
     "inspector": ("@modelcontextprotocol/inspector@^2.12",),
 }
 
+# What the demo says where the sandbox cannot be served.
+IN_PROCESS = "in this process"
+
 CORE: list[str] = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
 
 
@@ -86,7 +89,7 @@ def lowest(session: nox.Session) -> None:
     oldest = [requirement.replace(">=", "==") for requirement in CORE]
     session.install(".[all]", *oldest, "--group=test")
     # What is slow for its many processes meets the core dependencies where the other tests do.
-    slow = ("cli", "codes", "crash", "stores", "transports/stdio")
+    slow = ("cli", "codes", "crash", "stores")
     session.run(*PYTEST, *ELSEWHERE, *(f"--ignore=tests/{part}" for part in slow), *session.posargs)
 
 
@@ -142,6 +145,10 @@ def package(session: nox.Session) -> None:
         session.error(f"The core brings more than its dependencies: {added}")
     session.log(f"Installed with the core alone: {brought.split()}")
     session.run(python, "-W", "error", "tests/core_alone.py", external=True, env={"PYTHONPATH": "tests"})
+
+    run("-m", "pip", "install", f"{wheel}[cli]")
+    if IN_PROCESS not in run("-m", "favcrm", "demo"):
+        session.error("With the extra cli alone, the demo does not run in process")
 
 
 @nox.session(default=False)

@@ -45,7 +45,7 @@ class SharedOptions(TypedDict):
     profile: Profile | None
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Options:
     """What provisioners and clients take, sync and async alike."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Mapping
 
+from favcrm._patterns import lazy_pattern
+
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-PLACE_IN_TOML = re.compile(r"\(at (?:line (\d+), column \d+|end of document)\)$")
+PLACE_IN_TOML = lazy_pattern(r"\(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 class UnreadableError(ValueError):

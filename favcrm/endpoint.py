@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from attrs import evolve, frozen
 
+from favcrm._patterns import lazy_pattern
 from favcrm.typing import Profile
 
 __all__ = ["Endpoint"]
@@ -16,7 +17,7 @@ __all__ = ["Endpoint"]
 FAVCRM = "favcrm.io"
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 DEFAULT_PORTS = {"https": 443, "http": 80}
-AUTHORITY = re.compile(
+AUTHORITY = lazy_pattern(
     r"(.*@)?(([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|\[[0-9a-f:.]+\])(:[0-9]*)?", re.IGNORECASE
 )
 

@@ -10,6 +10,7 @@ from typing import cast
 from attrs import field, frozen
 
 from favcrm._boundary import boundaries
+from favcrm._patterns import lazy_pattern
 from favcrm._warn import warn
 from favcrm.errors import InvalidInputError, Problem
 
@@ -18,7 +19,7 @@ __all__ = ["Industry", "Registration"]
 SHORTEST_NAME, LONGEST_NAME = 2, 80
 # The server's own rule: no leading dot, no double dot, a top level of two letters or more. An A-label, the
 # ASCII form of an international name, ends in letters and digits.
-EMAIL = re.compile(
+EMAIL = lazy_pattern(
     r"(?!\.)(?!.*\.\.)[A-Za-z0-9_'+\-.]*[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9-]*\.)+([A-Za-z]{2,}|xn--[A-Za-z0-9-]+)"
 )
 # With a lower similarity, catering would be taken for tutoring.
@@ -184,12 +185,12 @@ def _check_industry(value: object) -> str | None:
 def _check_country(value: object) -> str | None:
     if value is None:
         return None
-    from favcrm.countries import COUNTRIES, IN_USE_BESIDE, near_match
+    from favcrm.countries import COUNTRIES, near_match
 
-    if isinstance(value, str) and value in {*COUNTRIES, *IN_USE_BESIDE}:
+    if isinstance(value, str) and value in COUNTRIES:
         return None
     match = near_match(value) if isinstance(value, str) else None
-    return f"must be an ISO 3166-1 alpha-2 code such as HK{_hint([f'{match} ({COUNTRIES[match]})'] if match else [])}"
+    return f"must be an ISO 3166-1 alpha-2 code such as HK{_hint([match] if match else [])}"
 
 
 def _check_timezone(value: object) -> str | None:

@@ -18,6 +18,7 @@ from attrs import frozen
 
 from favcrm._atomic import read
 from favcrm._boundary import boundary
+from favcrm._patterns import lazy_pattern
 from favcrm._text_files import UnreadableError, text_in, toml_in
 from favcrm.endpoint import PROFILES, Endpoint, same_origin
 from favcrm.errors import InvalidInputError, Problem
@@ -33,7 +34,7 @@ __all__ = ["Settings"]
 DEFAULT_ENDPOINT = "https://api.favcrm.io/mcp"
 DEFAULT_TIMEOUT = 30.0
 MILLISECONDS = 1000
-VISIBLE = re.compile("[!-~]+")
+VISIBLE = lazy_pattern("[!-~]+")
 
 ENDPOINT_VARIABLES = {"FAVCRM_MCP_URL": "", "FAVCRM_MCP_ENDPOINT": "", "FAVCRM_API_BASE": "/mcp"}
 """Each variable that may hold the endpoint, and what is appended to it; the first that is set counts."""
@@ -41,7 +42,7 @@ ENDPOINT_VARIABLES = {"FAVCRM_MCP_URL": "", "FAVCRM_MCP_ENDPOINT": "", "FAVCRM_A
 PROFILE_VARIABLE = "FAVCRM_MCP_PROFILE"
 KEY_VARIABLES = ("FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN")
 
-PLACEHOLDER = re.compile(
+PLACEHOLDER = lazy_pattern(
     r"""
       [$#%]? \{ .* \} [#]?                   # ${KEY}, ${env:KEY}, ${input:key}, {{KEY}}, {env:KEY}, #{KEY}#
     | \$\( .* \)                             # $(KEY)

@@ -13,11 +13,11 @@ JSON: TypeAlias = Union[  # noqa: UP007  # text in an X | Y union would not be r
 ]
 """Any JSON value."""
 
-Era: TypeAlias = Literal["auto", "bare", "session", "modern", "sse"]
-"""How a server is spoken to: found out (``auto``), or one of the four behaviours to begin with.
+Era: TypeAlias = Literal["auto", "bare", "session", "modern"]
+"""How a server is spoken to: found out (``auto``), or one of the three behaviours to begin with.
 
-``bare`` is one POST for each call. ``session`` is the handshake of MCP 2024-11-05 to 2025-11-25, ``modern`` is MCP
-2026-07-28, and ``sse`` is the HTTP+SSE transport of 2024-11-05.
+``bare`` is one POST for each call. ``session`` is the handshake of MCP 2024-11-05 to 2025-11-25, and ``modern`` is
+MCP 2026-07-28.
 """
 
 Profile: TypeAlias = Literal["compact", "full"]

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 _signal: Any = import_module("_signal")
 
 # Those that come from outside and, where nobody handles them, end the process; a system has most of them.
-ENDING = {
-    getattr(signal, f"SIG{name}", None)
+ENDING: set[int] = {
+    getattr(signal, f"SIG{name}")
     for name in ("HUP", "INT", "QUIT", "BREAK", "PIPE", "ALRM", "TERM", "USR1", "USR2", "XCPU")
+    if hasattr(signal, f"SIG{name}")
 }
 
 
@@ -81,14 +82,18 @@ class HeldSignals:
             del self._wrapped[number]
 
     def _wrap_all(self) -> None:
-        numbers: set[int] = set(_signal.valid_signals())
-        ending = [number for number in numbers & ENDING if _is_default(number)]
+        handlers = {number: _signal.getsignal(number) for number in _signal.valid_signals()}
+        ending = [
+            number
+            for number in ENDING
+            if handlers.get(number) == _signal.SIG_DFL and _handler_in_c(number) is None
+        ]
         for number in ending:
             self._wrap(number)
         # A handler that C code set behind Python's back could not be put back: gevent and uWSGI do that.
         of_python = _handler_in_c(ending[0]) if ending else None
-        for number in numbers - self._wrapped.keys():
-            if callable(_signal.getsignal(number)) and of_python in (None, _handler_in_c(number)):
+        for number, handler in handlers.items():
+            if callable(handler) and of_python in (None, _handler_in_c(number)):
                 self._wrap(number)
 
     def _wrap(self, number: int) -> None:
@@ -110,11 +115,6 @@ class HeldSignals:
                 self._raised.append(bare(error))
         else:
             self._noted.append(number)
-
-
-def _is_default(number: int) -> bool:
-    is_default: bool = _signal.getsignal(number) == signal.SIG_DFL
-    return is_default and _handler_in_c(number) is None
 
 
 def _handler_in_c(number: int) -> int | None:

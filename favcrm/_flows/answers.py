@@ -13,6 +13,7 @@ from favcrm._flows.records import id_of_invitation
 from favcrm._flows.redaction import KEY_IN_WORDS, Redaction, mask_fields
 from favcrm._flows.waits import server_time
 from favcrm._mcp import payloads
+from favcrm._patterns import lazy_pattern
 from favcrm._text import clean, mask, without_emails, without_query
 from favcrm.errors import UnexpectedAnswerError
 from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
@@ -32,11 +33,11 @@ DATE_RESOLUTION = 1.0
 CODE_LIFE = 600.0
 USUAL_KEY_PREFIX = "fav_mcp_"
 # A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
-KEY_FIELD = re.compile(r'"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
+KEY_FIELD = lazy_pattern(r'"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
 
 
 # The server's own spelling, so that a path in a problem is the path in the answer.
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class CodeRequested:
     """The payload of ``register_organisation_request``."""
 
@@ -46,7 +47,7 @@ class CodeRequested:
     instructions: str
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class ListedTool:
     """One entry of ``tools/list``."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from attrs import field, frozen
+from attrs import frozen
 
 from favcrm._flows import answers
 from favcrm._flows.redaction import hidden_in
@@ -32,7 +32,7 @@ PLAN_OPERATION = "check_plan_operation"
 WHATSAPP = "get_whatsapp_connection_status"
 
 
-@frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False, repr=False)
 class Call(Generic[R]):
     """One call.
 
@@ -53,14 +53,14 @@ class Call(Generic[R]):
     phase: str
     tool: str
     method: str = "tools/call"
-    params: Mapping[str, JSON] = field(repr=False)
-    read: Callable[[Response], R] = field(repr=False)
-    rescue: Callable[[Response], R | None] | None = field(default=None, repr=False)
+    params: Mapping[str, JSON]
+    read: Callable[[Response], R]
+    rescue: Callable[[Response], R | None] | None = None
     promised: str | None = None
     unknown_repeats: int = 0
     authenticated: bool = True
-    hide: tuple[str, ...] = field(default=(), repr=False)
-    on_progress: Callable[[Progress], None] | None = field(default=None, repr=False)
+    hide: tuple[str, ...] = ()
+    on_progress: Callable[[Progress], None] | None = None
 
     @property
     def acts(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from favcrm._patterns import lazy_pattern
 
 KEPT = frozenset({"error", "error_description", "resource_metadata", "scope"})
 INSUFFICIENT_SCOPE = "insufficient_scope"
@@ -10,11 +10,11 @@ INSUFFICIENT_SCOPE = "insufficient_scope"
 # A name alone is a scheme, and begins a challenge. A value without quotes may be more than a token here: addresses
 # are sent so too. Text in quotes that belongs to no name is passed over, with whatever stands in it. A quote that is
 # never closed goes to the end: it is not read again from each quote in it.
-PART = re.compile(
+PART = lazy_pattern(
     r"""(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"?|(?P<plain>[^\s,"]+)))?"""
     r"""|"(?:[^"\\]|\\.)*+"?"""
 )
-QUOTED_PAIR = re.compile(r"\\(.)")
+QUOTED_PAIR = lazy_pattern(r"\\(.)")
 
 
 def read_challenge(header: str) -> dict[str, str]:

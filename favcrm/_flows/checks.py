@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from favcrm._patterns import lazy_pattern
 from favcrm.registration import ascii_domain, check_email, raise_problems
 from favcrm.secret import Secret
 from favcrm.typing import JSON
@@ -14,7 +15,7 @@ LONGEST_REQUEST_ID = 512
 LONGEST_PERSON = 120
 LONGEST_INVITE = 336
 ROLES = ("manager", "staff")
-CODE = re.compile(r"[0-9]{6}")
+CODE = lazy_pattern(r"[0-9]{6}")
 
 
 def read_code(code: object) -> Secret:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Never
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from favcrm._flows.attempts import NOT_SENT_SINCE_EXPIRED, Attempts
 from favcrm._flows.outcomes import Failed, Kind
@@ -44,7 +44,7 @@ NOT_SENT_SINCE_REFUSED = "The code was refused before, so it was not sent again.
 SENT_BEFORE = "A code was sent before for this registration, and its outcome is not known."
 
 
-@frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False, repr=False)
 class Use:
     """One use of a code.
 
@@ -57,9 +57,9 @@ class Use:
         before_sending: Called right before the code is sent.
     """
 
-    call: Call[Workspace] = field(repr=False)
+    call: Call[Workspace]
     request_id: str
-    mark: Callable[[], str] = field(repr=False)
+    mark: Callable[[], str]
     window: PendingRegistration | None
     keys: KeyManager
     before_sending: Callable[[], None]
@@ -215,14 +215,14 @@ class Confirmation:
             if received is not None:
                 received()
             return workspace
-        placed = await keys.put(workspace, request_id)
-        if placed.anywhere is not None:
-            await self._records.mark_sent(request_id, sent=False, ref=placed.anywhere)
-        if placed.ref is not None:
-            self.received.remember(request_id, evolve(workspace, ref=placed.ref), keys.store)
+        saved = await keys.put(workspace, request_id)
+        if saved.ref is not None:
+            await self._records.mark_sent(request_id, sent=False, ref=saved.ref)
+        if saved.failure is None:
+            self.received.remember(request_id, saved.workspace, keys.store)
         if received is not None:
             received()
-        return keys.report(workspace, placed, request_id)
+        return keys.report(saved, request_id)
 
     async def _raise_unconfirmed(
         self, use: Use, outcome: Failed, attempts: Attempts[Workspace], state: CodeState

@@ -6,9 +6,9 @@ import hashlib
 import inspect
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from favcrm._flows.records import blocks
 from favcrm._text import mask_error
@@ -38,26 +38,20 @@ TAKEN = "Use the key that is there, or give another store or another name for th
 MOVE_IT = "Move the key from the escrow to a store that works, and delete it there."
 
 
-@frozen(kw_only=True)
-class Placed:
-    """Where a key was put.
+class Saved(NamedTuple):
+    """What became of a key that was to be saved.
 
     Attributes:
-        ref: Where it is in the store, or None.
-        failure: Why it is not.
-        escrowed: Where it is in the escrow, or None.
-        second: Why it is not there either.
+        workspace: The workspace, with the new reference if the key was saved.
+        ref: Where the key was saved, in the store or else in the escrow; None where it was not.
+        failure: Why the store did not take the key, or None.
+        second: Why the escrow did not take it either, or None.
     """
 
+    workspace: Workspace
     ref: SecretRef | None = None
     failure: StoreError | None = None
-    escrowed: SecretRef | None = None
     second: StoreError | None = None
-
-    @property
-    def anywhere(self) -> SecretRef | None:
-        """Where it is, or None."""
-        return self.escrowed if self.ref is None else self.ref
 
 
 class KeyManager:
@@ -176,41 +170,41 @@ class KeyManager:
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
-        return self.report(workspace, await self.put(workspace, request_id), request_id)
+        return self.report(await self.put(workspace, request_id), request_id)
 
-    async def put(self, workspace: Workspace, request_id: str = "") -> Placed:
-        """Put a key into the store, or else into the escrow. Nobody is told anything."""
+    async def put(self, workspace: Workspace, request_id: str = "") -> Saved:
+        """Put a key into the store, or else into the escrow. No event is emitted."""
         name = self._name_for(request_id, workspace.organisation_id)
         ref, failure = await self._try_to_put(workspace, name, self.store)
         if ref is not None:
             self.key = ref
-            return Placed(ref=ref)
+            return Saved(evolve(workspace, ref=ref), ref)
         if self.escrow is None:
-            return Placed(failure=failure)
-        escrowed, second = await self._try_to_put(workspace, name, self.escrow)
-        return Placed(failure=failure, escrowed=escrowed, second=second)
+            return Saved(workspace, None, failure)
+        ref, second = await self._try_to_put(workspace, name, self.escrow)
+        return Saved(workspace if ref is None else evolve(workspace, ref=ref), ref, failure, second)
 
-    def report(self, workspace: Workspace, placed: Placed, request_id: str = "") -> Workspace:
-        """Tell where a key was put, and return its workspace with the reference, or raise.
+    def report(self, saved: Saved, request_id: str = "") -> Workspace:
+        """Emit where a key was put, and return its workspace, or raise.
 
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
+        workspace, ref, failure, second = saved
         emit = partial(
             self._emit, registration_id=request_id or None, organisation_id=workspace.organisation_id
         )
         fingerprint = workspace.api_key.fingerprint
-        if placed.failure is None:
-            emit(EventKind.KEY_STORED, ref=placed.ref, fingerprint=fingerprint)
-            return evolve(workspace, ref=placed.ref)
-        emit(EventKind.STORE_FAILED, error=type(placed.failure).__name__)
-        what = f"The key could not be saved: {placed.failure.message}"
-        if placed.escrowed is not None:
-            emit(EventKind.ESCROWED, ref=placed.escrowed, fingerprint=fingerprint)
-            what = f"{what} It is in the escrow at {placed.escrowed}."
-            raise StoreError(what, workspace=evolve(workspace, ref=placed.escrowed), next_step=MOVE_IT)
-        if placed.second is not None:
-            what = f"{what} Neither could the escrow take it: {placed.second.message}"
+        if failure is None:
+            emit(EventKind.KEY_STORED, ref=ref, fingerprint=fingerprint)
+            return workspace
+        emit(EventKind.STORE_FAILED, error=type(failure).__name__)
+        what = f"The key could not be saved: {failure.message}"
+        if ref is not None:
+            emit(EventKind.ESCROWED, ref=ref, fingerprint=fingerprint)
+            raise StoreError(f"{what} It is in the escrow at {ref}.", workspace=workspace, next_step=MOVE_IT)
+        if second is not None:
+            what = f"{what} Neither could the escrow take it: {second.message}"
         raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
 
     def _name_for(self, request_id: str, organisation_id: str | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar
 
-from attrs import field, frozen
+from attrs import frozen
 
 from favcrm._flows.refusals import find_failure, tells_of_a_fault, to_error
 from favcrm._flows.waits import retry_after
@@ -32,16 +32,16 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Answered(Generic[R]):
     """The server did it, and this is what it gave."""
 
-    value: R = field(repr=False)
+    value: R
     x_request_id: str | None = None
     kind: ClassVar[str] = "answered"
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Failed:
     """There is no value, and this error says why."""
 

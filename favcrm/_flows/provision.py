@@ -7,7 +7,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from favcrm._flows.checks import check_tries
 from favcrm.errors import (
@@ -61,7 +61,7 @@ class ProvisionOptions(TypedDict, total=False):
     use_existing: bool
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Plan:
     """How a registration is to be carried out.
 
@@ -77,7 +77,7 @@ class Plan:
 
     store: Store
     name: str
-    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = field(default=None, repr=False)
+    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = None
     resume: PendingRegistration | None = None
     code_attempts: int = 1
     fresh_codes: int = 0
@@ -108,7 +108,7 @@ class Route(Protocol):
         ...
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SigningUp:
     """Registering a new organisation."""
 
@@ -138,7 +138,7 @@ class SigningUp:
         return engine.confirm(pending, code, keys=keys, before_sending=before_sending)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Joining:
     """Joining a workspace by an invitation.
 

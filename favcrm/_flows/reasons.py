@@ -6,11 +6,12 @@ problem details (RFC 9457). All of them are brought into one shape, a `Reason`.
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
+
+from favcrm._patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from favcrm.typing import JSON
 
 # One word, so it is a code, while a sentence has blanks.
-CODE = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
+CODE = lazy_pattern(r"[A-Za-z0-9_.:/-]{1,100}")
 CODE_FIELDS = ("code", "errorCode", "error_code")
 TEXT_FIELDS = ("message", "detail", "reason", "error_description", "title")
 HINT_FIELDS = ("status", "statusCode", "type")
@@ -29,7 +30,7 @@ MOST_PARTS = 32
 LONGEST_TEXT = 64 * 1024
 
 
-@frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False, repr=False)
 class Reason:
     """What a payload or a body says about a refusal.
 
@@ -41,7 +42,7 @@ class Reason:
     """
 
     codes: tuple[int | str, ...] = ()
-    texts: tuple[str, ...] = field(default=(), repr=False)
+    texts: tuple[str, ...] = ()
     hints: tuple[int | str, ...] = ()
     details: Mapping[str, JSON] = field(factory=dict[str, "JSON"], repr=False)
 

@@ -42,7 +42,9 @@ class Received:
         """Remember a workspace. It raises nothing: a key has just come."""
         self.last = workspace
         self._receipts[request_id] = Receipt(workspace, store)
-        # A copy, since other threads change the original meanwhile.
+        if len(self._receipts) <= MOST_KEPT:
+            return
+        # A copy, because other threads change the original meanwhile.
         for old in list(self._receipts)[:-MOST_KEPT]:
             receipt = self._receipts.get(old)
             if receipt is not None and not receipt.unsaved:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from attrs import frozen
 
 from favcrm._mcp import payloads
+from favcrm._patterns import lazy_pattern
 from favcrm._text import MASK
 from favcrm.secret import Secret
 
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
     from favcrm.typing import JSON
 
 # Names without capitals and underscores: apiKey, api_key and API-Key are one name.
-SECRET_NAME = re.compile(
+SECRET_NAME = lazy_pattern(
     r"(tokens?|(api|access|secret|private|signing|mcp)keys?|secret|password|passphrase|invit[a-z]*code|^otp)$"
 )
 # A token that leads to the next page opens no door.
-PAGING = re.compile(r"page|pagin|next|prev|cursor|continu|resum|sync")
-LINK = re.compile(r"(invit|survey|magic|reset)[a-z]*(link|url|uri|href)$")
+PAGING = lazy_pattern(r"page|pagin|next|prev|cursor|continu|resum|sync")
+LINK = lazy_pattern(r"(invit|survey|magic|reset)[a-z]*(link|url|uri|href)$")
 PLAIN_LINKS = frozenset({"link", "url", "uri", "href"})
 # These say nothing about what is in them.
 ENVELOPES = frozenset({"structuredContent", "result", "content", "data", "value"})
 # A key in a sentence. A placeholder (three dots, or nothing but x after the prefix) is none.
-KEY_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{16,}")
-IN_LINK = re.compile(r"""(?<=[?&#;])([\w.-]{1,64}=)([^&#;\s"'<>]+)""")
+KEY_IN_WORDS = lazy_pattern(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{16,}")
+IN_LINK = lazy_pattern(r"""(?<=[?&#;])([\w.-]{1,64}=)([^&#;\s"'<>]+)""")
 # What has none of these in it has no secret in it, which is found out in a hundredth of the time.
 SIGNS = ("fav_", "token", "key", "secret", "pass", "otp", "invit", "survey", "magic", "reset")
 # A shorter secret is hidden in its own field only: looked for everywhere, it would hide other things.
@@ -44,7 +45,7 @@ SHORTEST_TO_SEARCH = 8
 MOST_TO_SEARCH = 100
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Name:
     """The name of a field, and that of the field, or the tool, around it."""
 
@@ -67,7 +68,7 @@ class Name:
 Leaf: TypeAlias = Callable[[str, Name], "ToolData"]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Redaction:
     """What hides the secrets of one result.
 

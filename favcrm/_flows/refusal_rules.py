@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from favcrm.errors import RefusedError, ServerBusyError
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Rule:
     """One row of the table: what a failure looks like, and which error says so."""
 

@@ -7,7 +7,7 @@ looked up in one table: the server's code first, then its words, then the HTTP s
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -18,6 +18,7 @@ from favcrm._flows.redaction import mask_fields
 from favcrm._flows.refusal_rules import LACKS_SCOPE, RULES
 from favcrm._flows.waits import WAIT_FIELDS, told_wait
 from favcrm._mcp import payloads
+from favcrm._patterns import lazy_pattern
 from favcrm._text import clean, mask, without_emails, without_query
 from favcrm.errors import (
     AlreadyRegisteredError,
@@ -61,14 +62,14 @@ REASON_FIELDS = {
 FAULT_CODES: frozenset[int | str] = frozenset(
     {-32603, 408, 444, 499, "INTERNAL", "INTERNAL_ERROR", "INTERNAL_SERVER_ERROR", "TIMEOUT", "SERVER_ERROR"}
 )
-FAULT_WORDS = re.compile(
+FAULT_WORDS = lazy_pattern(
     r"internal (server )?error|\btimed[ -]?out\b|\b(request|operation|gateway|read|connection) time-?out\b"
     r"|connection (was )?(closed|reset|lost)",
     re.IGNORECASE,
 )
 
 
-@frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False, repr=False)
 class Failure:
     """One failure, whatever form it came in.
 
@@ -286,8 +287,9 @@ def _match(failure: Failure, *, sign_up: bool) -> Rule | None:
     )
 
 
-def _rules(*, sign_up: bool) -> list[Rule]:
-    return [rule for rule in RULES if sign_up or not rule.only_sign_up]
+@cache
+def _rules(*, sign_up: bool) -> tuple[Rule, ...]:
+    return tuple(rule for rule in RULES if sign_up or not rule.only_sign_up)
 
 
 def _by_code(rules: Iterable[Rule], codes: Iterable[int | str]) -> Rule | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from favcrm._mcp import payloads
@@ -31,7 +32,7 @@ def check_not_reserved(name: str, arguments: Mapping[str, JSON]) -> None:
         InvalidInputError: It has one; the message names it.
     """
     problems = {"name": _problem(name)}
-    if _folded(name).endswith(EXECUTE):
+    if _calls_tools(name):
         try:
             problems["arguments"] = next(filter(None, map(_problem, _names_in(arguments))), None)
         except RecursionError:
@@ -39,12 +40,18 @@ def check_not_reserved(name: str, arguments: Mapping[str, JSON]) -> None:
     raise_problems(problems)
 
 
+@lru_cache(maxsize=1000)
 def _problem(name: str) -> str | None:
     folded = _folded(name)
     for tool, method in METHODS.items():
         if folded.endswith(tool):
             return f"{tool} has a method of its own, which keeps its secrets out of results: call {method}"
     return None
+
+
+@lru_cache(maxsize=1000)
+def _calls_tools(name: str) -> bool:
+    return _folded(name).endswith(EXECUTE)
 
 
 def _folded(name: str) -> str:

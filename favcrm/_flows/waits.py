@@ -6,6 +6,8 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from favcrm._patterns import lazy_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -16,8 +18,8 @@ LONGEST_DELAY = 1e9
 YEARS = range(1970, 9000)
 """Of a clock that tells something; Python's dates end soon after."""
 # RFC 9110 has whole seconds, and servers send fractions of them too.
-SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
-WAIT_IN_WORDS = re.compile(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?\b", re.IGNORECASE)
+SECONDS = lazy_pattern(r"[0-9]+(\.[0-9]*)?")
+WAIT_IN_WORDS = lazy_pattern(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?\b", re.IGNORECASE)
 UNITS = {"second": 1, "minute": 60, "hour": 3600}
 WAIT_FIELDS = ("retryAfter", "retry_after", "retryAfterSeconds", "retry_after_seconds")
 RESET_HEADERS = ("ratelimit-reset", "x-ratelimit-reset")

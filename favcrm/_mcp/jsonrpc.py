@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, cast
 
 from favcrm._mcp.param_headers import PLAIN
 from favcrm._mcp.payloads import as_json
 from favcrm._mcp.sse import MESSAGE, EventDecoder
 from favcrm._mcp.transcoding import Transcoder
+from favcrm._patterns import lazy_pattern
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.transport import JSONRPCError, Response
 from favcrm.typing import JSON
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 FIRST_ERROR_STATUS = 400
 STARTS_OF_JSON = (b"{", b"[")
-OWN_ID = re.compile("[1-9][0-9]{0,17}")
+OWN_ID = lazy_pattern("[1-9][0-9]{0,17}")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -76,7 +76,6 @@ class AnswerReader:
         status: The HTTP status.
         headers: The HTTP headers, names in lower case.
         max_bytes: How much is read at the most; what is longer is left unread.
-        lasting: Whether the stream goes on after the answer, so that nobody waits for its end.
     """
 
     def __init__(
@@ -86,13 +85,11 @@ class AnswerReader:
         headers: Mapping[str, str],
         *,
         max_bytes: int = MAX_ANSWER_BYTES,
-        lasting: bool = False,
     ) -> None:
         self._request_id = request_id
         self._status = status
         self._headers = headers
         self._room = max_bytes
-        self._lasting = lasting
         self._transcoder = Transcoder()
         self._body = bytearray()
         self._began = False
@@ -161,18 +158,6 @@ class AnswerReader:
             headers=self._headers,
         )
 
-    def take_event(self, event: Event) -> None:
-        """Take one event of a stream."""
-        # An event with another name carries no JSON-RPC.
-        found = read_message(event.data) if event.name == MESSAGE else None
-        messages = [member for member in _members(found) if isinstance(member.get("method"), str)]
-        self._stray = self._stray or _pick_stray(found)
-        self._answer = _pick(found, self._request_id) or (self._stray if self._lasting else None)
-        self._messages += messages
-        if self._answer is None and not messages:
-            # Kept: a key in an event that cannot be read, or that has another name or id, is a key all the same.
-            self._body += f"{event.data}\n".encode()
-
     def _take(self, data: bytes) -> None:
         if self._events is not None and not self._began:
             data = data.lstrip()
@@ -185,7 +170,18 @@ class AnswerReader:
         for event in self._events.feed(data):
             # An event without data only says that the stream is open.
             if event.data and not self.done:
-                self.take_event(event)
+                self._take_event(event)
+
+    def _take_event(self, event: Event) -> None:
+        # An event with another name carries no JSON-RPC.
+        found = read_message(event.data) if event.name == MESSAGE else None
+        messages = [member for member in _members(found) if isinstance(member.get("method"), str)]
+        self._stray = self._stray or _pick_stray(found)
+        self._answer = _pick(found, self._request_id)
+        self._messages += messages
+        if self._answer is None and not messages:
+            # Kept: a key in an event that cannot be read, or that has another name or id, is a key all the same.
+            self._body += f"{event.data}\n".encode()
 
     def _take_body(self, *, cut: bool) -> None:
         body = bytes(self._body)

@@ -1,7 +1,7 @@
 """Which protocol era a server speaks, and what proves that it speaks another.
 
 There is no input or output here. `negotiate` is a generator: it yields what to send and is sent what came back, so
-that HTTP and stdio, blocking and asynchronous, all drive the same decisions. `find_remedy` decides, from an answer,
+that the blocking and the asynchronous side drive the same decisions. `find_remedy` decides, from an answer,
 whether the call certainly did not run and what has to happen before it may be sent again.
 
 The eras, with the versions of MCP that they cover:
@@ -9,7 +9,6 @@ The eras, with the versions of MCP that they cover:
 - ``bare``: one message for each call, no handshake. What FavCRM takes.
 - ``session``: ``initialize`` first; 2024-11-05 to 2025-11-25.
 - ``modern``: the version and the client in every request; 2026-07-28.
-- ``sse``: answers arrive on a stream of their own; the HTTP+SSE transport of 2024-11-05.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from attrs import evolve, field, frozen
 
 import favcrm
 from favcrm._mcp.payloads import as_json
+from favcrm._patterns import lazy_pattern
 from favcrm._text import clean
 from favcrm.errors import NotSentError
 from favcrm.secret import Secret
@@ -62,22 +62,22 @@ SUCCESS = range(200, 300)
 NO_EVIDENCE = {UNAUTHORIZED, 403, 407, 408, 413, 429}
 NO_SUCH_ENDPOINT = {BAD_REQUEST, NOT_FOUND, 405}
 STRANGE_REQUEST = {*NO_SUCH_ENDPOINT, 406}
-SPEAKS_OF_THE_ERA = re.compile(r"initiali[sz]|protocol version", re.IGNORECASE)
-SESSION_IS_OVER = re.compile(
+SPEAKS_OF_THE_ERA = lazy_pattern(r"initiali[sz]|protocol version", re.IGNORECASE)
+SESSION_IS_OVER = lazy_pattern(
     r"session( id)? (is |was |has |has been |does )?"
     r"(not found|not exist|unknown|invalid|expired|terminated|closed|ended|lost|gone|no longer)"
     r"|(unknown|invalid|expired|terminated|missing|no such|no valid|no) (mcp[ -])?session",
     re.IGNORECASE,
 )
 # In a sign-up "expired" speaks of the code, also of the code of a session; as the name of a field "code" says nothing.
-OF_A_SIGN_UP = re.compile(
+OF_A_SIGN_UP = lazy_pattern(
     r"\bcode\b(?![\\\"])|\botp\b|sign-?\s?up|registration|register|verif|invit", re.IGNORECASE
 )
-VISIBLE = re.compile("[!-~]+")
+VISIBLE = lazy_pattern("[!-~]+")
 
 WRONG_ADDRESS = "Check that the endpoint is the address of an MCP endpoint."
 
-Behaviour: TypeAlias = Literal["bare", "session", "modern", "sse"]
+Behaviour: TypeAlias = Literal["bare", "session", "modern"]
 
 
 @frozen
@@ -97,18 +97,14 @@ class Agreement:
 
 BARE = Agreement("bare")
 MODERN = Agreement("modern", MODERN_VERSIONS[0])
-SSE = Agreement("sse", "2024-11-05")
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Step:
-    """One message of a negotiation, and the agreement under which it is written.
-
-    For the era ``sse`` there is no message: the stream is opened, and a result stands for one that gave an address.
-    """
+    """One message of a negotiation, and the agreement under which it is written."""
 
     under: Agreement
-    method: str = ""
+    method: str
     params: Mapping[str, JSON] = field(factory=dict["str", "JSON"])
     notification: bool = False
 
@@ -118,7 +114,7 @@ Negotiation: TypeAlias = "Generator[Step, Response, Agreement | Response]"
 
 
 def negotiate(*, probe: bool = True) -> Negotiation:
-    """Find out what a server speaks: ask it, then try ``initialize``, then the oldest transport.
+    """Find out what a server speaks: ask it, then try ``initialize``.
 
     Args:
         probe: Whether to ask with ``server/discover`` first, and not only where nothing else is found.
@@ -138,16 +134,13 @@ def negotiate(*, probe: bool = True) -> Negotiation:
     initialized = yield Step(BARE, "initialize", initialize_params(LEGACY_VERSIONS[0]))
     agreement = _judge_initialize(initialized)
     if agreement is None and initialized.status in NO_SUCH_ENDPOINT:
-        opened = yield Step(SSE)
-        if opened.result is not None:
-            return SSE
         if discovered is None:
             # What was known of it is not so any more; it may be a modern one by now.
             discovered = yield Step(MODERN, "server/discover")
             verdict = _judge_discovery(discovered)
             if verdict is not None:
                 return verdict
-        raise _no_era(server_discover=discovered, initialize=initialized, GET=opened)
+        raise _no_era(server_discover=discovered, initialize=initialized)
     if agreement is None:
         # The first failure says more than what a broken server made of the second request.
         failed = discovered is not None and discovered.status in SERVER_ERRORS

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from favcrm._patterns import lazy_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,10 +22,10 @@ ANNOTATION = "x-mcp-header"
 PREFIX = "Mcp-Param-"
 SAFE_INTEGER = 2**53 - 1
 TYPES = {"string", "integer", "boolean"}
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-PLAIN = re.compile(r"(?! )[ -~]*(?<! )")
+TOKEN = lazy_pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+PLAIN = lazy_pattern(r"(?! )[ -~]*(?<! )")
 # The shortest of these is no encoded text, but some readers take it for one.
-ENCODED = re.compile(r"=\?base64\?(.*\?)?=", re.IGNORECASE | re.DOTALL)
+ENCODED = lazy_pattern(r"=\?base64\?(.*\?)?=", re.IGNORECASE | re.DOTALL)
 # What stands under these is an example of an instance, not a schema.
 INSTANCES = {"default", "const", "enum", "examples"}
 

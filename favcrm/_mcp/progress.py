@@ -18,32 +18,21 @@ if TYPE_CHECKING:
 NOTIFICATION = "notifications/progress"
 
 
-def read_progress(message: Mapping[str, JSON], token: int) -> Progress | None:
-    """Return what a message reports of a call, or None where it is no report of that call's."""
+def tell_progress(message: Mapping[str, JSON], token: int, listener: Callable[[Progress], None]) -> None:
+    """Tell a listener of a message, if it is a report of progress of its own call."""
     params = message.get("params")
     if message.get("method") != NOTIFICATION or not isinstance(params, dict):
-        return None
+        return
     done, total, words = params.get("progress"), params.get("total"), params.get("message")
     if as_id(params.get("progressToken")) != token or not isinstance(done, int | float):
-        return None
-    return Progress(
+        return
+    progress = Progress(
         progress=done,
         total=total if isinstance(total, int | float) else None,
         message=clean(words) if isinstance(words, str) else "",
     )
-
-
-def tell(progress: Progress, listener: Callable[[Progress], None]) -> None:
-    """Tell a listener; one that raises is left alone."""
     try:
         listener(progress)
     except Exception:  # noqa: BLE001  # a listener's mistake must not lose an answer
         with suppress(Exception):
             logger.warning("the on_progress callback failed")
-
-
-def tell_progress(message: Mapping[str, JSON], token: int, listener: Callable[[Progress], None]) -> None:
-    """Tell a listener of a message, if it is a report of progress of its own call."""
-    progress = read_progress(message, token)
-    if progress is not None:
-        tell(progress, listener)

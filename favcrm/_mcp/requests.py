@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import frozen
 
 from favcrm._mcp.jsonrpc import encode, encode_request
 from favcrm._mcp.negotiation import BARE, CLIENT_INFO, META
@@ -23,7 +23,7 @@ ACCEPT_STREAM = "text/event-stream"
 COMMON_HEADERS = {"Content-Type": "application/json", "Accept": f"application/json, {ACCEPT_STREAM}"}
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Outgoing:
     """One HTTP request, before the headers that do not depend on the era.
 
@@ -35,8 +35,8 @@ class Outgoing:
     """
 
     request_id: int | None
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str]
+    content: bytes = b""
     http_method: str = "POST"
 
 
@@ -89,15 +89,10 @@ def write_notification(agreement: Agreement, method: str, params: Mapping[str, J
 
 
 def write_answer(agreement: Agreement, asked: Mapping[str, JSON]) -> Outgoing | None:
-    """Write the answer to a request of the server's; see `answer_to`."""
-    answer = answer_to(asked)
-    return None if answer is None else Outgoing(None, era_headers(agreement), answer)
+    """Write the answer to a request of the server's, which may ask whether we are there and nothing else.
 
-
-def answer_to(asked: Mapping[str, JSON]) -> bytes | None:
-    """Return the answer to a request of the server's: it may ask whether we are there, and nothing else.
-
-    None where its id is none: no text and no integer, or a text that cannot be written.
+    Returns:
+        The answer, or None where the request's id is neither text nor an integer, or is text that UTF-8 cannot carry.
     """
     if not isinstance(asked["id"], int | str):
         return None
@@ -105,9 +100,10 @@ def answer_to(asked: Mapping[str, JSON]) -> bytes | None:
     if asked["method"] == "ping":
         answer = {"result": {}}
     try:
-        return encode({"jsonrpc": "2.0", "id": asked["id"], **answer})
+        content = encode({"jsonrpc": "2.0", "id": asked["id"], **answer})
     except InvalidInputError:
         return None
+    return Outgoing(None, era_headers(agreement), content)
 
 
 def write_resumption(agreement: Agreement, request_id: int, last_event_id: str) -> Outgoing:

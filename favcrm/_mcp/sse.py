@@ -6,17 +6,18 @@ plain characters inside JSON.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from favcrm._patterns import lazy_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LINE_END = re.compile(rb"\r\n|\n|\r")
+LINE_END = lazy_pattern(rb"\r\n|\n|\r")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-RETRY = re.compile(rb"[0-9]{1,9}")
+RETRY = lazy_pattern(rb"[0-9]{1,9}")
 MILLISECONDS = 1000
 MESSAGE = "message"
 """The name of an event without a name."""

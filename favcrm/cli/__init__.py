@@ -32,7 +32,7 @@ def main() -> None:
     except KeyboardInterrupt:
         stop()
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] == "favcrm":
+        if (missing.name or "").partition(".")[0] not in {"click", "rich"}:
             raise
         sys.exit(MISSING_EXTRA)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``favcrm demo``: a whole sign-up, over real HTTP, against a sandbox on this machine."""
+"""``favcrm demo``: a whole sign-up against a sandbox on this machine, over real HTTP where the sandbox can be served."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from favcrm import PendingRegistration, ToolResult, Workspace
     from favcrm.cli.output import Output
+    from favcrm.transport import Transport
 
 __all__ = ["run"]
 
@@ -37,6 +38,7 @@ REGISTRATION = Registration(
 MEMBER = {"name": "Ada Lovelace", "phone": "+852 5555 0100"}
 QUESTION = "The code (hidden while you type): "
 MINUTE = 60
+IN_PROCESS = 'in this process, because the extra "sandbox" is not installed'
 
 CONFIG_FILE_VARIABLES = ("HOME", "XDG_CONFIG_HOME", "APPDATA")
 """What says where the config file is."""
@@ -82,8 +84,9 @@ def sign_up_and_work(output: Output, resources: ExitStack, *, ask: bool) -> None
     store = MemoryStore()
     with output.phase("sandbox", "Start the sandbox") as phase:
         sandbox = Sandbox(clock=SandboxClock(running=True))
-        phase.result = url = resources.enter_context(sandbox.serve()).url
-    favcrm = resources.enter_context(FavCRMProvisioner(url, store=store))
+        url, transport = reach(sandbox, resources)
+        phase.result = url or IN_PROCESS
+    favcrm = resources.enter_context(FavCRMProvisioner(url, transport=transport, store=store))
     with output.phase("initiate", "Ask for a code") as phase:
         pending = favcrm.initiate(REGISTRATION)
         phase.result = f"sent to {pending.masked_email}, {time_left(pending)} left"
@@ -97,7 +100,16 @@ def sign_up_and_work(output: Output, resources: ExitStack, *, ask: bool) -> None
         output.report = favcrm.diagnose()
         output.report.raise_if_not_ready()
         phase.result = "ready for work"
-    work(output, resources.enter_context(FavCRMClient(url, api_key=workspace.ref, store=store)))
+    crm = FavCRMClient(url, transport=transport, api_key=workspace.ref, store=store)
+    work(output, resources.enter_context(crm))
+
+
+def reach(sandbox: Sandbox, resources: ExitStack) -> tuple[str | None, Transport | None]:
+    """Serve the sandbox and return its address; without the extra ``sandbox``, return a transport in process."""
+    try:
+        return resources.enter_context(sandbox.serve()).url, None
+    except ModuleNotFoundError:
+        return None, sandbox.transport()
 
 
 def confirm(

@@ -31,7 +31,7 @@ def serve(output: Output, *, port: int, doctor: bool) -> None:
         doctor: Whether it has the tool ``favcrm_doctor``.
 
     Raises:
-        click.ClickException: The port cannot be used.
+        click.ClickException: The port cannot be used, or the extra ``sandbox`` is not installed.
     """
     # The mails are shown from this thread: a terminal that is slow or gone is no concern of the server's.
     mails: queue.SimpleQueue[Mail] = queue.SimpleQueue()
@@ -49,6 +49,8 @@ def start(sandbox: Sandbox, port: int) -> Server:
     """Start the server, or say in one line why it does not start."""
     try:
         return sandbox.serve(port=port)
+    except ModuleNotFoundError as missing:
+        raise click.ClickException(str(missing)) from None
     except OSError as error:
         # Python adds the address in brackets.
         reason = str(error.strerror).partition(" (")[0]

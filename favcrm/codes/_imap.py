@@ -1,141 +1,238 @@
-"""Pieces of talking IMAP: one wait, what a server answers, and ending a connection."""
+"""One connection to a mailbox: signing in, opening a folder, and reading mails; and what stands in the way."""
 
 from __future__ import annotations
 
 import imaplib
 import re
 import socket
+import ssl
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, cast
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from favcrm.errors import NoCodeError
 from favcrm.models import PendingRegistration
+from favcrm.secret import Secret
 
 if TYPE_CHECKING:
     from imap_tools import MailBox
 
-__all__ = [
-    "Watch",
-    "arrival_in",
-    "capabilities_of",
-    "close",
-    "literal_in",
-    "take_notice",
-    "troubles",
-    "wait_for_notice",
-]
+__all__ = ["SILENT", "Wait", "close", "find_mails", "open_folder", "read_mail", "troubles"]
 
-DATED = re.compile(rb'INTERNALDATE "([^"]+)"', re.IGNORECASE)
-NUMBERED = re.compile(rb"UID (\d+)", re.IGNORECASE)
+MOST_BYTES = 256 * 1024
+MISSING_EXTRA = 'A mailbox needs the extra "mailbox". Install it with: pip install "favcrm[mailbox]"'
+LOGIN_DISABLED = "LOGINDISABLED"
+# What Google, Microsoft, Yahoo and others answer where they take no password, or none but an app's own.
+PASSWORDS_ARE_OFF = re.compile(
+    rf"{LOGIN_DISABLED}|basic[ -]?auth|(?:app|application)[ -](?:specific[ -])?password|less secure|oauth"
+    r"|(?:log|sign) ?in (?:via|with|using) (?:your )?(?:web|browser)|web ?login|webalert",
+    re.IGNORECASE,
+)
+ARRIVAL = re.compile(rb'INTERNALDATE "([^"]+)"', re.IGNORECASE)
 
 
-class Watch:
-    """One wait for a code, or for a mailbox that is only tried. Another thread may end it."""
+class Fault(NamedTuple):
+    """What may be wrong with a mailbox, and what to do about it."""
+
+    message: str
+    next_step: str
+
+    def error(self, **names: str) -> NoCodeError:
+        """Make the error, with the names of the host or the folder."""
+        return NoCodeError(self.message.format(**names), next_step=self.next_step)
+
+
+UNREACHABLE = Fault(
+    "The mailbox's server {host} cannot be reached.",
+    "Check host and port, and the network; or pass the code as code= to confirm.",
+)
+SILENT = Fault("The mailbox's server {host} did not answer in time.", UNREACHABLE.next_step)
+UNTRUSTED = Fault(
+    "The certificate of the mailbox's server {host} is not trusted.",
+    "Check host; where the authority is your own, pass an ssl_context that trusts it.",
+)
+PASSWORD_REFUSED = Fault(
+    "The mailbox refused the login.",
+    "Check username and password. Many providers want a password made for one app, and some want an oauth_token.",
+)
+PASSWORDS_OFF = Fault(
+    "The mailbox takes no password of an account: its provider has switched such logins off.",
+    "Pass an oauth_token in place of the password; or a password made for one app, where the provider has such.",
+)
+TOKEN_REFUSED = Fault(
+    "The mailbox refused the login with the OAuth token.",
+    "Check username, and that the token is for IMAP. Tokens live for about an hour: pass a function as oauth_token "
+    "that returns a fresh one.",
+)
+NO_FOLDER = Fault(
+    "The mailbox has no folder {folder} that can be read.",
+    "Check folder, and the provider's settings: some let a program read mails only where IMAP was allowed.",
+)
+
+
+class Wait:
+    """One wait for a code, or one trial of a mailbox. Another thread may end it."""
 
     def __init__(self, pending: PendingRegistration | None = None) -> None:
         self._pending = pending
         self.unclear: set[int] = set()
-        self._stopped = threading.Event()
+        """The mails of the senders in which no code was found, or several."""
+        self._ended = threading.Event()
         self._socket: socket.socket | None = None
 
     @property
     def over(self) -> bool:
-        """True where waiting on is of no use."""
-        return self._stopped.is_set() or (self._pending is not None and self._pending.expired)
+        """Whether the wait was ended or the code has expired."""
+        return self._ended.is_set() or (self._pending is not None and self._pending.expired)
 
-    def within(self, seconds: float) -> float:
-        """Return the seconds, or what is left of the code's life, but never 0, which would mean not to wait."""
+    def limit(self, seconds: float) -> float:
+        """Return the seconds, or what is left of the code's life; never 0, which sockets take for "do not wait"."""
         return seconds if self._pending is None else max(0.001, min(seconds, self._pending.remaining()))
 
     def pause(self, seconds: float) -> None:
-        """Wait, until the wait is over."""
-        self._stopped.wait(self.within(seconds))
+        """Sleep until the time or the wait is over."""
+        self._ended.wait(self.limit(seconds))
 
     def follow(self, connection: socket.socket) -> None:
         """Cut this connection when the wait is ended."""
         self._socket = connection
-        if self._stopped.is_set():
-            self.stop()
+        if self._ended.is_set():
+            self.end()
 
-    def stop(self) -> None:
-        """End the wait."""
-        self._stopped.set()
+    def end(self) -> None:
+        """End the wait, and cut its connection, since a server may keep the thread that reads from it for ever."""
+        self._ended.set()
         if self._socket is not None:
             with suppress(OSError):
-                # TLS's own goodbye would wait for the thread that reads.
+                # The shutdown of a TLS socket would wait for that thread.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-def capabilities_of(box: MailBox) -> frozenset[bytes]:
-    """Return what the server can do now: it may be more after the login."""
-    _, lines = box.client.capability()
-    return frozenset(b" ".join(filter(None, lines)).upper().split())
+def open_folder(
+    folder: str,
+    *,
+    host: str,
+    port: int,
+    ssl_context: ssl.SSLContext,
+    username: str,
+    password: Secret | None,
+    token: Secret | None,
+    seconds: float,
+    wait: Wait,
+) -> MailBox:
+    """Return a connection that can only read the folder.
 
-
-def take_notice(box: MailBox) -> bool:
-    """Take the server's notice of a mail, and tell whether there was one since it was taken before."""
-    return box.client.response("EXISTS")[1] != [None]
-
-
-def wait_for_notice(box: MailBox, seconds: float) -> None:
-    """Wait with IDLE until the server tells of something, unless it has told of a mail already."""
-    if take_notice(box):
-        return
-    with box.idle as idle:
-        if not _has_line(box):
-            idle.poll(seconds)
-
-
-def _has_line(box: MailBox) -> bool:
-    """Tell whether a line has been received and not been read: polling the socket does not show it."""
-    connection = box.client.socket()
-    timeout = connection.gettimeout()
-    connection.settimeout(0)
+    Raises:
+        NoCodeError: The mailbox cannot be read. The library's own words are not in it: they may quote a password.
+        ModuleNotFoundError: The extra is not installed.
+    """
     try:
-        return bool(box.client.readline())
-    except OSError:
-        return False
-    finally:
-        connection.settimeout(timeout)
+        from imap_tools import MailBox
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(MISSING_EXTRA, name=missing.name) from None
+    with _raising(UNREACHABLE.error(host=host), untrusted=UNTRUSTED.error(host=host)):
+        box = MailBox(host, port, timeout=seconds, ssl_context=ssl_context)
+    try:
+        wait.follow(box.client.socket())
+        if token is not None:
+            with _raising(TOKEN_REFUSED.error()):
+                _login_with_token(box, username, token)
+        if password is not None:
+            with _raising(PASSWORD_REFUSED.error(), passwords_off=PASSWORDS_OFF.error()):
+                _login_with_password(box, username, password)
+        with _raising(NO_FOLDER.error(folder=folder)):
+            _introduce(box)
+            box.folder.set(folder, readonly=True)  # pyright: ignore[reportUnknownMemberType]  # a bare tuple
+    except BaseException:
+        close(box)
+        raise
+    return box
 
 
-def arrival_in(line: object) -> tuple[int, datetime]:
-    """Return a mail's number and when it arrived; 0 where the line does not say both."""
-    text = line if isinstance(line, bytes) else b""
-    uid, date = NUMBERED.search(text), DATED.search(text)
-    time = _time_in(date[1].decode("ascii", "replace")) if date else None
-    if uid is None or time is None:
-        return 0, datetime.min.replace(tzinfo=UTC)
-    return int(uid[1]), time
+@contextmanager
+def _raising(
+    error: NoCodeError, *, untrusted: NoCodeError | None = None, passwords_off: NoCodeError | None = None
+) -> Generator[None]:
+    """Raise an error in place of the library's."""
+    try:
+        yield
+    except troubles() as trouble:
+        if untrusted is not None and isinstance(trouble, ssl.SSLCertVerificationError):
+            raise untrusted from None
+        if passwords_off is not None and PASSWORDS_ARE_OFF.search(str(trouble)):
+            raise passwords_off from None
+        raise error from None
 
 
-def _time_in(date: str) -> datetime | None:
+def _login_with_password(box: MailBox, username: str, password: Secret) -> None:
+    """Sign in, in a way that the server offers. Where it offers none, the password is not sent."""
+    disabled = LOGIN_DISABLED in box.client.capabilities
+    if disabled and "AUTH=PLAIN" not in box.client.capabilities:
+        raise imaplib.IMAP4.error(LOGIN_DISABLED)
+    plain = disabled or not (username + password.reveal()).isascii()
+    login = box.login_utf8 if plain else box.login
+    login(username, password.reveal(), None)
+
+
+def _login_with_token(box: MailBox, username: str, token: Secret) -> None:
+    """Sign in with an OAuth token. A server that refuses it says why first, and waits for an empty line."""
+    answers = iter([f"user={username}\1auth=Bearer {token.reveal()}\1\1".encode()])
+    box.client.authenticate("XOAUTH2", lambda _: next(answers, b""))
+
+
+def _introduce(box: MailBox) -> None:
+    """Say which program this is, where the server asks for that: some open no folder for a stranger."""
+    _, lines = box.client.capability()
+    if b"ID" in b" ".join(filter(None, lines)).upper().split():
+        with suppress(imaplib.IMAP4.error):
+            box.client.xatom("ID", f'("name" "favcrm" "version" "{version("favcrm")}")')
+
+
+def find_mails(box: MailBox, senders: Iterable[str], since: date) -> set[int]:
+    """Return the numbers of the senders' mails of that day and later."""
+    from imap_tools import AND, OR
+
+    # A server may tell of new mails only after a command.
+    box.client.noop()
+    return {int(uid) for uid in box.uids(AND(OR(from_=sorted(senders)), date_gte=since), None)}
+
+
+def read_mail(box: MailBox, uid: int) -> tuple[datetime, bytes] | None:
+    """Return when a mail arrived and how it begins; None where the answer does not say both."""
+    _, parts = box.client.uid("FETCH", str(uid), f"(INTERNALDATE BODY.PEEK[]<0.{MOST_BYTES}>)")
+    return _arrival_and_mail(parts)
+
+
+def _arrival_and_mail(parts: Iterable[object]) -> tuple[datetime, bytes] | None:
+    # A mail comes as a pair, with the line before it. The date is in that line, or in a line behind the mail.
+    pairs = [cast("tuple[bytes, bytes]", part) for part in parts if isinstance(part, tuple)]
+    lines = [part for part in parts if isinstance(part, bytes)]
+    found = ARRIVAL.search(b" ".join([*(line for line, _ in pairs), *lines]))
+    arrival = _time_in(found[1].decode("ascii", "replace")) if found else None
+    return (arrival, pairs[0][1]) if arrival and pairs else None
+
+
+def _time_in(text: str) -> datetime | None:
     # Some servers leave the zone out.
-    for text in (date, f"{date} +0000"):
+    for form in (text, f"{text} +0000"):
         with suppress(ValueError, OverflowError):
-            time = parsedate_to_datetime(text)
+            time = parsedate_to_datetime(form)
             # The zone "-0000" says that the zone is not known, and the time is UTC.
             return time if time.tzinfo else time.replace(tzinfo=UTC)
     return None
 
 
-def literal_in(parts: Iterable[object]) -> bytes:
-    """Return the mail in the answer to a FETCH, nothing where there is none."""
-    # A literal comes as a pair, with the line that announced it.
-    literals = [cast("tuple[object, object]", part)[1] for part in parts if isinstance(part, tuple)]
-    return b"".join(literal for literal in literals[:1] if isinstance(literal, bytes))
-
-
 def close(box: MailBox) -> None:
     """Sign out, and close the connection in any case."""
-    with suppress(*troubles()):
-        box.logout()  # pyright: ignore[reportUnknownMemberType]  # a bare tuple
-    # Saying goodbye fails where the connection is dead, and then leaves the socket open.
-    with suppress(*troubles()):
-        box.client.shutdown()
+    # Where the connection is dead, signing out fails and leaves the socket open.
+    steps: tuple[Callable[[], object], ...] = (box.logout, box.client.shutdown)  # pyright: ignore[reportUnknownMemberType]
+    for step in steps:
+        with suppress(*troubles()):
+            step()
 
 
 def troubles() -> tuple[type[Exception], ...]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import email
-import html
 import re
 from collections.abc import Set as AbstractSet
 from email.message import Message
+from html.parser import HTMLParser
 
 from favcrm.codes._numbers import numbers_in
 
 __all__ = ["codes_in"]
 
 ADDRESS = re.compile(r"(?:[^<>]*<([^<>\s]+)>|([^<>\s]+))")
-TAG = re.compile(r"/?[a-z0-9]*")
 BLANKS = re.compile(r"\s+")
 INLINE = frozenset(
     ("a", "b", "big", "code", "em", "font", "i", "small", "span", "strong", "sub", "sup", "tt", "u", "wbr")
 )
-# What a reader sees between the texts before and behind a tag. Any other tag begins a line.
+# What a reader sees in the place of a tag. Any other tag begins a line.
 BETWEEN = {**dict.fromkeys(INLINE, ""), "td": "\t", "th": "\t"}
 UNSEEN = frozenset({"head", "script", "style", "title"})
 
@@ -63,30 +62,32 @@ def _text_of(part: Message) -> str:
     except (LookupError, ValueError):
         # Nearly every charset has the digits where ASCII has them.
         text = payload.decode("ascii", "replace")
-    return _text_of_html(text) if kind == "text/html" else text
+    return _VisibleText().read(text) if kind == "text/html" else text
 
 
-def _text_of_html(source: str) -> str:
-    """Return the visible text. It takes one pass, whatever a stranger wrote."""
-    first, *tokens = source.split("<")
-    pieces = [BLANKS.sub(" ", first)]
-    hidden_until = ""
-    for token in tokens:
-        tag, _, text = token.partition(">")
-        named = TAG.match(tag.lower())
-        name = named[0] if named else ""
-        if tag.startswith("!--"):
-            hidden_until = "-->"
-        if hidden_until == "-->":
-            if "-->" not in token:
-                continue
-            text = token.partition("-->")[2]
-        elif hidden_until:
-            if name != hidden_until:
-                continue
-        elif name in UNSEEN:
-            hidden_until = f"/{name}"
-            continue
-        hidden_until = ""
-        pieces.append(BETWEEN.get(name.lstrip("/"), "\n") + BLANKS.sub(" ", text))
-    return html.unescape("".join(pieces))
+class _VisibleText(HTMLParser):
+    """The text of an HTML page that a reader sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[str] = []
+        self._hidden_by = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002  # the parser's contract
+        self._pieces.append(BETWEEN.get(tag, "\n"))
+        if tag in UNSEEN and not self._hidden_by:
+            self._hidden_by = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._pieces.append(BETWEEN.get(tag, "\n"))
+        if tag == self._hidden_by:
+            self._hidden_by = ""
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden_by:
+            self._pieces.append(BLANKS.sub(" ", data))
+
+    def read(self, page: str) -> str:
+        self.feed(page)
+        self.close()
+        return "".join(self._pieces)

@@ -9,19 +9,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from favcrm.codes._access import SILENT, Fault, open_folder
-from favcrm.codes._imap import (
-    Watch,
-    arrival_in,
-    capabilities_of,
-    close,
-    literal_in,
-    take_notice,
-    troubles,
-    wait_for_notice,
-)
+from favcrm._boundary import boundaries
+from favcrm._threads import result_of, result_within
+from favcrm.codes._imap import SILENT, Wait, close, find_mails, open_folder, read_mail, troubles
 from favcrm.codes._mails import codes_in
-from favcrm.codes._threads import for_seconds, in_daemon_thread
 from favcrm.errors import CodeExpiredError, NoCodeError
 from favcrm.models import PendingRegistration
 from favcrm.registration import EMAIL, raise_problems
@@ -33,15 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["AsyncMailboxCode", "MailboxCode"]
 
 MOST_MAILS = 50
-MOST_BYTES = 256 * 1024
 HIGHEST_PORT = 65535
-CLOCKS_DIFFER = timedelta(minutes=2)
-# A connection can be dead without a word.
-LONGEST_IDLE = 30.0
-
-"""An access token, or what returns one that is good now."""
+CLOCK_TOLERANCE = timedelta(minutes=2)
 
 
+@boundaries
 class _Mailbox:
     def __init__(
         self,
@@ -62,28 +49,22 @@ class _Mailbox:
         self._username = username
         self._password = _secret(password) if isinstance(password, str) else password
         self._oauth_token = _secret(oauth_token) if isinstance(oauth_token, str) else oauth_token
-        # A traceback with locals shows this frame where a check fails.
-        del password, oauth_token
         self._senders = frozenset(sender.strip().lower() for sender in senders)
         self._port = port
         self._folder = folder
         self._poll_interval = poll_interval
         self._timeout = timeout
         self._lifetime = timedelta(seconds=code_lifetime)
-        raise_problems(self._checks(one_address=isinstance(senders, str)))
-        # Without one, imaplib would trust every certificate.
+        raise_problems(self._problems(one_text=isinstance(senders, str)))
+        # Without a context, imaplib trusts every certificate.
         self._ssl_context = ssl_context or ssl.create_default_context()
         self._read: set[tuple[bytes, int]] = set()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._folder} at {self._host}>"
 
-    def _checks(self, *, one_address: bool) -> Mapping[str, str | None]:
-        good = (
-            bool(self._senders)
-            and all(EMAIL.fullmatch(sender) for sender in self._senders)
-            and not one_address
-        )
+    def _problems(self, *, one_text: bool) -> Mapping[str, str | None]:
+        addresses = self._senders and not one_text and all(map(EMAIL.fullmatch, self._senders))
         seconds = {
             "poll_interval": self._poll_interval,
             "timeout": self._timeout,
@@ -91,7 +72,7 @@ class _Mailbox:
         }
         return {
             "host": None if self._host.strip() else "must be the name of the IMAP server",
-            "senders": None if good else "must be a list with each address that codes come from",
+            "senders": None if addresses else "must be a list with each address that codes come from",
             "port": None if 0 < self._port <= HIGHEST_PORT else "must be a port, usually 993",
             "username": _check_text(self._username),
             "password": self._check_credential(),
@@ -105,85 +86,68 @@ class _Mailbox:
         credential = self._password or self._oauth_token
         return _check_text(credential.reveal()) if isinstance(credential, Secret) else None
 
-    def _check(self, watch: Watch) -> bool:
-        box = self._open(self._timeout, watch)
-        if isinstance(box, NoCodeError):
-            raise box
-        close(box)
+    def _try(self, wait: Wait) -> bool:
+        close(self._open(self._timeout, wait))
         return True
 
-    def _error(self, fault: Fault) -> NoCodeError:
-        return NoCodeError(fault.message.format(host=self._host, folder=self._folder), next_step=fault.advice)
-
-    def _wait(self, pending: PendingRegistration, watch: Watch) -> str | None:
-        """Return the code of the newest mail that has one, as soon as there is one; None where it is too late."""
-        # By the clocks of FavCRM and of the mailbox; this machine's does not matter.
+    def _poll(self, pending: PendingRegistration, wait: Wait) -> str | None:
+        """Return the code of the newest mail that has one, as soon as there is one; None where the wait is over."""
+        # The expiry and the arrivals are of the servers' clocks, so the clock of this machine does not matter.
         lifetime = max(self._lifetime, timedelta(seconds=pending.remaining()))
-        since = pending.expires_at - lifetime - CLOCKS_DIFFER
+        since = pending.expires_at - lifetime - CLOCK_TOLERANCE
         connected = False
-        while not watch.over:
-            box = self._open(watch.within(self._timeout), watch)
-            if not isinstance(box, NoCodeError):
+        while not wait.over:
+            try:
+                box = self._open(wait.limit(self._timeout), wait)
+            except NoCodeError:
+                if not connected:
+                    raise
+            else:
                 connected = True
                 try:
-                    code = self._wait_on(box, watch, since)
+                    code = self._poll_folder(box, wait, since)
                 finally:
                     close(box)
                 if code is not None:
                     return code
-            elif not connected:
-                raise box
-            watch.pause(self._poll_interval)
+            wait.pause(self._poll_interval)
         return None
 
-    def _wait_on(self, box: MailBox, watch: Watch, since: datetime) -> str | None:
-        """Return the code, or None where it is too late or the connection ended."""
+    def _poll_folder(self, box: MailBox, wait: Wait, since: datetime) -> str | None:
+        """Return the code; None where the wait is over or the connection is lost."""
         judged: set[int] = set()
-        # The next connection looks at everything again, so nothing is lost with this one.
+        # A lost connection loses no mail, since the next connection looks at all of them again.
         with suppress(*troubles()):
-            idles = b"IDLE" in capabilities_of(box)
-            era = box.client.response("UIDVALIDITY")[1][0]
-            while not watch.over:
-                box.client.socket().settimeout(watch.within(self._timeout))
-                code = self._look(box, watch, since, era, judged)
+            validity = box.client.response("UIDVALIDITY")[1][0]
+            while not wait.over:
+                box.client.socket().settimeout(wait.limit(self._timeout))
+                code = self._look(box, wait, since, validity, judged)
                 if code is not None:
                     return code
-                if idles:
-                    wait_for_notice(box, watch.within(LONGEST_IDLE))
-                else:
-                    watch.pause(self._poll_interval)
+                wait.pause(self._poll_interval)
         return None
 
-    def _look(self, box: MailBox, watch: Watch, since: datetime, era: bytes, judged: set[int]) -> str | None:
-        from imap_tools import AND, OR
-
-        # The server counts in days, of a time zone of its own.
-        criteria = AND(OR(from_=sorted(self._senders)), date_gte=(since - timedelta(days=1)).date())
-        # A server may tell what is new only after a command. What it tells from here on may be newer than the look.
-        box.client.noop()
-        take_notice(box)
-        found = {int(uid) for uid in box.uids(criteria, None)} - judged
-        newest = sorted(found, reverse=True)[:MOST_MAILS]
-        if not newest:
-            return None
-        _, lines = box.client.uid("FETCH", ",".join(map(str, newest)), "(INTERNALDATE)")
-        came = dict(arrival_in(line) for line in lines)
-        for uid in [uid for uid in newest if uid in came]:
+    def _look(
+        self, box: MailBox, wait: Wait, since: datetime, validity: bytes, judged: set[int]
+    ) -> str | None:
+        """Return the code of the newest mail that was not looked at before."""
+        # The server searches by days, in a time zone of its own.
+        found = find_mails(box, self._senders, (since - timedelta(days=1)).date())
+        for uid in sorted(found - judged, reverse=True)[:MOST_MAILS]:
             judged.add(uid)
-            if (era, uid) in self._read or came[uid] < since:
+            mail = None if (validity, uid) in self._read else read_mail(box, uid)
+            if mail is None or mail[0] < since:
                 continue
-            _, parts = box.client.uid("FETCH", str(uid), f"(BODY.PEEK[]<0.{MOST_BYTES}>)")
-            codes = codes_in(literal_in(parts), self._senders)
-            if codes is not None and len(codes) == 1 and not watch.over:
-                self._read.add((era, uid))
+            codes = codes_in(mail[1], self._senders)
+            if codes is not None and len(codes) == 1 and not wait.over:
+                self._read.add((validity, uid))
                 return min(codes)
             if codes is not None:
-                watch.unclear.add(uid)
+                wait.unclear.add(uid)
         return None
 
-    def _open(self, seconds: float, watch: Watch) -> MailBox | NoCodeError:
-        """Return a connection that can only read, or what is wrong: an error is raised where no reason is seen."""
-        opened = open_folder(
+    def _open(self, seconds: float, wait: Wait) -> MailBox:
+        return open_folder(
             self._folder,
             host=self._host,
             port=self._port,
@@ -192,12 +156,10 @@ class _Mailbox:
             password=self._password,
             token=self._current_token(),
             seconds=seconds,
-            watch=watch,
+            wait=wait,
         )
-        return self._error(opened) if isinstance(opened, Fault) else opened
 
     def _current_token(self) -> Secret | None:
-        """Return the OAuth token that is good now, outside of what hides errors: those of a callable are its own."""
         if self._oauth_token is None or isinstance(self._oauth_token, Secret):
             return self._oauth_token
         token = _secret(self._oauth_token())
@@ -205,11 +167,12 @@ class _Mailbox:
         return token
 
 
+@boundaries
 class MailboxCode(_Mailbox):
     """Reads the code from a mailbox of the agent's own, so that nobody has to. Needs the extra ``mailbox``.
 
-    Pass it as ``read_code``. It waits with IMAP's IDLE where the server has it, and looks again and again where
-    not, until a mail has the code or the code is dead. The mailbox stays as it is: nothing is marked as read.
+    Pass it as ``read_code``. It looks into the mailbox every ``poll_interval`` seconds, until a mail has the code or
+    the code has expired. The mailbox stays as it is: nothing is marked as read.
 
     Only mails from ``senders`` count, by the address in their From header; whether it is genuine is for the mail
     server to find out, so give an address that strangers do not know. Only mails count that came after the
@@ -229,7 +192,7 @@ class MailboxCode(_Mailbox):
         port: The port.
         folder: The folder that the mails arrive in.
         ssl_context: Which authorities to trust. By default those of this machine.
-        poll_interval: Seconds between two looks where the server has no IDLE, and before connecting again.
+        poll_interval: Seconds between two looks, and before connecting again.
         timeout: Seconds that the server may take for an answer, and ``check`` for all of it.
         code_lifetime: Seconds that a code lives, as FavCRM has it.
 
@@ -251,12 +214,12 @@ class MailboxCode(_Mailbox):
             NoCodeError: It cannot be reached, its certificate is not trusted, it is too slow, or it refuses.
             ModuleNotFoundError: The extra is not installed.
         """
-        watch = Watch()
+        wait = Wait()
         try:
-            if for_seconds(self._timeout, partial(self._check, watch)) is None:
-                raise self._error(SILENT)
+            if result_within(self._timeout, partial(self._try, wait)) is None:
+                raise SILENT.error(host=self._host)
         finally:
-            watch.stop()
+            wait.end()
 
     def __call__(self, pending: PendingRegistration) -> str:
         """Wait for the mail with the code.
@@ -272,16 +235,17 @@ class MailboxCode(_Mailbox):
             CodeExpiredError: No mail with a code came while the code lived.
             ModuleNotFoundError: The extra is not installed.
         """
-        watch = Watch(pending)
+        wait = Wait(pending)
         try:
-            code = for_seconds(pending.remaining(), partial(self._wait, pending, watch))
+            code = result_within(pending.remaining(), partial(self._poll, pending, wait))
         finally:
-            watch.stop()
-        return _in_time(code, watch)
+            wait.end()
+        return _in_time(code, wait)
 
 
+@boundaries
 class AsyncMailboxCode(_Mailbox):
-    """The twin of `MailboxCode` for asyncio and trio. Cancelling it closes its connection at once."""
+    """Does what `MailboxCode` does, on asyncio and trio. Cancelling it closes its connection at once."""
 
     async def check(self) -> None:
         """Find out whether the mailbox can be read, before a code is asked for.
@@ -292,15 +256,15 @@ class AsyncMailboxCode(_Mailbox):
         """
         from anyio import move_on_after
 
-        watch = Watch()
+        wait = Wait()
         checked = False
         try:
             with move_on_after(self._timeout):
-                checked = await in_daemon_thread(partial(self._check, watch))
+                checked = await result_of(partial(self._try, wait))
         finally:
-            watch.stop()
+            wait.end()
         if not checked:
-            raise self._error(SILENT)
+            raise SILENT.error(host=self._host)
 
     async def __call__(self, pending: PendingRegistration) -> str:
         """Wait for the mail with the code.
@@ -318,14 +282,14 @@ class AsyncMailboxCode(_Mailbox):
         """
         from anyio import move_on_after
 
-        watch = Watch(pending)
+        wait = Wait(pending)
         code = None
         try:
             with move_on_after(pending.remaining()):
-                code = await in_daemon_thread(partial(self._wait, pending, watch))
+                code = await result_of(partial(self._poll, pending, wait))
         finally:
-            watch.stop()
-        return _in_time(code, watch)
+            wait.end()
+        return _in_time(code, wait)
 
 
 def _check_text(text: str) -> str | None:
@@ -336,8 +300,8 @@ def _secret(text: str | Secret) -> Secret:
     return text if isinstance(text, Secret) else Secret(text)
 
 
-def _in_time(code: str | None, watch: Watch) -> str:
+def _in_time(code: str | None, wait: Wait) -> str:
     if code is not None:
         return code
-    came = f" {len(watch.unclear)} came without a code or with several." if watch.unclear else ""
+    came = f" {len(wait.unclear)} came without a code or with several." if wait.unclear else ""
     raise CodeExpiredError(f"No mail with the code came in time.{came} No workspace was created.")

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from favcrm._flows.checks import CODE
-from favcrm.codes._threads import in_daemon_thread
+from favcrm._threads import result_of
 from favcrm.errors import CodeExpiredError, NoCodeError
 from favcrm.models import PendingRegistration
 
@@ -63,7 +63,7 @@ async def prompt_async(pending: PendingRegistration) -> str:
     """
     with _hiding() as hidden:
         # A notebook's question that is left behind would take the answer to the next one.
-        return await in_daemon_thread(partial(_ask, pending, hidden=hidden), interrupt=_is_notebook())
+        return await result_of(partial(_ask, pending, hidden=hidden), interrupt=_is_notebook())
 
 
 def _ask(pending: PendingRegistration, *, hidden: bool) -> str:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from favcrm.sandbox.clock import SandboxClock
 from favcrm.sandbox.faults import Fault
-from favcrm.sandbox.forms import AnswerForm, PayloadForm, Reason, RefusalForm
-from favcrm.sandbox.inbox import Inbox, Mail
-from favcrm.sandbox.rules import Moment, Rules
-from favcrm.sandbox.sandbox import Sandbox
-from favcrm.sandbox.transport import AsyncSandboxTransport, SandboxTransport
-from favcrm.sandbox.visit import Call
+from favcrm.sandbox.forms import AnswerForm, PayloadForm, RefusalForm, RefusalReason
+from favcrm.sandbox.handler import CallRecord
+from favcrm.sandbox.rules import AccountCheck, Rules
+from favcrm.sandbox.sandbox import AsyncSandboxTransport, Sandbox, SandboxTransport
+from favcrm.sandbox.state import Inbox, Mail
 
 __all__ = [
+    "AccountCheck",
     "AnswerForm",
     "AsyncSandboxTransport",
-    "Call",
+    "CallRecord",
     "Fault",
     "Inbox",
     "Mail",
-    "Moment",
     "PayloadForm",
-    "Reason",
     "RefusalForm",
+    "RefusalReason",
     "Rules",
     "Sandbox",
     "SandboxClock",

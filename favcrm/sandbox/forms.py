@@ -1,6 +1,6 @@
-"""The wire forms of an answer: how a refusal is spoken, and how a payload is wrapped.
+"""The wire forms of an answer: how a refusal is written, and how a payload is wrapped.
 
-In which form FavCRM refuses is not publicly known, so the sandbox speaks every form that its clients must
+The form in which FavCRM refuses is not publicly known, so the sandbox can write every form that its clients must
 understand.
 """
 
@@ -12,22 +12,21 @@ import math
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from favcrm.typing import JSON
 
-__all__ = ["AnswerForm", "PayloadForm", "Reason", "RefusalForm"]
+__all__ = ["AnswerForm", "PayloadForm", "RefusalForm", "RefusalReason"]
 
-Object: TypeAlias = "dict[str, JSON]"
 Message: TypeAlias = "dict[str, JSON]"
-"""What a JSON-RPC answer says: an object with either ``result`` or ``error``."""
+"""The part of a JSON-RPC answer that the sandbox decides: an object with either ``result`` or ``error``."""
 
 
-class Reason(Enum):
-    """Why something is refused: the word, the HTTP status and the JSON-RPC code that say so."""
+class RefusalReason(Enum):
+    """Why something is refused: the word, the HTTP status and the JSON-RPC code."""
 
     INVALID_INPUT = "VALIDATION_ERROR", 400, -32602
     UNAUTHORIZED = "UNAUTHORIZED", 401, -32001
@@ -46,42 +45,58 @@ class Reason(Enum):
 
 
 @frozen
-class Refused(Exception):  # noqa: N818 - a decision of the server, not an error of this program
-    """A tool says no.
+class Refusal(Exception):  # noqa: N818 - a decision of the server, not an error of this program
+    """A tool refuses.
 
     Attributes:
         reason: Why.
-        words: The same for people.
-        details: What else the answer tells: ``retryAfter`` in seconds, ``loginUrl``, ``upgradeAction``.
+        text: The reason in a sentence.
+        details: More fields of the answer: ``retryAfter`` in seconds, ``loginUrl``, ``upgradeAction``.
     """
 
-    reason: Reason
-    words: str
+    reason: RefusalReason
+    text: str
     details: Mapping[str, JSON] = field(factory=dict[str, "JSON"])
 
-    @property
-    def told(self) -> Object:
-        """The reason as an object."""
-        return {"code": self.reason.word, "message": self.words, **self.details}
+    def as_json(self) -> dict[str, JSON]:
+        """Return the refusal as an object."""
+        return {"code": self.reason.word, "message": self.text, **self.details}
 
 
 @frozen
-class Answered:
-    """A tool says yes: its payload, one sentence, and how to show it."""
+class ToolAnswer:
+    """What a tool answers: its payload, one sentence, and how to show the payload."""
 
     data: Mapping[str, JSON]
     summary: str
     render_type: str = "json"
 
 
-@frozen
-class Page:
-    """An HTTP answer that is no JSON-RPC."""
+class Ending(Enum):
+    """How an HTTP answer ends."""
 
-    status: int
-    content_type: str
-    body: bytes
+    WHOLE = "all of it arrives"
+    REFUSED = "the connection is refused"
+    BROKEN = "the connection breaks before the answer"
+    STALLED = "no answer arrives"
+    CUT = "the connection closes inside the answer"
+
+
+@frozen(kw_only=True)
+class HTTPAnswer:
+    """One HTTP answer.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The HTTP headers, names in lower case.
+        body: The bytes of the body, as far as they are sent.
+        ending: How the answer ends.
+    """
+
+    status: int = 200
     headers: Mapping[str, str] = Factory(dict[str, str])
+    body: bytes = field(default=b"", repr=False)
+    ending: Ending = Ending.WHOLE
 
 
 class RefusalForm(Enum):
@@ -92,11 +107,11 @@ class RefusalForm(Enum):
     HTTP_HTML = "HTTP status, HTML body"
     HTTP_EMPTY = "HTTP status, empty body"
     JSON_RPC_ERROR = "JSON-RPC error"
-    IS_ERROR_TEXT = "result with isError and the words as text"
+    IS_ERROR_TEXT = "result with isError and the reason as text"
     IS_ERROR_STRUCTURED = "result with isError and the reason as structured content"
-    SUMMARY_ONLY = "ordinary result, the words in its summary"
-    DATA_ERROR = "ordinary result, the words in data.error"
-    DATA_MESSAGE = "ordinary result, the words in data.message"
+    SUMMARY_ONLY = "ordinary result, the reason in its summary"
+    DATA_ERROR = "ordinary result, the reason in data.error"
+    DATA_MESSAGE = "ordinary result, the reason in data.message"
     DATA_CODE = "ordinary result, the reason's word in data.code"
 
 
@@ -118,10 +133,10 @@ class AnswerForm(Enum):
 encode: Callable[[object], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def wrap(answer: Answered, form: PayloadForm) -> Message:
-    """Say an answer."""
+def wrap(answer: ToolAnswer, form: PayloadForm) -> Message:
+    """Write the answer of a tool."""
     envelope: JSON = {"data": answer.data, "summary": answer.summary, "renderType": answer.render_type}
-    structured: dict[PayloadForm, Object] = {
+    structured: dict[PayloadForm, dict[str, JSON]] = {
         PayloadForm.ENVELOPE: {"structuredContent": envelope},
         PayloadForm.BARE: {"structuredContent": answer.data},
         PayloadForm.TEXT: {},
@@ -129,68 +144,78 @@ def wrap(answer: Answered, form: PayloadForm) -> Message:
     return {"result": {"content": [_text(encode(answer.data))], **structured[form], "isError": False}}
 
 
-def refuse(refused: Refused, form: RefusalForm) -> Message | Page:
-    """Say a refusal."""
-    return SPOKEN[form](refused)
+def refuse(refusal: Refusal, form: RefusalForm) -> Message | HTTPAnswer:
+    """Write a refusal."""
+    return REFUSAL_WRITERS[form](refusal)
 
 
-def rpc_error(refused: Refused) -> Message:
-    """Say a refusal as a JSON-RPC error."""
-    return {"error": {"code": refused.reason.rpc_code, "message": refused.words, "data": refused.told}}
+def rpc_error(refusal: Refusal) -> Message:
+    """Write a refusal as a JSON-RPC error."""
+    return {"error": {"code": refusal.reason.rpc_code, "message": refusal.text, "data": refusal.as_json()}}
 
 
-def html_page(status: int, title: str) -> Page:
+def html_page(status: int, title: str) -> HTTPAnswer:
     """Return a page such as a proxy or a login portal shows."""
     head = f"<head><title>{status}</title></head>"
     body = f"<!DOCTYPE html>\n<html>{head}<body><h1>{html.escape(title)}</h1></body></html>\n"
-    return Page(status, "text/html; charset=utf-8", body.encode())
+    return _page(status, "text/html; charset=utf-8", body)
 
 
-def json_page(status: int, told: JSON) -> Page:
+def json_page(status: int, value: JSON) -> HTTPAnswer:
     """Return an HTTP answer with a JSON body."""
-    return Page(status, "application/json", encode(told).encode())
+    return _page(status, AnswerForm.JSON.value, encode(value))
 
 
-def _text(words: str) -> Object:
-    return {"type": "text", "text": words}
+def text_page(status: int, text: str = "") -> HTTPAnswer:
+    """Return an HTTP answer with plain text."""
+    return _page(status, "text/plain", text)
 
 
-def _is_error(refused: Refused, **structured: JSON) -> Message:
-    return {"result": {"content": [_text(refused.words)], **structured, "isError": True}}
+def _page(status: int, content_type: str, body: str) -> HTTPAnswer:
+    return HTTPAnswer(status=status, headers={"content-type": content_type}, body=body.encode())
+
+
+def _text(text: str) -> dict[str, JSON]:
+    return {"type": "text", "text": text}
+
+
+def _is_error(refusal: Refusal, **structured: JSON) -> Message:
+    return {"result": {"content": [_text(refusal.text)], **structured, "isError": True}}
 
 
 def _ordinary(summary: str, data: Mapping[str, JSON]) -> Message:
-    return wrap(Answered(data, summary), PayloadForm.ENVELOPE)
+    return wrap(ToolAnswer(data, summary), PayloadForm.ENVELOPE)
 
 
-def _on_http(refused: Refused, page: Page) -> Page:
-    """Add what HTTP itself says about a refusal."""
-    headers: dict[str, str] = {}
-    if isinstance(seconds := refused.details.get("retryAfter"), int | float):
+def _on_http(refusal: Refusal, page: HTTPAnswer) -> HTTPAnswer:
+    """Add the headers with which HTTP itself explains a refusal."""
+    headers = dict(page.headers)
+    if isinstance(seconds := refusal.details.get("retryAfter"), int | float):
         headers["retry-after"] = str(math.ceil(seconds))
-    if refused.reason is Reason.UNAUTHORIZED:
+    if refusal.reason is RefusalReason.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="favcrm", error="invalid_token"'
-    return Page(page.status, page.content_type, page.body, headers)
+    return evolve(page, headers=headers)
 
 
 NEUTRAL = "The request was not completed."
 
-SPOKEN: dict[RefusalForm, Callable[[Refused], Message | Page]] = {
-    RefusalForm.HTTP_JSON: lambda no: _on_http(
-        no, json_page(no.reason.status, {"success": False, "error": no.told})
+REFUSAL_WRITERS: dict[RefusalForm, Callable[[Refusal], Message | HTTPAnswer]] = {
+    RefusalForm.HTTP_JSON: lambda refusal: _on_http(
+        refusal, json_page(refusal.reason.status, {"success": False, "error": refusal.as_json()})
     ),
-    RefusalForm.HTTP_JSON_FLAT: lambda no: _on_http(
-        no, json_page(no.reason.status, {"success": False, **no.told})
+    RefusalForm.HTTP_JSON_FLAT: lambda refusal: _on_http(
+        refusal, json_page(refusal.reason.status, {"success": False, **refusal.as_json()})
     ),
-    RefusalForm.HTTP_HTML: lambda no: _on_http(no, html_page(no.reason.status, no.words)),
-    RefusalForm.HTTP_EMPTY: lambda no: _on_http(no, Page(no.reason.status, "text/plain", b"")),
+    RefusalForm.HTTP_HTML: lambda refusal: _on_http(refusal, html_page(refusal.reason.status, refusal.text)),
+    RefusalForm.HTTP_EMPTY: lambda refusal: _on_http(refusal, text_page(refusal.reason.status)),
     RefusalForm.JSON_RPC_ERROR: rpc_error,
     RefusalForm.IS_ERROR_TEXT: _is_error,
-    RefusalForm.IS_ERROR_STRUCTURED: lambda no: _is_error(
-        no, structuredContent={"data": no.told, "summary": no.words, "renderType": "error"}
+    RefusalForm.IS_ERROR_STRUCTURED: lambda refusal: _is_error(
+        refusal,
+        structuredContent={"data": refusal.as_json(), "summary": refusal.text, "renderType": "error"},
     ),
-    RefusalForm.SUMMARY_ONLY: lambda no: _ordinary(no.words, {}),
-    RefusalForm.DATA_ERROR: lambda no: _ordinary(NEUTRAL, {"error": no.words}),
-    RefusalForm.DATA_MESSAGE: lambda no: _ordinary(NEUTRAL, {"message": no.words}),
-    RefusalForm.DATA_CODE: lambda no: _ordinary(NEUTRAL, {"code": no.reason.word}),
+    RefusalForm.SUMMARY_ONLY: lambda refusal: _ordinary(refusal.text, {}),
+    RefusalForm.DATA_ERROR: lambda refusal: _ordinary(NEUTRAL, {"error": refusal.text}),
+    RefusalForm.DATA_MESSAGE: lambda refusal: _ordinary(NEUTRAL, {"message": refusal.text}),
+    RefusalForm.DATA_CODE: lambda refusal: _ordinary(NEUTRAL, {"code": refusal.reason.word}),
 }

@@ -1,34 +1,37 @@
-"""`Sandbox`, the embedded FavCRM."""
+"""`Sandbox`, the embedded FavCRM, and its transports in process: no sockets, no waiting, the bytes of HTTP."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections import defaultdict, deque
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, cast
 
-from favcrm.sandbox import registration, workspace
+from favcrm._mcp.jsonrpc import AnswerReader, encode_request
+from favcrm.errors import NotSentError, OutcomeUnknownError
+from favcrm.sandbox import sign_up_tools, workspace_tools
 from favcrm.sandbox.clock import SandboxClock
-from favcrm.sandbox.forms import AnswerForm, PayloadForm, RefusalForm, json_page
-from favcrm.sandbox.inbox import Inbox
+from favcrm.sandbox.forms import AnswerForm, Ending, PayloadForm, RefusalForm, json_page
+from favcrm.sandbox.handler import OK, RequestHandler
 from favcrm.sandbox.rules import Rules
-from favcrm.sandbox.transport import AsyncSandboxTransport, SandboxTransport
-from favcrm.sandbox.visit import OK, Visit
-from favcrm.sandbox.world import World
+from favcrm.sandbox.state import Inbox, State
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from favcrm.sandbox.faults import Fault, Reply
-    from favcrm.sandbox.inbox import Mail
+    from favcrm.sandbox.faults import Fault
+    from favcrm.sandbox.forms import HTTPAnswer
+    from favcrm.sandbox.handler import CallRecord
     from favcrm.sandbox.server import Server
-    from favcrm.sandbox.tool import Tool
-    from favcrm.sandbox.visit import Call
+    from favcrm.sandbox.state import Mail
+    from favcrm.sandbox.tools import SandboxTool
+    from favcrm.transport import Request, Response
     from favcrm.typing import JSON
 
-__all__ = ["Sandbox"]
+__all__ = ["AsyncSandboxTransport", "Sandbox", "SandboxTransport"]
 
 MISSING_EXTRA = (
     'Serving the sandbox needs the extra "sandbox". Install it with: pip install "favcrm[sandbox]"'
@@ -89,22 +92,18 @@ class Sandbox:
         self.answer_form = answer_form
         self.payload_form = payload_form
         self.lock: AbstractContextManager[bool] = threading.RLock()
-        self.world: World = World(clock=self.clock, inbox=self.inbox, rules=self.rules)
-        self.tools: Mapping[str, Tool] = {
-            tool.name: tool
-            for tool in (
-                *registration.TOOLS,
-                *workspace.TOOLS,
-                *([workspace.favcrm_doctor] if doctor else []),
-            )
-        }
-        self._calls: list[Call] = []
+        self.state: State = State(clock=self.clock, inbox=self.inbox, rules=self.rules)
+        tools = [*sign_up_tools.TOOLS, *workspace_tools.TOOLS]
+        if doctor:
+            tools.append(workspace_tools.favcrm_doctor)
+        self.tools: Mapping[str, SandboxTool] = {tool.name: tool for tool in tools}
+        self._calls: list[CallRecord] = []
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
 
     def __repr__(self) -> str:
         return f"<Sandbox: {len(self._calls)} calls, {len(self.inbox)} mails>"
 
-    # Reaching it
+    # Reaching the sandbox
 
     def transport(self, *, ip: str = "127.0.0.1") -> SandboxTransport:
         """Return a blocking transport to this sandbox, without sockets.
@@ -138,20 +137,20 @@ class Sandbox:
             raise ModuleNotFoundError(MISSING_EXTRA, name=missing.name) from None
         return Server(self, port=port, latency=latency)
 
-    def handle(self, body: bytes, *, key: str | None, ip: str) -> Reply:
-        """Answer the bytes of one JSON-RPC request, as the server on HTTP does."""
+    def handle(self, body: bytes, *, key: str | None, ip: str) -> HTTPAnswer:
+        """Answer the bytes of one JSON-RPC request, as the server on loopback does."""
         message = cast("dict[str, JSON]", json.loads(body))
-        visit = self.visit(message, key=key, ip=ip)
-        early = visit.early_reply()
-        if early is not None:
-            return early
-        answer = {"jsonrpc": "2.0", "id": message.get("id"), **visit.act()}
-        return visit.reply(json_page(OK, answer))
+        handler = self.receive(message, key=key, ip=ip)
+        failed = handler.fail_early()
+        if failed is not None:
+            return failed
+        answer = {"jsonrpc": "2.0", "id": message.get("id"), **handler.handle()}
+        return handler.finish(json_page(OK, answer))
 
-    def visit(self, message: Mapping[str, JSON], *, key: str | None, ip: str) -> Visit:
-        """Let one request in, and give it the fault that was ordered for it."""
+    def receive(self, message: Mapping[str, JSON], *, key: str | None, ip: str) -> RequestHandler:
+        """Return the handler of one request, with the fault that was ordered for it."""
         params = message.get("params")
-        visit = Visit(
+        handler = RequestHandler(
             sandbox=self,
             method=str(message.get("method")),
             params=params if isinstance(params, dict) else {},
@@ -159,26 +158,26 @@ class Sandbox:
             ip=ip,
         )
         with self.lock:
-            waiting = self._faults.get(visit.target)
-            visit.fault = waiting.popleft() if waiting else None
-        return visit
+            waiting = self._faults.get(handler.target)
+            handler.fault = waiting.popleft() if waiting else None
+        return handler
 
-    # Arranging things
+    # Preparing what a test needs
 
     def fail_next(self, target: str, *faults: Fault) -> None:
-        """Let the next calls go wrong.
+        """Order faults for the next calls.
 
         Args:
             target: The tool, or ``tools/list``.
-            faults: What goes wrong, one call after the other. They queue behind faults ordered before.
+            faults: The faults, one for each call. They queue behind faults ordered before.
         """
         with self.lock:
             self._faults[target].extend(faults)
 
     def add_account(self, email: str) -> None:
-        """Make an email one that has an account already."""
+        """Give an email an account."""
         with self.lock:
-            self.world.accounts.add(email.casefold())
+            self.state.accounts.add(email.casefold())
 
     def add_organisation(
         self, name: str = "Stretch + Breathe", *, email: str | None = None, companies: tuple[str, ...] = ()
@@ -196,54 +195,23 @@ class Sandbox:
         with self.lock:
             if email is not None:
                 self.add_account(email)
-            first = self.world.open_company(name=name)
-            key, access = self.world.grant(first, role="owner")
+            first = self.state.create_company(name=name)
+            key, access = self.state.create_key(first, role="owner")
             identifier = first.organisation_id
             access.companies += [
-                self.world.open_company(name=more, organisation_id=identifier) for more in companies
+                self.state.create_company(name=more, organisation_id=identifier) for more in companies
             ]
             return Secret(key)
 
     def revoke(self, key: Secret) -> None:
         """Make a key open nothing any more, as the portal does."""
         with self.lock:
-            self.world.keys.pop(key.reveal(), None)
+            self.state.keys.pop(key.reveal(), None)
+
+    # Reading the record
 
     @property
-    def plan_status(self) -> str:
-        """The status of every plan, ``active`` or another word, with which nothing can be written."""
-        return self.world.plan_status
-
-    @plan_status.setter
-    def plan_status(self, status: str) -> None:
-        self.world.plan_status = status
-
-    def suspend_plan(self) -> None:
-        """Suspend every plan: nothing can be written any more."""
-        self.plan_status = "suspended"
-
-    @property
-    def whatsapp_connected(self) -> bool:
-        """Whether WhatsApp is connected."""
-        return self.world.whatsapp_connected
-
-    @whatsapp_connected.setter
-    def whatsapp_connected(self, connected: bool) -> None:
-        self.world.whatsapp_connected = connected
-
-    @property
-    def on_mail(self) -> Callable[[Mail], None] | None:
-        """What is called with each mail as it is sent, or None."""
-        return self.inbox.on_mail
-
-    @on_mail.setter
-    def on_mail(self, on_mail: Callable[[Mail], None] | None) -> None:
-        self.inbox.on_mail = on_mail
-
-    # Looking at it
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
+    def calls(self) -> tuple[CallRecord, ...]:
         """Every call that reached the sandbox, in order, without anything secret."""
         with self.lock:
             return tuple(self._calls)
@@ -253,11 +221,89 @@ class Sandbox:
 
         Args:
             name: The tool, or ``tools/list``.
-            outcome: Count only calls that ended so, such as ``done``; see `Call.outcome`.
+            outcome: Count only calls that ended so, such as ``done``; see `CallRecord.outcome`.
         """
         return sum(call.name == name and outcome in {None, call.outcome} for call in self.calls)
 
-    def record(self, call: Call) -> None:
-        """Note a call."""
+    def record(self, call: CallRecord) -> None:
+        """Add a call to the record."""
         with self.lock:
             self._calls.append(call)
+
+
+class SandboxTransport:
+    """Reaches a sandbox in the same process, blocking. Made by `Sandbox.transport`.
+
+    Args:
+        sandbox: The sandbox.
+        ip: The address that calls seem to come from.
+
+    Attributes:
+        clock: The sandbox's clock, which the flows wait on too.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, ip: str = "127.0.0.1") -> None:
+        self.clock: SandboxClock = sandbox.clock
+        self._sandbox = sandbox
+        self._ip = ip
+        self._ids = itertools.count(1)
+
+    def request(self, request: Request) -> Response:
+        """Send one MCP request and return the answer.
+
+        Args:
+            request: The request. Where no answer comes, the clock moves by its timeout. Its ``on_progress`` is never
+                called, because the sandbox's tools answer at once.
+
+        Raises:
+            NotSentError: A fault refused the connection.
+            OutcomeUnknownError: A fault broke the connection, or kept the answer back.
+        """
+        request_id = next(self._ids)
+        body = encode_request(request_id, request.method, request.params)
+        key = None if request.api_key is None else request.api_key.reveal()
+        answer = self._sandbox.handle(body, key=key, ip=self._ip)
+        match answer.ending:
+            case Ending.REFUSED:
+                raise NotSentError("The endpoint cannot be reached. Nothing was sent.")
+            case Ending.BROKEN:
+                raise OutcomeUnknownError(
+                    "The connection broke before the answer came, and it may have been carried out."
+                )
+            case Ending.STALLED:
+                self.clock.advance(request.timeout)
+                raise OutcomeUnknownError(
+                    f"No answer came within {request.timeout:g} seconds, and it may have been carried out."
+                )
+            case _:
+                reader = AnswerReader(request_id, answer.status, answer.headers)
+                reader.feed(answer.body)
+                return reader.finish(cut=answer.ending is Ending.CUT)
+
+    def close(self) -> None:
+        """Do nothing, because nothing is held open."""
+
+
+class AsyncSandboxTransport:
+    """Reaches a sandbox in the same process, asynchronously. Made by `Sandbox.async_transport`.
+
+    The arguments and attributes are those of `SandboxTransport`.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, ip: str = "127.0.0.1") -> None:
+        self.clock: SandboxClock = sandbox.clock
+        self._blocking = SandboxTransport(sandbox, ip=ip)
+
+    async def request(self, request: Request) -> Response:
+        """Send one MCP request and return the answer; see `SandboxTransport.request`."""
+        # Imported here, because sync users need no anyio.
+        from anyio.lowlevel import checkpoint
+
+        # As on a network, other tasks run before the request arrives and before the answer does.
+        await checkpoint()
+        response = self._blocking.request(request)
+        await checkpoint()
+        return response
+
+    async def aclose(self) -> None:
+        """Do nothing, because nothing is held open."""

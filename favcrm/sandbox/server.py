@@ -1,7 +1,7 @@
-"""The sandbox over real HTTP, on the official ``mcp`` package, so that MCP clients of any era can talk to it.
+"""The sandbox over real HTTP, on the official ``mcp`` package, so that MCP clients of any era can use it.
 
-mcp reads the protocol and writes the answers. Around it stands a small ASGI application that gives each
-request its fault and refuses where the refusal is HTTP's. The only importer of mcp and uvicorn.
+mcp reads the protocol and writes the answers. Around it is a small ASGI application that applies the faults and
+the refusals that HTTP itself has. The only importer of mcp and uvicorn.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import socket
 import threading
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from mcp import MCPError
@@ -23,32 +22,28 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from favcrm.sandbox.forms import Page, json_page
-from favcrm.sandbox.wire import read_body, send_page, send_reply
+from favcrm.sandbox.forms import Ending, HTTPAnswer, json_page, text_page
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator, MutableMapping
+    from collections.abc import MutableMapping
     from types import TracebackType
-    from typing import TypeVar
 
     from mcp.server.context import ServerRequestContext
     from starlette.types import Message, Receive, Scope, Send
 
+    from favcrm.sandbox.handler import RequestHandler
     from favcrm.sandbox.sandbox import Sandbox
-    from favcrm.sandbox.visit import Visit
     from favcrm.typing import JSON
-
-    T = TypeVar("T")
 
 __all__ = ["Server"]
 
 HOST = "127.0.0.1"
 ENDPOINT = "/mcp"
 CARD = "/.well-known/mcp/server-card.json"
-VISIT = "favcrm.visit"
+HANDLER = "favcrm.handler"
 STOP_SECONDS = 5.0
 MODERN: dict[str, JSON] = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
-"""What results must also have from 2026-07-28 on. mcp leaves it out for older clients."""
+"""Fields that results must also have from 2026-07-28 on. mcp leaves them out for older clients."""
 
 
 class Server:
@@ -68,13 +63,12 @@ class Server:
     def __init__(self, sandbox: Sandbox, *, port: int = 0, latency: float = 0.0) -> None:
         self._sandbox = sandbox
         self._latency = latency
-        self._state = ServerState()
-        first = _listening_socket(port)
-        self.port: int = first.getsockname()[1]
+        listening = _listening_socket(port)
+        self.port: int = listening.getsockname()[1]
         self.url: str = f"http://{HOST}:{self.port}{ENDPOINT}"
         started: Future[None] = Future()
         self._thread = threading.Thread(
-            target=self._serve, args=(first, started), name="favcrm-sandbox", daemon=True
+            target=self._serve, args=(listening, started), name="favcrm-sandbox", daemon=True
         )
         self._thread.start()
         failure = started.exception()
@@ -94,7 +88,7 @@ class Server:
         return f"<Server: {self.url}>"
 
     def close(self) -> None:
-        """Stop. Connections that are open are reset; the sandbox keeps its state and can be served again."""
+        """Stop. Open connections are closed; the sandbox keeps its state and can be served again."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
@@ -105,74 +99,38 @@ class Server:
         while self._thread.is_alive():
             self._thread.join(timeout=0.2)
 
-    @contextmanager
-    def refusing(self) -> Generator[None]:
-        """Refuse connections for a while: the port is closed, and idle connections are too.
-
-        Example:
-            >>> from favcrm.sandbox import Sandbox
-            >>> with Sandbox().serve() as server, server.refusing():
-            ...     pass  # clients get "connection refused" here
-        """
-        self._do(self._stop_listening())
+    def _serve(self, listening: socket.socket, started: Future[None]) -> None:
         try:
-            yield
-        finally:
-            self._do(self._listen(_listening_socket(self.port)))
-
-    def _do(self, task: Coroutine[object, object, T]) -> T:
-        """Run something in the server's thread and wait for it."""
-        return asyncio.run_coroutine_threadsafe(task, self._loop).result()
-
-    def _serve(self, first: socket.socket, started: Future[None]) -> None:
-        try:
-            asyncio.run(self._run(first, started))
+            asyncio.run(self._run(listening, started))
         except BaseException as error:
             if started.done():
                 raise
-            # Whoever waits for the start is told.
-            first.close()
+            # The thread that waits for the start raises the error.
+            listening.close()
             started.set_exception(error)
 
-    async def _run(self, first: socket.socket, started: Future[None]) -> None:
+    async def _run(self, listening: socket.socket, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        # Made in this thread: locks belong to the event loop in which they are made.
-        front = _Front(self._sandbox, self._latency)
-        self._config = Config(
-            front, http=_Protocol, ws="none", lifespan="off", log_config=None, proxy_headers=False
-        )
-        self._config.load()
-        async with front.sessions.run():
-            await self._listen(first)
+        # Made in this thread, because locks belong to the event loop in which they are made.
+        app = _App(self._sandbox, self._latency)
+        config = Config(app, http=_Protocol, ws="none", lifespan="off", log_config=None, proxy_headers=False)
+        config.load()
+        state = ServerState()
+        async with app.sessions.run():
+            listener = await self._loop.create_server(
+                lambda: _Protocol(config, state, {}), sock=listening, backlog=config.backlog
+            )
             started.set_result(None)
             await self._stopping.wait()
-            await self._stop_listening()
-            self._abort_connections()
-            if self._state.tasks:
-                await asyncio.wait(self._state.tasks, timeout=STOP_SECONDS)
-            # One more turn: a connection may have been accepted as the listening ended.
+            listener.close()
+            _abort_connections(state)
+            if state.tasks:
+                await asyncio.wait(state.tasks, timeout=STOP_SECONDS)
+            # One more turn of the loop, because a connection may have been accepted as the listening ended.
             await asyncio.sleep(0)
-            self._abort_connections()
-        await self._listener.wait_closed()
-
-    async def _listen(self, listening: socket.socket) -> None:
-        def connect() -> asyncio.Protocol:
-            return _Protocol(self._config, self._state, {})
-
-        self._listener = await self._loop.create_server(connect, sock=listening, backlog=self._config.backlog)
-
-    def _abort_connections(self) -> None:
-        for connection in list(self._state.connections):
-            connection.transport.abort()
-
-    async def _stop_listening(self) -> None:
-        self._listener.close()
-        for connection in list(self._state.connections):
-            # This closes it where it is idle, else after its answer.
-            connection.shutdown()
-        # One turn of the loop closes the sockets.
-        await asyncio.sleep(0)
+            _abort_connections(state)
+        await listener.wait_closed()
 
 
 def _listening_socket(port: int) -> socket.socket:
@@ -188,27 +146,32 @@ def _listening_socket(port: int) -> socket.socket:
     return listening
 
 
+def _abort_connections(state: ServerState) -> None:
+    for connection in list(state.connections):
+        connection.transport.abort()
+
+
 class _Protocol(H11Protocol):
-    """uvicorn's HTTP, which tells the application the connection, so that a fault can break it."""
+    """uvicorn's HTTP, which gives the application the connection, so that a fault can break it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {"connection": transport}
 
 
-class _Front:
+class _App:
     """The ASGI application."""
 
     def __init__(self, sandbox: Sandbox, latency: float) -> None:
         self._sandbox = sandbox
         self._latency = latency
-        # By default mcp lists the tools before each call, to see the schema, and that would count as a call.
+        # Without this function mcp lists the tools before each call to see the schema, which counts as a call.
         server = MCPServer[dict[str, Any]](
             "favcrm-sandbox",
             get_tool_input_schema=lambda name: self._entries().get(name, {}).get("inputSchema"),
         )
-        server.add_request_handler("tools/list", PaginatedRequestParams, _act)
-        server.add_request_handler("tools/call", CallToolRequestParams, _act)
+        server.add_request_handler("tools/list", PaginatedRequestParams, _handle)
+        server.add_request_handler("tools/call", CallToolRequestParams, _handle)
         own = [f"{host}:*" for host in (HOST, "localhost")]
         security = TransportSecuritySettings(
             allowed_hosts=own, allowed_origins=[f"http://{host}" for host in own]
@@ -220,26 +183,32 @@ class _Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["path"] == CARD:
-            await send_page(json_page(200, self._card()), send)
+            await _send(json_page(200, self._card()), send)
         elif scope["path"] != ENDPOINT:
-            await send_page(Page(404, "text/plain", b"Not found"), send)
+            await _send(text_page(404, "Not found"), send)
         elif scope["method"] == "POST":
             await self._post(scope, receive, send)
         else:
             await self.sessions.handle_request(scope, receive, send)
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(receive)
-        visit = self._sandbox.visit(_parse(body), key=_bearer(scope), ip=scope["client"][0])
+        body = await _read_body(receive)
+        handler = self._sandbox.receive(_parse(body), key=_bearer(scope), ip=scope["client"][0])
         await asyncio.sleep(self._latency)
-        reply = visit.early_reply()
-        if reply is None:
-            scope[VISIT] = visit
-            reply = visit.reply(await self._ask_mcp(scope, body, receive))
-        await send_reply(reply, scope, receive, send)
+        answer = handler.fail_early()
+        if answer is None:
+            scope[HANDLER] = handler
+            answer = handler.finish(await self._ask_mcp(scope, body, receive))
+        if answer.ending in {Ending.WHOLE, Ending.CUT}:
+            await _send(answer, send)
+        if answer.ending in {Ending.REFUSED, Ending.BROKEN, Ending.CUT}:
+            scope["state"]["connection"].close()
+        if answer.ending is not Ending.WHOLE:
+            # The request was read whole, so the next message says that the client is gone.
+            await receive()
 
-    async def _ask_mcp(self, scope: Scope, body: bytes, receive: Receive) -> Page:
-        """Let mcp answer, and keep the answer back."""
+    async def _ask_mcp(self, scope: Scope, body: bytes, receive: Receive) -> HTTPAnswer:
+        """Let mcp answer, and return the answer instead of sending it."""
         unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         written: list[Message] = []
 
@@ -255,7 +224,7 @@ class _Front:
             name.decode(): value.decode() for name, value in start["headers"] if name != b"content-length"
         }
         whole = b"".join(part.get("body", b"") for part in parts)
-        return Page(start["status"], headers.pop("content-type", ""), whole, headers)
+        return HTTPAnswer(status=start["status"], headers=headers, body=whole)
 
     def _entries(self) -> dict[str, Any]:
         return {name: tool.entry for name, tool in self._sandbox.tools.items()}
@@ -266,18 +235,37 @@ class _Front:
         return {"serverInfo": info, "tools": tools, "resources": [], "prompts": []}
 
 
-async def _act(context: ServerRequestContext[dict[str, Any]], _params: object) -> dict[str, Any]:
-    """Answer ``tools/list`` and ``tools/call``: the visit knows what is asked."""
+async def _handle(context: ServerRequestContext[dict[str, Any]], _params: object) -> dict[str, Any]:
+    """Answer ``tools/list`` and ``tools/call`` with the handler of the HTTP request."""
     assert context.request is not None
-    visit: Visit = context.request.scope[VISIT]
-    message = cast("dict[str, Any]", visit.act())
+    handler: RequestHandler = context.request.scope[HANDLER]
+    message = cast("dict[str, Any]", handler.handle())
     if "error" in message:
         raise MCPError(**message["error"])
     return {**MODERN, **message["result"]}
 
 
+async def _read_body(receive: Receive) -> bytes:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+async def _send(answer: HTTPAnswer, send: Send) -> None:
+    """Send an answer; where it is cut, its length promises more than comes."""
+    length = len(answer.body) + (answer.ending is Ending.CUT)
+    pairs = {**answer.headers, "content-length": str(length)}
+    headers = [(name.encode(), value.encode()) for name, value in pairs.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": answer.ending is Ending.CUT})
+
+
 def _parse(body: bytes) -> dict[str, JSON]:
-    """Return the message, or an empty one where mcp will complain about it."""
+    """Return the message, or an empty one where mcp will refuse the body."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):

@@ -219,7 +219,7 @@ class KeyringStore:
         """
         writing = Lock()
         explain = partial(failure, failing=failing, uncertain=uncertain)
-        future, _ = start(partial(work, writing), name="favcrm-store")
+        future, _ = start(partial(work, writing))
         try:
             done, _ = wait([future], self._timeout)
         finally:

@@ -21,23 +21,19 @@ from favcrm.typing import JSON, Era
 if TYPE_CHECKING:
     from favcrm.transports.http import AsyncHTTPTransport, HTTPTransport
     from favcrm.transports.session import Session, SessionTransport
-    from favcrm.transports.stdio import AsyncStdioTransport, StdioTransport
 
 # Loaded when they are first used: who brings a transport of one kind does not pay for the others.
 _MODULES = {
     "AsyncHTTPTransport": "http",
-    "AsyncStdioTransport": "stdio",
     "HTTPTransport": "http",
     "Session": "session",
     "SessionTransport": "session",
-    "StdioTransport": "stdio",
 }
 
 __all__ = [
     "JSON",
     "AsyncHTTPClient",
     "AsyncHTTPTransport",
-    "AsyncStdioTransport",
     "AsyncTransport",
     "Clock",
     "Era",
@@ -49,7 +45,6 @@ __all__ = [
     "Response",
     "Session",
     "SessionTransport",
-    "StdioTransport",
     "Transport",
 ]
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from favcrm.sandbox import Sandbox
-    from favcrm.sandbox.forms import Answered
-    from favcrm.sandbox.tool import Tool
+    from favcrm.sandbox.forms import ToolAnswer
+    from favcrm.sandbox.tools import SandboxTool
     from favcrm.typing import JSON
 
 VERIFY, ACCEPT = "register_organisation_verify", "accept_team_invite_verify"
@@ -19,11 +19,11 @@ VERIFY, ACCEPT = "register_organisation_verify", "accept_team_invite_verify"
 
 def replace_tool(sandbox: Sandbox, name: str, first: Callable[[], object]) -> None:
     """Let something happen at the server before a tool acts."""
-    tools = cast("dict[str, Tool]", sandbox.tools)
-    act = tools[name].act
+    tools = cast("dict[str, SandboxTool]", sandbox.tools)
+    function = tools[name].function
 
-    def act_later(*arguments: object, **fields: JSON) -> Answered:
+    def call_later(*arguments: object, **fields: JSON) -> ToolAnswer:
         first()
-        return act(*arguments, **fields)
+        return function(*arguments, **fields)
 
-    tools[name] = evolve(tools[name], act=act_later)
+    tools[name] = evolve(tools[name], function=call_later)

@@ -71,7 +71,7 @@ def test_importing_the_module_runs_nothing(environment: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "script"),
-    [("click", AS_COMMAND), ("click", AS_MODULE), ("rich", AS_COMMAND), ("mcp", AS_MODULE)],
+    [("click", AS_COMMAND), ("click", AS_MODULE), ("rich", AS_COMMAND)],
 )
 def test_a_missing_extra_is_told_in_one_line(missing: str, script: str, environment: dict[str, str]) -> None:
     ran = run_script(HIDE + script, missing, "demo", environment=environment)

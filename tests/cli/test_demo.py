@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from favcrm.sandbox.visit import Visit
+    from favcrm.sandbox.handler import RequestHandler
     from favcrm.typing import JSON
 
 TITLES = [
@@ -61,9 +61,9 @@ class Watched(Sandbox):
         super().__init__(**options)
         self.shown: set[str | None] = set()
 
-    def visit(self, message: Mapping[str, JSON], *, key: str | None, ip: str) -> Visit:
+    def receive(self, message: Mapping[str, JSON], *, key: str | None, ip: str) -> RequestHandler:
         self.shown.add(key)
-        return super().visit(message, key=key, ip=ip)
+        return super().receive(message, key=key, ip=ip)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def demo(*arguments: str) -> Result:
 
 def secrets_of(sandbox: Sandbox) -> set[str]:
     """What the sandbox knows and nobody may show."""
-    keys = set(sandbox.world.keys)
+    keys = set(sandbox.state.keys)
     codes = {mail.code for mail in sandbox.inbox if mail.code}
     assert keys
     assert codes
@@ -192,13 +192,13 @@ def test_the_users_settings_are_left_alone(
         monkeypatch.setenv(name, value)
     ran = demo()
     assert ran.exit_code == 0
-    assert sandbox.shown == {None, *sandbox.world.keys}
+    assert sandbox.shown == {None, *sandbox.state.keys}
     assert settings.items() <= os.environ.items()
     assert SOMEBODYS_KEY not in ran.output
 
 
 def test_a_workspace_that_is_not_ready(sandbox: Watched) -> None:
-    sandbox.suspend_plan()
+    sandbox.rules.plan_status = "suspended"
     ran = demo()
     assert ran.exit_code == 1
     assert re.search(rf"^Diagnose +{TOOK}  failed$", ran.stdout, re.MULTILINE)

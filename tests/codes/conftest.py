@@ -13,19 +13,18 @@ def named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FQDN", "localhost")
 
 
-@pytest.fixture(params=["pymap", "pymap without IDLE", "dovecot", "dovecot without IDLE"])
+@pytest.fixture(params=["pymap", "dovecot"])
 def server(request: pytest.FixtureRequest, named: None) -> Iterator[mailserver.MailServer]:
     """A mailbox server, empty. dovecot runs where it is installed."""
-    kind, _, without = request.param.partition(" ")
-    if kind == "dovecot" and mailserver.DOVECOT is None:
+    if request.param == "dovecot" and mailserver.DOVECOT is None:
         pytest.skip("dovecot is not installed here")
-    with (mailserver.Pymap if kind == "pymap" else mailserver.Dovecot)(idle=not without) as running:
+    with (mailserver.Pymap if request.param == "pymap" else mailserver.Dovecot)() as running:
         yield running
 
 
 @pytest.fixture
 def pymap(named: None) -> Iterator[mailserver.MailServer]:
-    with mailserver.Pymap(idle=True) as running:
+    with mailserver.Pymap() as running:
         yield running
 
 

@@ -94,8 +94,7 @@ class Pymap(MailServer):
 
     kind = "pymap"
 
-    def __init__(self, *, idle: bool) -> None:
-        self._idle = idle
+    def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._writers: list[asyncio.StreamWriter] = []
         self._ready = threading.Event()
@@ -122,18 +121,10 @@ class Pymap(MailServer):
     async def _serve(self) -> None:
         from proxyprotocol.sock import SocketInfoLocal
         from pymap.backend.dict import Config, DictBackend, Login
-        from pymap.config import BackendCapability
         from pymap.imap import IMAPServer
         from pysasl.hashing import BuiltinHash
 
-        idle = self._idle
-
-        class ThisConfig(Config):
-            @property
-            def backend_capability(self) -> BackendCapability:
-                return BackendCapability(idle=idle, object_id=True, multi_append=True)
-
-        config = ThisConfig(
+        config = Config(
             Namespace(passlib_cfg=None, proxy_protocol=None),
             host=None,
             port=0,
@@ -170,9 +161,8 @@ class Dovecot(MailServer):
 
     kind = "dovecot"
 
-    def __init__(self, *, idle: bool) -> None:
+    def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="favcrm-dovecot-"))
-        self._idle = idle
         with socket.socket() as free:
             free.bind((self.host, 0))
             self.port = free.getsockname()[1]
@@ -194,7 +184,6 @@ class Dovecot(MailServer):
         (self._home / "key.pem").write_bytes(certificate.private_key_pem.bytes())
         chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
         (self._home / "certificate.pem").write_bytes(chain)
-        capability = "" if self._idle else "imap_capability = IMAP4rev1 LITERAL+ UIDPLUS"
         password = base64.b64encode(PASSWORD.encode()).decode()
         (self._home / "users").write_text(
             f"{USERNAME}:{{PLAIN.b64}}{password}:{owner.pw_uid}:{owner.pw_gid}::{mails}::\n"
@@ -219,7 +208,6 @@ class Dovecot(MailServer):
                 auth_failure_delay = 0
                 auth_mechanisms = plain
                 mail_location = maildir:{mails}/Maildir
-                {capability}
                 passdb {{
                   driver = passwd-file
                   args = {self._home}/users

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -22,9 +21,11 @@ class ScriptedServer:
     host = "127.0.0.1"
 
     def __init__(self) -> None:
-        self.capabilities = "IMAP4rev1 IDLE"
+        self.capabilities = "IMAP4rev1"
         self.mails: list[bytes] = []
         self.date = "22-Nov-2026 12:13:44 +0000"
+        self.date_first = True
+        """Whether the date of a mail stands before the mail in an answer, or behind it."""
         self.login_answer = "OK done"
         self.introduced: list[str] = []
         self.wants_introduction = False
@@ -32,9 +33,6 @@ class ScriptedServer:
         self.tokens: list[str] = []
         self.dripping = ""
         """The command whose answer never ends, or "greeting"."""
-        self.at_search: Callable[[], str] = lambda: ""
-        self.at_idle: Callable[[], str] = lambda: ""
-        """What comes in one piece with the answer."""
         self.commands: list[str] = []
         self._listener = socket.create_server((self.host, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -134,18 +132,12 @@ class Conversation:
         server = self._server
         if rest.startswith("SEARCH"):
             numbers = " ".join(str(number + 1) for number in range(len(server.mails)))
-            return f"* SEARCH {numbers}\r\n{server.at_search()}TAG OK done"
-        asked = [int(number) for number in rest.split()[1].split(",")]
-        if "INTERNALDATE" in rest:
-            lines = [f'* {uid} FETCH (UID {uid} INTERNALDATE "{server.date}")\r\n' for uid in asked]
-            return f"{''.join(lines)}TAG OK done"
-        mail = server.mails[asked[0] - 1].decode()
-        return f"* {asked[0]} FETCH (UID {asked[0]} BODY[]<0> {{{len(mail)}}}\r\n{mail})\r\nTAG OK done"
-
-    def idle(self, _: str) -> str:
-        self._say(f"+ idling\r\n{self._server.at_idle()}", end="")
-        self._read()
-        return "TAG OK done"
+            return f"* SEARCH {numbers}\r\nTAG OK done"
+        uid = int(rest.split()[1])
+        mail = server.mails[uid - 1].decode()
+        date = f'INTERNALDATE "{server.date}"'
+        before, behind = (f"{date} ", "") if server.date_first else ("", f" {date}")
+        return f"* {uid} FETCH (UID {uid} {before}BODY[]<0> {{{len(mail)}}}\r\n{mail}{behind})\r\nTAG OK done"
 
     def logout(self, _: str) -> str:
         return "* BYE bye\r\nTAG OK done"

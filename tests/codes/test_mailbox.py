@@ -19,7 +19,6 @@ import pytest
 from codes import mailserver
 from codes.mailserver import PASSWORD, PATIENCE, SENDER, USERNAME, MailServer, mail
 from codes.scripted import ScriptedServer
-from imap_tools.idle import IdleManager
 
 from favcrm import CodeExpiredError, FavCRMProvisioner, InvalidInputError, PendingRegistration, Secret
 from favcrm.codes import AsyncMailboxCode, MailboxCode, NoCodeError, _imap
@@ -55,7 +54,6 @@ class Waiting:
         self.clock = SandboxClock()
         self.steps: list[Step] = []
         self.count = 0
-        self.kinds: list[str] = []
 
     def pending(self, *, age: float = 0) -> PendingRegistration:
         """Return a registration that was asked for so many seconds ago."""
@@ -67,9 +65,8 @@ class Waiting:
             monotonic=self.clock.monotonic,
         )
 
-    def step(self, kind: str, seconds: float) -> object:
+    def step(self, seconds: float) -> object:
         """Run the next step; without one, let the time pass."""
-        self.kinds.append(kind)
         self.count += 1
         if self.steps:
             return self.steps.pop(0)()
@@ -80,18 +77,11 @@ class Waiting:
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
     waiting = Waiting()
-    really = IdleManager.poll
-
-    def poll(self: IdleManager, timeout: float) -> list[bytes]:
-        events = len(waiting.steps)
-        waiting.step("idle", timeout)
-        return really(self, PATIENCE) if events else []
 
     def pause(_: object, seconds: float) -> None:
-        waiting.step("pause", seconds)
+        waiting.step(seconds)
 
-    monkeypatch.setattr(IdleManager, "poll", poll)
-    monkeypatch.setattr(_imap.Watch, "pause", pause)
+    monkeypatch.setattr(_imap.Wait, "pause", pause)
     return waiting
 
 
@@ -101,10 +91,10 @@ def test_a_mail_that_is_there_already_is_read(server: MailServer, waiting: Waiti
     assert waiting.count == 0
 
 
-def test_a_mail_that_comes_later_is_waited_for(server: MailServer, waiting: Waiting, request: Any) -> None:
+def test_a_mail_that_comes_later_is_waited_for(server: MailServer, waiting: Waiting) -> None:
     waiting.steps = [partial(server.deliver, mail("Your code is 123456."))]
     assert mailbox(server)(waiting.pending()) == "123456"
-    assert waiting.kinds[0] == ("pause" if "without" in request.node.name else "idle")
+    assert waiting.count == 1
 
 
 def test_only_mails_from_the_senders_count_that_came_after_the_request(
@@ -229,7 +219,7 @@ def test_a_mailbox_that_cannot_be_read_says_why(
 
 def test_a_name_or_password_beyond_ascii_signs_in(monkeypatch: pytest.MonkeyPatch, waiting: Waiting) -> None:
     monkeypatch.setattr(mailserver, "PASSWORD", "pässword-not-real")
-    with mailserver.Pymap(idle=True) as server:
+    with mailserver.Pymap() as server:
         mailbox(server, password=Secret("pässword-not-real")).check()
 
 
@@ -253,25 +243,9 @@ def test_a_full_mailbox_is_read_in_part(
     monkeypatch.setattr(module, "codes_in", count)
     for _ in range(5):
         pymap.deliver(mail("Welcome!"))
-
-    monkeypatch.setattr(module, "LONGEST_IDLE", LIFETIME)
     with pytest.raises(CodeExpiredError, match="3 came"):
-        mailbox(pymap)(waiting.pending())
+        mailbox(pymap, poll_interval=LIFETIME)(waiting.pending())
     assert len(looked) == 3
-
-
-def test_an_answer_without_a_mail_is_nothing() -> None:
-    assert _imap.literal_in([None, b"1 (FLAGS ())", (b"1 (BODY[] {4}", b"mail"), b")"]) == b"mail"
-    assert _imap.literal_in([None]) == b""
-
-
-def test_lines_about_something_else_are_no_dates() -> None:
-    assert _imap.arrival_in((b"1 (BODY[]", b""))[0] == 0
-    assert _imap.arrival_in(b"1 (UID 5 FLAGS ())")[0] == 0
-    assert _imap.arrival_in(b'1 (INTERNALDATE "22-Nov-2026 12:13:44 +0130" UID 5)') == (
-        5,
-        datetime(2026, 11, 22, 10, 43, 44, tzinfo=UTC),
-    )
 
 
 def test_no_secret_and_no_mail_is_logged_or_shown(
@@ -348,17 +322,14 @@ async def test_the_asynchronous_twin_raises_the_same(pymap: MailServer, waiting:
 async def test_cancelling_ends_the_wait_at_once(server: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = threading.Event()
     threads: list[threading.Thread] = []
+    really = _imap.Wait.pause
 
-    def noting(really: Callable[..., Any]) -> Callable[..., Any]:
-        def wait(*arguments: Any, **keywords: Any) -> Any:
-            threads.append(threading.current_thread())
-            waits.set()
-            return really(*arguments, **keywords)
+    def pause(self: _imap.Wait, seconds: float) -> None:
+        threads.append(threading.current_thread())
+        waits.set()
+        really(self, seconds)
 
-        return wait
-
-    monkeypatch.setattr(IdleManager, "poll", noting(IdleManager.poll))
-    monkeypatch.setattr(_imap.Watch, "pause", noting(_imap.Watch.pause))
+    monkeypatch.setattr(_imap.Wait, "pause", pause)
     async with anyio.create_task_group() as group:
         pending = PendingRegistration(request_id="r", expires_at=datetime.now(UTC) + timedelta(seconds=600))
         group.start_soon(AsyncMailboxCode(**options(server, poll_interval=PATIENCE * 2)), pending)
@@ -370,10 +341,10 @@ async def test_cancelling_ends_the_wait_at_once(server: MailServer, monkeypatch:
 
 def test_a_connection_that_is_made_after_the_end_is_cut(pymap: MailServer) -> None:
     pending = PendingRegistration(request_id="r", expires_at=datetime.now(UTC) + timedelta(seconds=600))
-    watch = _imap.Watch(pending)
-    watch.stop()
-    box = mailbox(pymap)._open(PATIENCE, watch)
-    assert isinstance(box, NoCodeError)
+    wait = _imap.Wait(pending)
+    wait.end()
+    with pytest.raises(NoCodeError):
+        mailbox(pymap)._open(PATIENCE, wait)
 
 
 # With the whole flow

@@ -50,6 +50,11 @@ def test_a_date_without_a_known_zone_is_in_utc(scripted: ScriptedServer, waiting
         mailbox(scripted)(pending_since(SENT + timedelta(minutes=5), waiting))
 
 
+def test_a_date_that_stands_behind_the_mail_counts(scripted: ScriptedServer, waiting: Waiting) -> None:
+    scripted.mails, scripted.date_first = [THE_CODE], False
+    assert mailbox(scripted)(pending_since(SENT, waiting)) == "123456"
+
+
 @pytest.mark.parametrize("date", ["32-Nov-2026 12:13:44 +0000", "22-Nov-2026 12:13:44 +9999", "yesterday"])
 def test_a_mail_with_a_date_that_there_is_not_is_passed_over(
     scripted: ScriptedServer, waiting: Waiting, date: str
@@ -215,7 +220,7 @@ KINDS: dict[str, Any] = {"blocking": MailboxCode, "asynchronous": AsyncMailboxCo
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("command", ["greeting", "CAPABILITY", "LOGIN", "EXAMINE", "NOOP", "UID", "IDLE"])
+@pytest.mark.parametrize("command", ["greeting", "CAPABILITY", "LOGIN", "EXAMINE", "NOOP", "UID"])
 @pytest.mark.parametrize("colour", KINDS)
 async def test_an_answer_that_never_ends_is_not_waited_for_past_the_expiry(
     scripted: ScriptedServer, command: str, colour: str
@@ -232,32 +237,3 @@ async def test_check_ends_in_time_too(scripted: ScriptedServer, colour: str) -> 
     # A machine that is busy may take longer to connect.
     with pytest.raises(NoCodeError, match=r"did not answer in time|cannot be reached"):
         await of(colour, KINDS[colour](**options(scripted, timeout=0.3)).check)
-
-
-# A mail that comes between the look and the waiting
-
-
-@pytest.mark.parametrize("moment", ["at_search", "at_idle"])
-def test_a_mail_that_is_told_before_the_waiting_begins_is_looked_at(
-    scripted: ScriptedServer, waiting: Waiting, moment: str
-) -> None:
-    def come() -> str:
-        setattr(scripted, moment, str)
-        scripted.mails.append(THE_CODE)
-        return "* 1 EXISTS\r\n"
-
-    setattr(scripted, moment, come)
-    assert mailbox(scripted)(pending_since(SENT, waiting)) == "123456"
-    assert waiting.kinds == []
-
-
-def test_a_mail_that_no_notice_told_of_is_found_by_the_next_look(
-    scripted: ScriptedServer, waiting: Waiting
-) -> None:
-    def come() -> str:
-        scripted.mails = [THE_CODE]
-        return ""
-
-    scripted.at_idle = come
-    assert mailbox(scripted)(pending_since(SENT, waiting)) == "123456"
-    assert waiting.kinds == ["idle"]

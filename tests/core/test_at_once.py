@@ -32,8 +32,7 @@ from favcrm._backends import run_sync
 from favcrm._backends.asynchronous import AsyncBackend
 from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.records import Records
-from favcrm.sandbox import Fault, Sandbox
-from favcrm.sandbox.transport import SandboxTransport
+from favcrm.sandbox import Fault, Sandbox, SandboxTransport
 from favcrm.stores import MemoryStore
 from favcrm.transport import Request
 

@@ -62,7 +62,7 @@ async def test_a_fresh_workspace_is_ready(sandbox: Sandbox, colour: Colour) -> N
 
 
 async def test_whatsapp_is_told(sandbox: Sandbox, colour: Colour) -> None:
-    sandbox.whatsapp_connected = True
+    sandbox.rules.whatsapp_connected = True
     assert (await favcrm(sandbox, colour, sandbox.add_organisation()).diagnose()).whatsapp_connected is True
 
 
@@ -124,13 +124,13 @@ async def test_one_failing_check_hides_no_other(sandbox: Sandbox, colour: Colour
 
 
 async def test_a_suspended_plan_is_not_ready(sandbox: Sandbox, colour: Colour) -> None:
-    sandbox.suspend_plan()
+    sandbox.rules.plan_status = "suspended"
     report = await favcrm(sandbox, colour, sandbox.add_organisation()).diagnose()
     assert (report.plan_status, statuses(report)["plan"], report.ready) == ("suspended", FAILED, False)
 
 
 async def test_a_doubtful_plan_is_a_warning(sandbox: Sandbox, colour: Colour) -> None:
-    sandbox.plan_status = "past_due"
+    sandbox.rules.plan_status = "past_due"
     report = await favcrm(sandbox, colour, sandbox.add_organisation()).diagnose()
     assert (statuses(report)["plan"], report.ready) == (WARNING, True)
 

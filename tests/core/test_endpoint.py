@@ -205,3 +205,13 @@ def test_the_same_origin(one: str, other: str, same: bool) -> None:
 )
 def test_an_address_is_shown_without_details(location: str, shown: str) -> None:
     assert without_details(location) == shown
+
+
+@pytest.mark.parametrize("host", ["api.favcrm.io", "favcrm.io", "API.FavCRM.io", "favcrm.io."])
+def test_a_host_of_favcrms_domain_is_its_own(host: str) -> None:
+    assert Endpoint.parse(f"https://{host}/mcp").favcrms_own
+
+
+@pytest.mark.parametrize("host", ["favcrm.io.example", "notfavcrm.io", "favcrm.example"])
+def test_a_host_that_only_looks_like_favcrms_is_another(host: str) -> None:
+    assert not Endpoint.parse(f"https://{host}/mcp").favcrms_own

@@ -14,7 +14,6 @@ from favcrm._mcp.negotiation import (
     CLIENT_INFO,
     LEGACY_VERSIONS,
     MODERN,
-    SSE,
     Agreement,
     Remedy,
     Step,
@@ -51,8 +50,6 @@ def session(version: str = LEGACY_VERSIONS[0], **headers: str) -> Response:
 DISCOVERED = result({"supportedVersions": [MODERN_VERSION], "capabilities": {}})
 NO_SESSION = refusal(400, -32600, "Bad Request: Missing session ID")
 TAKEN = plain(202, defect="is empty")
-STREAM = Response(result={}, status=200)
-NO_STREAM = plain(405, "Method Not Allowed")
 SESSION = Agreement("session", LEGACY_VERSIONS[0])
 OPEN = Agreement("session", LEGACY_VERSIONS[0], Secret("a-session"))
 
@@ -66,7 +63,7 @@ class Played:
 
     @property
     def said(self) -> list[str]:
-        return [step.method or "GET" for step in self.steps]
+        return [step.method for step in self.steps]
 
 
 def play(*answers: Response, probe: bool = True) -> Played:
@@ -141,15 +138,10 @@ SERVERS: dict[str, tuple[list[Response], Agreement, list[str]]] = {
         BARE,
         ["server/discover", "initialize"],
     ),
-    "one of 2024": (
-        [plain(405, "Method Not Allowed"), plain(405, "Method Not Allowed"), STREAM],
-        SSE,
-        ["server/discover", "initialize", "GET"],
-    ),
-    "one of 2024 at an address that only streams": (
-        [plain(404, "Not Found"), plain(404, "Not Found"), STREAM],
-        SSE,
-        ["server/discover", "initialize", "GET"],
+    "FavCRM, at an address that refuses what it does not know": (
+        [plain(400, "<html>"), refusal(404, -32601, "Method not found")],
+        BARE,
+        ["server/discover", "initialize"],
     ),
     "one that names only older versions": (
         [refusal(400, -32022, "Unsupported", {"supported": ["2025-11-25", "2025-06-18"]}), session(), TAKEN],
@@ -337,26 +329,23 @@ def test_a_server_that_misses_our_headers_stands_behind_a_proxy(code: int) -> No
 
 @pytest.mark.parametrize("status", [400, 404, 405])
 def test_a_server_that_speaks_nothing_is_told_with_its_answers(status: int) -> None:
-    error = failed(play(refusal(400, -32600, "no"), plain(status), NO_STREAM))
+    error = failed(play(refusal(400, -32600, "no"), plain(status)))
     assert str(error).startswith(
         "The server speaks MCP in no way that this client knows: to server/discover it answered HTTP 400 with the "
-        f"JSON-RPC error -32600; to initialize it answered HTTP {status}; to GET it answered HTTP 405."
+        f"JSON-RPC error -32600; to initialize it answered HTTP {status}."
     )
     assert error.permanent
 
 
-def test_what_was_not_asked_is_not_told() -> None:
-    error = failed(play(refusal(200, -32601), plain(404), plain(405)))
-    assert "to initialize it answered HTTP 404; to GET it answered HTTP 405." in str(error)
-    error = failed(play(plain(404), plain(200, "<html>"), plain(404), probe=False))
-    assert "to server/discover it answered HTTP 404; to initialize" in str(error)
-    assert "HTTP 404; to GET it answered HTTP 200 without a known result" in str(error)
+def test_a_question_that_comes_last_is_told_first() -> None:
+    error = failed(play(plain(404), plain(404), probe=False))
+    assert "to server/discover it answered HTTP 404; to initialize it answered HTTP 404." in str(error)
 
 
 @pytest.mark.parametrize("refused", [plain(404), refusal(400, -32020), refusal(400, -32602)])
 def test_what_was_known_may_not_be_so_any_more(refused: Response) -> None:
-    played = play(refused, plain(405), DISCOVERED, probe=False)
-    assert played.said == ["initialize", "GET", "server/discover"]
+    played = play(refused, DISCOVERED, probe=False)
+    assert played.said == ["initialize", "server/discover"]
     assert played.found == MODERN
 
 
@@ -369,8 +358,8 @@ def test_without_http_there_is_no_status_to_tell() -> None:
 
 # What an answer proves
 
-ERAS = {"bare": BARE, "a session without id": SESSION, "a session": OPEN, "modern": MODERN, "sse": SSE}
-OLDER = {"bare", "a session without id", "a session", "sse"}
+ERAS = {"bare": BARE, "a session without id": SESSION, "a session": OPEN, "modern": MODERN}
+OLDER = {"bare", "a session without id", "a session"}
 ALL = set(ERAS)
 WITHOUT_ID = ALL - {"a session"}
 

@@ -221,13 +221,6 @@ def test_an_error_of_no_request_is_the_answer_of_a_stream_without_a_better_one()
     assert (broken_off.error, broken_off.complete) == (None, False)
 
 
-def test_in_a_stream_without_an_end_an_error_of_no_request_is_the_answer_at_once() -> None:
-    reader = AnswerReader(7, 200, STREAM, lasting=True)
-    reader.feed(STRAY)
-    assert reader.done
-    assert reader.finish().error == JSONRPCError(-32000, "slow")
-
-
 PAGE = {"content-type": "text/html"}
 ANSWER = b'{"id":7,\n"result":{"name":"\xe5\x90\x8d"}}'
 

@@ -8,7 +8,7 @@ import pytest
 
 import favcrm
 from favcrm import InvalidInputError, Secret
-from favcrm._mcp.negotiation import BARE, MODERN, SSE, Agreement
+from favcrm._mcp.negotiation import BARE, MODERN, Agreement
 from favcrm._mcp.requests import (
     with_meta,
     write_answer,
@@ -42,11 +42,10 @@ META = (
     ("agreement", "headers"),
     [
         (BARE, {}),
-        (SSE, {}),
         (OLDER, {"MCP-Protocol-Version": "2025-06-18"}),
         (OPEN, {**VERSION, **SESSION}),
     ],
-    ids=["bare", "sse", "session without id", "session"],
+    ids=["bare", "session without id", "session"],
 )
 def test_a_call_of_the_older_eras(agreement: Agreement, headers: dict[str, str]) -> None:
     outgoing = write_request(agreement, 3, "tools/call", with_meta(agreement, CALL, capabilities={}))
@@ -104,7 +103,7 @@ def listed() -> ToolHeaders:
     return headers
 
 
-@pytest.mark.parametrize("agreement", [BARE, OPEN, SSE])
+@pytest.mark.parametrize("agreement", [BARE, OPEN])
 def test_only_the_modern_era_repeats_arguments_in_headers(agreement: Agreement) -> None:
     assert modern(3, "tools/call", CALL, tool_headers=listed()).headers["Mcp-Param-Of"] == "=?base64?5ZCN?="
     older = write_request(agreement, 3, "tools/call", CALL, listed())
@@ -112,7 +111,7 @@ def test_only_the_modern_era_repeats_arguments_in_headers(agreement: Agreement) 
     assert "Mcp-Param-Of" not in modern(3, "tools/list", {}, tool_headers=listed()).headers
 
 
-@pytest.mark.parametrize("agreement", [BARE, MODERN, OPEN, SSE])
+@pytest.mark.parametrize("agreement", [BARE, MODERN, OPEN])
 @pytest.mark.parametrize("value", ["\ud800", 10**5000], ids=["half a character", "a number without end"])
 def test_what_no_header_can_carry_either_is_refused_before_any_is_written(
     agreement: Agreement, value: JSON
@@ -123,7 +122,7 @@ def test_what_no_header_can_carry_either_is_refused_before_any_is_written(
     assert (raised.value.__cause__, raised.value.__context__) == (None, None)
 
 
-@pytest.mark.parametrize("agreement", [BARE, MODERN, OPEN, SSE])
+@pytest.mark.parametrize("agreement", [BARE, MODERN, OPEN])
 def test_half_a_character_is_refused_before_any_header_is_written(agreement: Agreement) -> None:
     with pytest.raises(InvalidInputError) as raised:
         write_request(agreement, 1, "tools/call", {"name": "\ud800", "arguments": {}})

@@ -462,7 +462,7 @@ async def test_rule_1_a_cancelled_confirm_still_stores_the_key(sandbox: Sandbox)
     favcrm = sign_up(sandbox, "asynchronous", store=store)
     pending = await favcrm.initiate(**WHO)
     with anyio.CancelScope() as scope:
-        sandbox.on_mail = None
+        sandbox.inbox.on_mail = None
 
         def cancel(event: Event) -> None:
             if event.kind is EventKind.VERIFY_SENT:

@@ -377,7 +377,7 @@ async def test_arguments_without_a_bottom_are_refused(sandbox: Sandbox, colour: 
 
 async def test_an_invitation_is_made_by_its_method(sandbox: Sandbox, colour: Colour) -> None:
     invitation = await owner(sandbox, colour).invite("ada@example.com")
-    assert invitation.token.reveal() in sandbox.world.invites
+    assert invitation.token.reveal() in sandbox.state.invites
 
 
 # What a tool may do, and its answer as text for a model

@@ -18,7 +18,7 @@ from attrs import asdict, evolve
 from crash import flow
 
 from favcrm import errors
-from favcrm.sandbox import Call, Mail, Sandbox
+from favcrm.sandbox import CallRecord, Mail, Sandbox
 from favcrm.stores.config_file import ConfigFileStore
 
 REQUEST, VERIFY = "register_organisation_request", flow.VERIFY
@@ -29,9 +29,9 @@ PORTAL = "https://app.favcrm.io"
 class Watched(Sandbox):
     """A sandbox that lets a test do something between the server's acting and its answer."""
 
-    after: Callable[[Call], None] | None = None
+    after: Callable[[CallRecord], None] | None = None
 
-    def record(self, call: Call) -> None:
+    def record(self, call: CallRecord) -> None:
         super().record(call)
         if self.after is not None:
             self.after(call)
@@ -161,7 +161,7 @@ class Arena:
     def _check_told(self, error: errors.FavCRMError, settings: flow.Settings) -> None:
         """The workspace exists without its key: the error says so, and asking again says it too."""
         assert isinstance(error, errors.OutcomeUnknownError | errors.AlreadyRegisteredError), repr(error)
-        assert self.made() == 1 or flow.EMAIL in self.sandbox.world.accounts
+        assert self.made() == 1 or flow.EMAIL in self.sandbox.state.accounts
         assert PORTAL in error.next_step
         assert "MCP Keys" in error.next_step
         if isinstance(error, errors.OutcomeUnknownError):
@@ -184,7 +184,7 @@ class Striking:
         self._process = 0
         arena.sandbox.after = self
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, call: CallRecord) -> None:
         if call.name == self._tool:
             for number in self._numbers:
                 os.kill(self._process, number)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from favcrm.sandbox import Call, Mail, Sandbox
+from favcrm.sandbox import CallRecord, Mail, Sandbox
 
 if TYPE_CHECKING:
-    from favcrm.sandbox.visit import Visit
+    from favcrm.sandbox.handler import RequestHandler
     from favcrm.typing import JSON
 
 
@@ -22,12 +22,12 @@ class Dying(Sandbox):
     tool: str
     moment: str
 
-    def visit(self, message: Mapping[str, JSON], *, key: str | None, ip: str) -> Visit:
-        visit = super().visit(message, key=key, ip=ip)
-        self._die(visit.target, "before")
-        return visit
+    def receive(self, message: Mapping[str, JSON], *, key: str | None, ip: str) -> RequestHandler:
+        handler = super().receive(message, key=key, ip=ip)
+        self._die(handler.target, "before")
+        return handler
 
-    def record(self, call: Call) -> None:
+    def record(self, call: CallRecord) -> None:
         super().record(call)
         self._die(call.name, "after")
 

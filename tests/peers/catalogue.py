@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from peers.processes import Peer
 
-HTTP = (
+SERVERS = (
     Peer("mcp-2.3", "mcp_2.py", "stateful"),
     Peer("mcp-2.3", "mcp_2.py", "stateless"),
     Peer("mcp-2.3", "mcp_2.py", "json"),
     Peer("mcp-1.28", "mcp_1.py", "stateful"),
     Peer("mcp-1.28", "mcp_1.py", "stateless"),
-    Peer("mcp-1.28", "mcp_1.py", "sse"),
     Peer("mcp-1.12", "mcp_1.py", "stateful"),
     Peer("mcp-1.12", "mcp_1.py", "stateless"),
-    Peer("fastmcp-4", "fastmcp_4.py", "http"),
+    Peer("fastmcp-4", "fastmcp_4.py", "stateful"),
     Peer("typescript", "typescript_1.mjs", "stateful"),
     Peer("typescript", "typescript_1.mjs", "stateless"),
     Peer("typescript", "typescript_2.mjs", "dual"),
     Peer("typescript", "typescript_2.mjs", "modern"),
 )
-STDIO = (
-    Peer("mcp-2.3", "mcp_2.py", "stdio"),
-    Peer("mcp-1.28", "mcp_1.py", "stdio"),
-    Peer("mcp-1.12", "mcp_1.py", "stdio"),
-    Peer("fastmcp-4", "fastmcp_4.py", "stdio"),
-    Peer("typescript", "typescript_1.mjs", "stdio"),
-    Peer("typescript", "typescript_2.mjs", "stdio-dual"),
-    Peer("typescript", "typescript_2.mjs", "stdio-modern"),
-)
 # Their sessions are lost when one of their clients says that it is over.
-WITH_SESSIONS = tuple(peer for peer in HTTP if peer.how in {"stateful", "json", "http"})
+WITH_SESSIONS = tuple(peer for peer in SERVERS if peer.how in {"stateful", "json"})
 # They speak the newest version too, in which nobody begins a session unless it is asked for.
-IN_BOTH_ERAS = tuple(peer for peer in HTTP if peer.home in {"mcp-2.3", "fastmcp-4"})
+IN_BOTH_ERAS = tuple(peer for peer in SERVERS if peer.home in {"mcp-2.3", "fastmcp-4"})

@@ -18,7 +18,6 @@ from typing import Any, TypeAlias
 import anyio
 import httpx2
 from mcp import Client, MCPError
-from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from peers.counting import counting
 from peers.processes import Peer, serving
@@ -57,8 +56,7 @@ async def visit_with_favcrm(url: str, key: Secret, calls: int, *, era: Era) -> N
 async def visit_with_official(url: str, key: Secret, calls: int) -> None:
     headers = {"Authorization": f"Bearer {key.reveal()}"}
     async with httpx2.AsyncClient(headers=headers) as http_client:
-        old = url.endswith("/sse")
-        transport = sse_client(url, headers) if old else streamable_http_client(url, http_client=http_client)
+        transport = streamable_http_client(url, http_client=http_client)
         async with Client(transport) as client:
             for _ in range(calls):
                 await client.call_tool(TOOL)
@@ -113,7 +111,6 @@ SERVERS: Mapping[str, Callable[[str, Path], AbstractContextManager[str]]] = {
     "TypeScript SDK 2, modern only": partial(serving, Peer("typescript", "typescript_2.mjs", "modern")),
     "`mcp` 1.28, stateful": partial(serving, Peer("mcp-1.28", "mcp_1.py", "stateful")),
     "`mcp` 1.28, stateless": partial(serving, Peer("mcp-1.28", "mcp_1.py", "stateless")),
-    "`mcp` 1.28, HTTP+SSE": partial(serving, Peer("mcp-1.28", "mcp_1.py", "sse")),
 }
 
 

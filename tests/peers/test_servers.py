@@ -9,18 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
-from colours import Colour, Facade, client, provisioner
-from peers.catalogue import HTTP, IN_BOTH_ERAS, STDIO, WITH_SESSIONS
+from colours import Colour, client, provisioner
+from peers.catalogue import IN_BOTH_ERAS, SERVERS, WITH_SESSIONS
 from peers.processes import Peer, serving
 
 from favcrm import FavCRMClient, InvalidCodeError
 from favcrm.sandbox import Sandbox
 from favcrm.sandbox.server import Server
-from favcrm.transports import AsyncStdioTransport, StdioTransport
 
 pytestmark = pytest.mark.anyio
 
-STDIO_TRANSPORTS = {"blocking": StdioTransport, "asynchronous": AsyncStdioTransport}
 SESSION_ID = "mcp-session-id"
 
 
@@ -29,11 +27,11 @@ def grouped(peers: Iterable[Peer]) -> list[Any]:
     return [pytest.param(peer, id=peer.name, marks=pytest.mark.xdist_group(peer.name)) for peer in peers]
 
 
-@pytest.fixture(scope="module", params=grouped(HTTP))
+@pytest.fixture(scope="module", params=grouped(SERVERS))
 def url(
     request: pytest.FixtureRequest, upstream: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[str]:
-    """A server over HTTP, started once."""
+    """The address of a server, started once."""
     peer: Peer = request.param
     with serving(peer, upstream.url, tmp_path_factory.mktemp("peer") / "stderr.txt") as address:
         yield address
@@ -52,7 +50,7 @@ def http(answers: list[httpx.Response]) -> Generator[httpx.Client]:
         yield opened
 
 
-async def test_over_http(url: str, colour: Colour, sandbox: Sandbox) -> None:
+async def test_an_agent_signs_up_and_works(url: str, colour: Colour, sandbox: Sandbox) -> None:
     await sign_up_and_work(sandbox, colour, url)
 
 
@@ -84,16 +82,6 @@ def test_a_session_that_is_lost_is_begun_anew(
 def ids_of(answers: Iterable[httpx.Response]) -> set[str]:
     """Return the ids of the sessions that were begun."""
     return {answer.headers[SESSION_ID] for answer in answers if SESSION_ID in answer.headers}
-
-
-@pytest.mark.parametrize("peer", STDIO, ids=lambda peer: peer.name)
-async def test_over_stdio(peer: Peer, colour: Colour, sandbox: Sandbox, upstream: Server) -> None:
-    program, *arguments = peer.command
-    transport = STDIO_TRANSPORTS[colour](program, arguments, env={"FAVCRM_UPSTREAM": upstream.url})
-    try:
-        await sign_up_and_work(sandbox, colour, transport=transport)
-    finally:
-        await Facade(transport).end()
 
 
 async def sign_up_and_work(sandbox: Sandbox, colour: Colour, *args: Any, **options: Any) -> None:

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from sandbox.wires import SHORT, InProcess, OverHTTP
+from sandbox.clients import SHORT, InProcess, OverHTTP
 
 from favcrm.sandbox import Sandbox, SandboxClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sandbox.wires import Wire
+    from sandbox.clients import SandboxClient
 
     from favcrm.sandbox.server import Server
 
@@ -31,10 +31,10 @@ def server(sandbox: Sandbox) -> Iterator[Server]:
 
 
 @pytest.fixture(params=["in process", "over HTTP"])
-def wire(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Wire]:
-    """Both ways to a sandbox: a test that has it runs on each."""
+def client(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[SandboxClient]:
+    """A client in process, and one over HTTP: a test runs with each."""
     if request.param == "in process":
         yield InProcess(sandbox)
         return
-    with sandbox.serve() as server, httpx.Client(timeout=SHORT) as client:
-        yield OverHTTP(sandbox, client, server.url)
+    with sandbox.serve() as server, httpx.Client(timeout=SHORT) as http:
+        yield OverHTTP(sandbox, http, server.url)

@@ -19,7 +19,7 @@ def test_the_fixture_is_a_fresh_sandbox(favcrm_sandbox: Sandbox) -> None:
     assert response.status == 200
 
 
-def test_the_plugin_imports_the_sandbox_only_when_it_is_used(pytestconfig: pytest.Config) -> None:
+def test_an_unused_plugin_does_not_import_the_sandbox(pytestconfig: pytest.Config) -> None:
     plugin = sys.modules["favcrm.pytest_plugin"]
     assert pytestconfig.pluginmanager.get_name(plugin) is not None
     assert not hasattr(plugin, "Sandbox")

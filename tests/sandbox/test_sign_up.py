@@ -8,28 +8,34 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sandbox.wires import EMAIL, InProcess, ask, call, data, other_code, refusal
+from sandbox.clients import EMAIL, InProcess, ask, call, data, other_code, refusal
 
-from favcrm.sandbox import Mail, Moment, Rules, Sandbox, SandboxClock
+from favcrm.sandbox import AccountCheck, Mail, Rules, Sandbox, SandboxClock
 from favcrm.secret import Secret
 from favcrm.transport import Request
 
 if TYPE_CHECKING:
-    from sandbox.wires import Wire
+    from sandbox.clients import SandboxClient
 
 
-def verify(wire: Wire, pending: Any, code: str | None = None) -> Any:
-    code = code or wire.sandbox.inbox.code_for(EMAIL)
-    return call(wire, "register_organisation_verify", requestId=pending["requestId"], code=code)
+@pytest.fixture
+def client(sandbox: Sandbox) -> SandboxClient:
+    """In process only, because a tool does not know how it was reached."""
+    return InProcess(sandbox)
 
 
-def test_a_request_mails_a_code(wire: Wire) -> None:
-    pending = ask(wire)
+def verify(client: SandboxClient, pending: Any, code: str | None = None) -> Any:
+    code = code or client.sandbox.inbox.code_for(EMAIL)
+    return call(client, "register_organisation_verify", requestId=pending["requestId"], code=code)
+
+
+def test_a_request_mails_a_code(client: SandboxClient) -> None:
+    pending = ask(client)
     assert pending["requestId"].startswith("signup_req_")
     assert pending["expiresAt"] == "2026-05-11T12:10:00.000Z"
     assert pending["maskedEmail"] == "yo*@example.com"
     assert "register_organisation_verify" in pending["instructions"]
-    (mail,) = wire.sandbox.inbox
+    (mail,) = client.sandbox.inbox
     assert (mail.to, mail.sent_at) == (EMAIL, 1_778_500_800.0)
     assert mail.code is not None
     assert re.fullmatch(r"\d{6}", mail.code)
@@ -38,20 +44,20 @@ def test_a_request_mails_a_code(wire: Wire) -> None:
     assert "Stretch" in mail.subject
 
 
-def test_the_answer_of_a_tool_is_an_envelope_with_the_payload_as_text_too(wire: Wire) -> None:
-    response = call(wire, "register_organisation_request", email=EMAIL, organisationName="Stretch")
+def test_an_answer_is_an_envelope_with_the_payload_as_text_too(client: SandboxClient) -> None:
+    response = call(client, "register_organisation_request", email=EMAIL, organisationName="Stretch")
     result: Any = response.result
     assert set(result["structuredContent"]) == {"data", "summary", "renderType"}
     assert json.loads(result["content"][0]["text"]) == result["structuredContent"]["data"]
     assert result["structuredContent"]["summary"] == "A 6-digit code was sent to yo*@example.com."
 
 
-def test_the_code_makes_a_workspace_with_a_key_that_works(wire: Wire) -> None:
-    made = data(verify(wire, ask(wire, country="HK", industry="fitness")))
+def test_a_right_code_creates_a_workspace_and_a_working_key(client: SandboxClient) -> None:
+    made = data(verify(client, ask(client, country="HK", industry="fitness")))
     assert set(made) == {"organisationId", "companyId", "userId", "apiKey", "loginUrl", "nextSteps"}
     assert re.fullmatch(r"fav_mcp_[A-Za-z0-9_-]{32,}", made["apiKey"])
     assert made["loginUrl"] == "https://app.favcrm.io"
-    companies = data(call(wire, "list_my_companies", Secret(made["apiKey"])))
+    companies = data(call(client, "list_my_companies", Secret(made["apiKey"])))
     assert companies["userId"] == made["userId"]
     (company,) = companies["companies"]
     assert company == {
@@ -75,130 +81,127 @@ def test_the_code_makes_a_workspace_with_a_key_that_works(wire: Wire) -> None:
         ({}, "UTC"),
     ],
 )
-def test_the_time_zone_is_the_country_s_where_none_is_given(
-    sandbox: Sandbox, given: dict[str, str], timezone: str
+def test_an_absent_timezone_is_that_of_the_country(
+    client: SandboxClient, sandbox: Sandbox, given: dict[str, str], timezone: str
 ) -> None:
-    wire = InProcess(sandbox)
-    key = Secret(data(verify(wire, ask(wire, **given)))["apiKey"])
-    assert data(call(wire, "list_my_companies", key))["companies"][0]["timezone"] == timezone
+    key = Secret(data(verify(client, ask(client, **given)))["apiKey"])
+    assert data(call(client, "list_my_companies", key))["companies"][0]["timezone"] == timezone
 
 
-def test_every_key_is_another_one(sandbox: Sandbox) -> None:
+def test_every_key_is_unique(sandbox: Sandbox) -> None:
     assert sandbox.add_organisation() != sandbox.add_organisation()
 
 
-def test_a_wrong_code_is_refused_and_the_right_one_still_works(wire: Wire) -> None:
-    pending = ask(wire)
-    wrong = other_code(wire.sandbox.inbox.code_for(EMAIL))
-    assert refusal(verify(wire, pending, wrong)).startswith("Invalid code")
-    assert data(verify(wire, pending))["apiKey"]
+def test_a_right_code_after_a_wrong_one_is_accepted(client: SandboxClient) -> None:
+    pending = ask(client)
+    wrong = other_code(client.sandbox.inbox.code_for(EMAIL))
+    assert refusal(verify(client, pending, wrong)).startswith("Invalid code")
+    assert data(verify(client, pending))["apiKey"]
 
 
-def test_after_too_many_wrong_codes_the_right_one_is_refused_too(wire: Wire) -> None:
-    wire.sandbox.rules.code_attempts = 2
-    pending = ask(wire)
-    wrong = other_code(wire.sandbox.inbox.code_for(EMAIL))
-    outcomes = [refusal(verify(wire, pending, code))[:8] for code in (wrong, wrong, None)]
+def test_a_right_code_after_too_many_wrong_ones_is_refused(client: SandboxClient) -> None:
+    client.sandbox.rules.code_attempts = 2
+    pending = ask(client)
+    wrong = other_code(client.sandbox.inbox.code_for(EMAIL))
+    outcomes = [refusal(verify(client, pending, code))[:8] for code in (wrong, wrong, None)]
     assert outcomes == ["Invalid ", "Invalid ", "Too many"]
 
 
-def test_five_wrong_codes_are_the_default() -> None:
+def test_five_wrong_codes_are_allowed_by_default() -> None:
     assert Rules().code_attempts == 5
 
 
-def test_a_code_lives_ten_minutes(wire: Wire) -> None:
-    pending = ask(wire)
-    wire.sandbox.clock.advance(600)
-    assert "expired" in refusal(verify(wire, pending))
+def test_a_code_older_than_ten_minutes_is_expired(client: SandboxClient) -> None:
+    pending = ask(client)
+    client.sandbox.clock.advance(600)
+    assert "expired" in refusal(verify(client, pending))
 
 
-def test_a_code_is_good_to_the_last_moment(wire: Wire) -> None:
-    pending = ask(wire)
-    wire.sandbox.clock.advance(599.9)
-    assert data(verify(wire, pending))["apiKey"]
+def test_a_code_just_under_ten_minutes_old_is_accepted(client: SandboxClient) -> None:
+    pending = ask(client)
+    client.sandbox.clock.advance(599.9)
+    assert data(verify(client, pending))["apiKey"]
 
 
-def test_how_long_a_code_lives_can_be_set(sandbox: Sandbox) -> None:
+def test_code_ttl_sets_the_expiry(client: SandboxClient, sandbox: Sandbox) -> None:
     sandbox.rules.code_ttl = 60
-    wire = InProcess(sandbox)
-    pending = ask(wire)
+    pending = ask(client)
     assert pending["expiresAt"] == "2026-05-11T12:01:00.000Z"
     assert "1 minutes" in sandbox.inbox.last_to(EMAIL).body
     sandbox.clock.advance(60)
-    assert "expired" in refusal(verify(wire, pending))
+    assert "expired" in refusal(verify(client, pending))
 
 
-def test_a_request_that_was_used_is_gone(wire: Wire) -> None:
-    pending = ask(wire)
-    code = wire.sandbox.inbox.code_for(EMAIL)
-    data(verify(wire, pending, code))
-    assert refusal(verify(wire, pending, code)) == "Sign-up request not found."
+def test_a_confirmed_request_is_not_found(client: SandboxClient) -> None:
+    pending = ask(client)
+    code = client.sandbox.inbox.code_for(EMAIL)
+    data(verify(client, pending, code))
+    assert refusal(verify(client, pending, code)) == "Sign-up request not found."
 
 
-def test_an_unknown_request_is_not_found(wire: Wire) -> None:
-    assert refusal(verify(wire, {"requestId": "made up"}, "123456")) == "Sign-up request not found."
+def test_an_unknown_request_is_not_found(client: SandboxClient) -> None:
+    assert refusal(verify(client, {"requestId": "made up"}, "123456")) == "Sign-up request not found."
 
 
-def test_an_email_with_an_account_is_refused_at_the_request(wire: Wire) -> None:
-    wire.sandbox.add_account("You@Example.com")
-    response = call(wire, "register_organisation_request", email=EMAIL, organisationName="Stretch")
+def test_an_email_with_an_account_is_refused_at_the_request(client: SandboxClient) -> None:
+    client.sandbox.add_account("You@Example.com")
+    response = call(client, "register_organisation_request", email=EMAIL, organisationName="Stretch")
     assert "already exists" in refusal(response)
-    assert not wire.sandbox.inbox
+    assert not client.sandbox.inbox
 
 
-def test_or_only_at_the_verification(wire: Wire) -> None:
-    wire.sandbox.rules.account_found = Moment.AT_VERIFY
-    wire.sandbox.add_account(EMAIL)
-    assert "https://app.favcrm.io" in refusal(verify(wire, ask(wire)))
+def test_account_check_at_verify_refuses_at_the_verification(client: SandboxClient) -> None:
+    client.sandbox.rules.account_check = AccountCheck.AT_VERIFY
+    client.sandbox.add_account(EMAIL)
+    assert "https://app.favcrm.io" in refusal(verify(client, ask(client)))
 
 
-def test_a_finished_sign_up_is_an_account(wire: Wire) -> None:
-    data(verify(wire, ask(wire)))
-    response = call(wire, "register_organisation_request", email=EMAIL, organisationName="Again")
+def test_a_finished_sign_up_creates_an_account(client: SandboxClient) -> None:
+    data(verify(client, ask(client)))
+    response = call(client, "register_organisation_request", email=EMAIL, organisationName="Again")
     assert "already exists" in refusal(response)
 
 
-def test_two_requests_for_one_email_live_side_by_side(wire: Wire) -> None:
-    first, code = ask(wire), wire.sandbox.inbox.code_for(EMAIL)
-    ask(wire)
-    assert data(verify(wire, first, code))["apiKey"]
+def test_an_earlier_request_stays_valid_by_default(client: SandboxClient) -> None:
+    first, code = ask(client), client.sandbox.inbox.code_for(EMAIL)
+    ask(client)
+    assert data(verify(client, first, code))["apiKey"]
 
 
-def test_or_the_second_one_cancels_the_first(wire: Wire) -> None:
-    wire.sandbox.rules.one_request_each = True
-    other = ask(wire, email="other@example.com")
-    first, code = ask(wire), wire.sandbox.inbox.code_for(EMAIL)
-    second = ask(wire)
-    assert "not found" in refusal(verify(wire, first, code))
-    assert data(verify(wire, second))["apiKey"]
-    code = wire.sandbox.inbox.code_for("other@example.com")
-    assert data(verify(wire, other, code))["apiKey"]
+def test_one_request_each_cancels_the_earlier_request(client: SandboxClient) -> None:
+    client.sandbox.rules.one_request_each = True
+    other = ask(client, email="other@example.com")
+    first, code = ask(client), client.sandbox.inbox.code_for(EMAIL)
+    second = ask(client)
+    assert "not found" in refusal(verify(client, first, code))
+    assert data(verify(client, second))["apiKey"]
+    code = client.sandbox.inbox.code_for("other@example.com")
+    assert data(verify(client, other, code))["apiKey"]
 
 
-def test_three_requests_an_hour(wire: Wire) -> None:
-    clock = wire.sandbox.clock
+def test_a_fourth_request_in_an_hour_is_refused(client: SandboxClient) -> None:
+    clock = client.sandbox.clock
     for _ in range(3):
-        ask(wire)
+        ask(client)
         clock.advance(600)
-    response = call(wire, "register_organisation_request", email=EMAIL, organisationName="Stretch")
+    response = call(client, "register_organisation_request", email=EMAIL, organisationName="Stretch")
     assert refusal(response) == "Rate limit exceeded for sign-up requests. Try again in 30 minutes."
-    assert len(wire.sandbox.inbox) == 3
+    assert len(client.sandbox.inbox) == 3
     clock.advance(1800)
-    ask(wire)
+    ask(client)
 
 
-def test_twenty_requests_a_day(sandbox: Sandbox) -> None:
-    wire = InProcess(sandbox)
+def test_a_twenty_first_request_in_a_day_is_refused(client: SandboxClient, sandbox: Sandbox) -> None:
     for _ in range(20):
-        ask(wire)
+        ask(client)
         sandbox.clock.advance(1200)
-    response = call(wire, "register_organisation_request", email=EMAIL, organisationName="Stretch")
+    response = call(client, "register_organisation_request", email=EMAIL, organisationName="Stretch")
     assert "Try again in 1040 minutes" in refusal(response)
     sandbox.clock.advance(1040 * 60)
-    ask(wire)
+    ask(client)
 
 
-def test_each_address_has_requests_of_its_own(sandbox: Sandbox) -> None:
+def test_each_ip_address_has_its_own_rate_limit(sandbox: Sandbox) -> None:
     sandbox.rules.requests_per_hour = 1
     params: dict[str, Any] = {
         "name": "register_organisation_request",
@@ -213,7 +216,7 @@ def test_each_address_has_requests_of_its_own(sandbox: Sandbox) -> None:
     assert [refused("192.0.2.1"), refused("192.0.2.1"), refused("192.0.2.2")] == [False, True, False]
 
 
-def test_a_limit_below_one_request_is_an_error() -> None:
+def test_a_rate_limit_of_zero_raises_value_error() -> None:
     with pytest.raises(ValueError, match="requests_per_hour"):
         Rules(requests_per_hour=0)
 
@@ -238,82 +241,82 @@ def test_a_limit_below_one_request_is_an_error() -> None:
         ("organisationName", None),
     ],
 )
-def test_what_a_request_may_not_be(wire: Wire, field: str, value: object) -> None:
+def test_an_invalid_request_is_refused_without_a_mail(
+    client: SandboxClient, field: str, value: object
+) -> None:
     arguments: dict[str, object] = {"email": EMAIL, "organisationName": "Stretch", field: value}
-    response = call(wire, "register_organisation_request", **arguments)
+    response = call(client, "register_organisation_request", **arguments)
     assert refusal(response).startswith(f"Invalid arguments: {field}: ")
-    assert not wire.sandbox.inbox
+    assert not client.sandbox.inbox
 
 
 @pytest.mark.parametrize("email", ["a@b.co", "first.last+tag@sub.example.museum", "o'neil_%-@ex-ample.com"])
-def test_emails_that_are_good(sandbox: Sandbox, email: str) -> None:
+def test_a_valid_email_is_accepted(sandbox: Sandbox, email: str) -> None:
     ask(InProcess(sandbox), email=email)
     assert sandbox.inbox.code_for(email)
 
 
 @pytest.mark.parametrize("name", ["St", "S" * 80])
-def test_names_that_are_good(sandbox: Sandbox, name: str) -> None:
+def test_a_name_of_2_to_80_characters_is_accepted(sandbox: Sandbox, name: str) -> None:
     data(call(InProcess(sandbox), "register_organisation_request", email=EMAIL, organisationName=name))
 
 
 @pytest.mark.parametrize(
     "industry", ["beauty", "fitness", "tutoring", "retail", "hospitality", "services", "other"]
 )
-def test_industries_that_are_good(sandbox: Sandbox, industry: str) -> None:
+def test_a_known_industry_is_accepted(sandbox: Sandbox, industry: str) -> None:
     ask(InProcess(sandbox), industry=industry)
 
 
-def test_optional_fields_may_be_null_and_unknown_ones_are_dropped(wire: Wire) -> None:
-    ask(wire, country=None, surprise=[1, 2])
+def test_null_and_unknown_fields_are_ignored(client: SandboxClient) -> None:
+    ask(client, country=None, surprise=[1, 2])
 
 
 @pytest.mark.parametrize("code", ["12345", "1234567", "12345a", "12 345", 123456])
-def test_what_a_code_may_not_be(wire: Wire, code: object) -> None:
-    pending = ask(wire)
-    response = call(wire, "register_organisation_verify", requestId=pending["requestId"], code=code)
+def test_a_malformed_code_is_refused(client: SandboxClient, code: object) -> None:
+    pending = ask(client)
+    response = call(client, "register_organisation_verify", requestId=pending["requestId"], code=code)
     assert refusal(response).startswith("Invalid arguments: code: ")
 
 
-def test_the_inbox_reads_like_a_list() -> None:
+def test_the_inbox_is_a_list_of_mails() -> None:
     seen: list[Mail] = []
     sandbox = Sandbox(on_mail=seen.append)
-    wire = InProcess(sandbox)
-    ask(wire)
-    sandbox.on_mail = None
-    ask(wire, email="other@example.com")
+    client = InProcess(sandbox)
+    ask(client)
+    sandbox.inbox.on_mail = None
+    ask(client, email="other@example.com")
     assert len(sandbox.inbox) == 2
     assert [mail.to for mail in sandbox.inbox] == [EMAIL, "other@example.com"]
-    assert sandbox.inbox[0] is sandbox.inbox[:1][0] is seen[0]
+    assert sandbox.inbox[0] is seen[0]
     assert len(seen) == 1
-    assert sandbox.on_mail is None
     assert sandbox.inbox.last_to("OTHER@example.com").code == sandbox.inbox.code_for("Other@example.com")
     assert sandbox.inbox.last_to(EMAIL) is sandbox.inbox[0]
 
 
-def test_the_inbox_gives_the_code_of_the_last_mail(sandbox: Sandbox) -> None:
-    wire = InProcess(sandbox)
-    ask(wire)
-    pending = ask(wire)
-    ask(wire, email="other@example.com")
+def test_code_for_returns_the_code_of_the_last_mail(client: SandboxClient, sandbox: Sandbox) -> None:
+    ask(client)
+    pending = ask(client)
+    ask(client, email="other@example.com")
     assert sandbox.inbox.code_for(EMAIL) == sandbox.inbox[1].code
-    assert data(verify(wire, pending))["apiKey"]
+    assert data(verify(client, pending))["apiKey"]
 
 
-def test_a_mail_without_a_code_is_passed_over(sandbox: Sandbox) -> None:
+def test_code_for_skips_a_mail_without_a_code(sandbox: Sandbox) -> None:
     ask(InProcess(sandbox))
     code = sandbox.inbox.code_for(EMAIL)
     sandbox.inbox.deliver(Mail(to=EMAIL, subject="News", body="Hello", code=None, sent_at=0.0))
     assert sandbox.inbox.code_for(EMAIL) == code
 
 
-def test_an_address_without_mail_is_an_error(sandbox: Sandbox) -> None:
+def test_an_address_without_mail_raises_lookup_error(sandbox: Sandbox) -> None:
     with pytest.raises(LookupError):
         sandbox.inbox.code_for(EMAIL)
     with pytest.raises(LookupError):
         sandbox.inbox.last_to(EMAIL)
 
 
-def test_the_clock_decides_what_the_server_writes() -> None:
+def test_expires_at_follows_the_sandbox_clock() -> None:
     start = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
     sandbox = Sandbox(clock=SandboxClock(start=start.timestamp()))
     pending = ask(InProcess(sandbox))

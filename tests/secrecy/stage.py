@@ -103,9 +103,9 @@ class Stage:
 
     def _know(self) -> None:
         """Everything that the sandbox has given out so far is hidden."""
-        for key in self.sandbox.world.keys:
+        for key in self.sandbox.state.keys:
             self.search.hide("key", key)
-        for token in self.sandbox.world.invites:
+        for token in self.sandbox.state.invites:
             self.search.hide("token", token)
         for mail in self.sandbox.inbox:
             assert mail.code is not None

@@ -29,7 +29,7 @@ from secrecy.stage import (
 from favcrm import BearerAuth, EventKind, Registration, Secret, _boundary, errors
 from favcrm._flows import engine
 from favcrm.events import Emitter
-from favcrm.sandbox import AnswerForm, Fault, Moment, PayloadForm, RefusalForm
+from favcrm.sandbox import AccountCheck, AnswerForm, Fault, PayloadForm, RefusalForm
 from favcrm.stores import MemoryStore
 from favcrm.transport import Request, Response
 
@@ -304,7 +304,6 @@ FAULTS = [
     Fault.HTML,
     Fault.TRUNCATED_SSE,
     Fault.TRUNCATED_SSE_AFTER_KEY,
-    Fault.SLOW_DRIP,
     Fault.WRONG_TYPES,
     Fault.server_error(500, body="json", acts=True),
 ]
@@ -346,7 +345,7 @@ async def test_never_seen(stage: Stage, flow: Flow) -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.name}, {fault.acts}")
 @pytest.mark.parametrize("tool", [REQUEST, VERIFY])
 async def test_never_seen_when_it_goes_wrong(stage: Stage, tool: str, fault: Fault) -> None:
-    if fault in [Fault.STALL, Fault.STALL_AFTER, Fault.SLOW_DRIP]:
+    if fault in [Fault.STALL, Fault.STALL_AFTER]:
         stage.timeout = IMPATIENT
 
     async def flow(stage: Stage) -> None:
@@ -361,7 +360,7 @@ async def test_never_seen_in_a_refusal(stage: Stage, form: RefusalForm) -> None:
 
     async def flow(stage: Stage) -> None:
         await wrong_codes(stage)
-        stage.sandbox.rules.account_found = Moment.AT_VERIFY
+        stage.sandbox.rules.account_check = AccountCheck.AT_VERIFY
         await with_an_account(stage)
         await refused_keys(stage)
 
@@ -417,9 +416,9 @@ class Indiscreet:
         said = f"{EMAIL} {MASKED} {INVITED} {MASKED_INVITED}"
         said += f" {params['arguments'].get('token', '')} {quote(EMAIL, safe='')}"
         if params.get("name") == VERIFY:
-            said += f" {self._stage.code()} {' '.join(self._stage.sandbox.world.keys)}"
+            said += f" {self._stage.code()} {' '.join(self._stage.sandbox.state.keys)}"
         if params.get("name") == ACCEPT:
-            said += f" {self._stage.code(INVITED)} {' '.join(self._stage.sandbox.world.keys)}"
+            said += f" {self._stage.code(INVITED)} {' '.join(self._stage.sandbox.state.keys)}"
         if self._refuses:
             words = f"It already exists for {said}." if self._account else f"Invalid code for {said}."
             reason: Any = {"message": words, "loginUrl": f"https://app.favcrm.io/?for={quote(said)}"}
@@ -450,7 +449,7 @@ class AsyncIndiscreet(Indiscreet):
 
 
 def _keys(stage: Stage) -> str:
-    return " ".join(stage.sandbox.world.keys)
+    return " ".join(stage.sandbox.state.keys)
 
 
 @frozen
@@ -595,7 +594,7 @@ async def test_planting_a_leak_of_an_invitation_makes_it_fail(
 ) -> None:
     planted = Planted(stage, monkeypatch)
     if what == "token":
-        planted.at(EventKind.VERIFY_SENT, lambda: LOG.debug("%s", [*stage.sandbox.world.invites]))
+        planted.at(EventKind.VERIFY_SENT, lambda: LOG.debug("%s", [*stage.sandbox.state.invites]))
     else:
         # Beside the ledger, which would not be one any more.
         beside = stage.ledger.with_name("ledger.json.old")

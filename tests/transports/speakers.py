@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import anyio.to_thread
-from servers import Peer, Request, Script, Server, answers, event, head, message, sends, whole
+from servers import Peer, Request, Script, Server, answers, message, sends, whole
 
 from favcrm.transport import Request as MCPRequest
 
@@ -143,76 +143,6 @@ def echoing(era: str, **scripts: Script) -> Script:
     eras = {"bare": BARE, "modern": MODERN, "session": session(initialize=numbers_sessions())}
     replaced = {what.replace("_", "/"): script for what, script in scripts.items()}
     return speaks({**eras[era], "tools/call": echoes, **replaced})
-
-
-class Streaming:
-    """A server of HTTP+SSE: it answers what is posted on the stream that a GET opened.
-
-    Args:
-        scripts: What replaces its own: given the peer of a stream and what was posted to it.
-        posted: What replaces the answers to the POSTs themselves.
-        refused: What answers POSTs that are not to the address of a stream.
-        address: What a stream gives as its address, with its number filled in.
-
-    Attributes:
-        closed: Set when a stream was closed by the client.
-    """
-
-    def __init__(
-        self,
-        scripts: Scripts | None = None,
-        *,
-        posted: Scripts | None = None,
-        refused: Script | None = None,
-        address: str = "/messages?stream={}",
-    ) -> None:
-        own: Scripts = {
-            "initialize": tells({"protocolVersion": "2024-11-05", "capabilities": {}}),
-            "notifications/initialized": says_nothing,
-            "notifications/cancelled": says_nothing,
-            "answer": says_nothing,
-            "tools/call": tells(RESULT),
-            "tools/list": tells(TOOLS),
-        }
-        self.closed = threading.Event()
-        self._tell = speaks({**own, **(scripts or {})})
-        self._take = speaks({**dict.fromkeys(own, TAKEN), **(posted or {})})
-        self._refuse = refused or page(405)
-        self._address = address
-        self._streams: list[Peer] = []
-
-    def __call__(self, peer: Peer, request: Request) -> None:
-        """Serve one request."""
-        if request.method == "GET":
-            self._stream(peer)
-        elif "stream=" not in request.path:
-            self._refuse(peer, request)
-        else:
-            self._take(peer, request)
-            self._tell(self._streams[int(request.path.partition("=")[2]) - 1], request)
-
-    def _stream(self, peer: Peer) -> None:
-        self._streams.append(peer)
-        address = self._address.format(len(self._streams))
-        peer.send(head(headers={"content-type": "text/event-stream"}), greeting(address))
-        try:
-            peer.stall()
-        finally:
-            self.closed.set()
-
-
-def says_nothing(_: Peer, __: Request) -> None:
-    """Tell nothing."""
-
-
-def greeting(address: str) -> bytes:
-    """Return the event that gives an address."""
-    return f"event: endpoint\ndata: {address}\n\n".encode()
-
-
-def tells(result: object) -> Script:
-    """Return a script that tells a result as an event."""
-    return lambda peer, request: peer.send(event(message(request, result)))
 
 
 async def call(wire: Wire, **options: Any) -> Response:

@@ -38,7 +38,6 @@ from transports.speakers import (
     RESULT,
     SESSION_ID,
     TAKEN,
-    Streaming,
     all_said,
     call,
     initialized,
@@ -414,39 +413,28 @@ async def test_a_server_that_asks_is_answered_while_it_is_waited_for(
     assert answer.headers["authorization"] == f"Bearer {key.reveal()}"
 
 
-@pytest.mark.parametrize("era", ["session", "sse"])
-async def test_an_id_that_is_none_is_not_answered(colour: Colour, era: Era) -> None:
+async def test_an_id_that_is_none_is_not_answered(colour: Colour) -> None:
     """Nothing of the call was wrong, so it goes on."""
     asked = b"".join(event(b'{"id":%b,"method":"ping"}' % each) for each in (*NO_IDS, b"7"))
 
     def streamed(peer: Peer, request: Request) -> None:
         peer.send(*chunked([asked, event(message(request, RESULT))]))
 
-    def told(peer: Peer, request: Request) -> None:
-        peer.send(asked, event(message(request, RESULT)))
-
-    sessions, streams = speaks(session("session-1", tools_call=streamed)), Streaming({CALLED: told})
-    with serve(sessions if era == "session" else streams) as server:
-        async with reach(colour, server.url, era=era) as wire:
+    with serve(speaks(session("session-1", tools_call=streamed))) as server:
+        async with reach(colour, server.url, era="session") as wire:
             assert (await call(wire)).result == RESULT
     assert [request.json["id"] for request in requests_of(server, "answer")] == [7]
 
 
-@pytest.mark.parametrize("era", ["session", "sse"])
-async def test_a_server_that_asks_and_asks_gets_no_more_time(colour: Colour, era: Era) -> None:
+async def test_a_server_that_asks_and_asks_gets_no_more_time(colour: Colour) -> None:
     asked = b"[" + b",".join(b'{"id":%d,"method":"ping"}' % number for number in range(50)) + b"]"
 
     def streamed(peer: Peer, request: Request) -> None:
         peer.send(*chunked([event(asked)])[:-1])
         peer.stall()
 
-    def told(peer: Peer, request: Request) -> None:
-        peer.send(event(asked))
-
-    sessions = speaks(session("session-1", tools_call=streamed, answer=stalls))
-    streams = Streaming({CALLED: told}, posted={"answer": stalls})
-    with serve(sessions if era == "session" else streams) as server:
-        crm = colours.client(colour, server.url, era=era, retry=ONCE, timeout=SHORT)
+    with serve(speaks(session("session-1", tools_call=streamed, answer=stalls))) as server:
+        crm = colours.client(colour, server.url, era="session", retry=ONCE, timeout=SHORT)
         with pytest.raises(OutcomeUnknownError):
             await crm.call_tool("count")
         await crm.end()

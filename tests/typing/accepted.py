@@ -40,11 +40,9 @@ from favcrm import (
 from favcrm.errors import Problem
 from favcrm.transports import (
     AsyncHTTPTransport,
-    AsyncStdioTransport,
     HTTPTransport,
     Session,
     SessionTransport,
-    StdioTransport,
 )
 
 
@@ -104,11 +102,7 @@ def what_a_constructor_takes(key: Secret, retry: RetryPolicy) -> None:
 
 async def each_way_to_reach_the_tools(session: Session) -> None:
     FavCRMProvisioner(transport=HTTPTransport("https://crm.example/mcp", on_input=lambda requests: requests))
-    FavCRMProvisioner(
-        transport=StdioTransport("favcrm-server", ["--quiet"], env={"LANG": "C"}, era="session")
-    )
     AsyncFavCRMProvisioner(transport=AsyncHTTPTransport("https://crm.example/mcp"))
-    AsyncFavCRMProvisioner(transport=AsyncStdioTransport("favcrm-server"))
     crm = AsyncFavCRMClient(transport=SessionTransport(session))
     await crm.call_tool("export", on_progress=lambda progress: print(progress.total or progress.message))
 

@@ -15,7 +15,7 @@ import pytest
 
 from favcrm import FavCRMClient, SecretRef
 from favcrm.sandbox import Sandbox
-from favcrm.sandbox.registration import mask
+from favcrm.sandbox.sign_up_tools import mask
 from favcrm.stores import ConfigFileStore
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "how-to" / "examples" / "langgraph_sign_up.py"

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from favcrm._mcp.input_required import OnInput, in_rounds
 from favcrm._mcp.jsonrpc import is_stream
-from favcrm._mcp.negotiation import BARE, MODERN, SSE, Remedy, find_remedy, negotiate
+from favcrm._mcp.negotiation import BARE, MODERN, Remedy, find_remedy, negotiate
 from favcrm._mcp.progress import tell_progress
 from favcrm._mcp.requests import (
     with_meta,
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from favcrm.models import Progress
     from favcrm.secret import Secret
     from favcrm.transports.http.exchange import Channel, OnMessage, Reply
-    from favcrm.transports.http.streams import Streams
 
 ERAS = set(get_args(Era))
 DEFAULT_RETRY = 1.0
@@ -111,10 +110,9 @@ class Conversation:
         self._capabilities: Mapping[str, JSON] = {"elicitation": {}} if on_input else {}
         self._request_ids = itertools.count(1)
         self._tool_headers = ToolHeaders()
-        self._opened: dict[str, Streams] = {}
         self._key_of_session: Secret | None = None
         began = era or ("bare" if endpoint.favcrms_own else verdicts.recall(endpoint.url))
-        self._agreement: Agreement | None = {"bare": BARE, "modern": MODERN, "sse": SSE}.get(began)
+        self._agreement: Agreement | None = {"bare": BARE, "modern": MODERN}.get(began)
         self._probe = began == "auto"
         self._confirmed = False
 
@@ -142,23 +140,13 @@ class Conversation:
                 return answer
 
     async def end(self, channel: Channel) -> None:
-        """Close the streams, and tell the server that the session is over."""
-        for streams in self._opened.values():
-            await streams.close()
+        """Tell the server that the session is over."""
         agreement = self._agreement
         if agreement and agreement.session_id and not channel.client.is_closed:
             self._agreement = None
             with suppress(TransportError), channel.shielded(GRACE):
                 goodbye = write_goodbye(agreement)
                 await exchange(channel, self._endpoint, goodbye, self._key_of_session, GRACE)
-
-    @property
-    def _streams(self) -> Streams:
-        """The streams of the oldest transport, loaded where a server speaks it."""
-        from favcrm.transports.http.streams import Streams
-
-        # Two threads may come here at once, and go on with the same streams.
-        return self._opened.setdefault(self._endpoint.url, Streams(self._endpoint, self._request_ids))
 
     async def _mend(
         self, query: Query, agreement: Agreement, remedy: Remedy, refused: Response
@@ -205,13 +193,12 @@ class Conversation:
     async def _take(self, step: Step, query: Query) -> Response:
         """Take one step of a negotiation. Whatever becomes of it, the call itself was not sent."""
         try:
-            if step.under is SSE:
-                return await self._streams.probe(query.channel, query.api_key, query.remaining)
             return (await self._send(query, self._write(step))).response
         except OutcomeUnknownError:
             pass
-        what = step.method or "the request for a stream"
-        raise NotSentError(f"No answer came to {what}, which goes before the call. The call was not sent.")
+        raise NotSentError(
+            f"No answer came to {step.method}, which goes before the call. The call was not sent."
+        )
 
     def _write(self, step: Step) -> Outgoing:
         if step.notification:
@@ -254,8 +241,6 @@ class Conversation:
         hear: OnMessage | None = None
         if token is not None or agreement.era == "session":
             hear = partial(self._hear, query, agreement, number)
-        if agreement is SSE:
-            return await self._streams.call(query.channel, outgoing, query.api_key, query.remaining, hear)
         if agreement.era != "session":
             return await self._read(query, agreement, outgoing, hear)
         return await self._ask_in_session(query, agreement, outgoing, hear)

@@ -218,8 +218,6 @@ async def begin(
     outgoing: Outgoing,
     headers: Mapping[str, str],
     ends_at: float,
-    *,
-    lasting: bool = False,
 ) -> Any:
     """Send a request and return httpx's response with its body unread.
 
@@ -229,7 +227,6 @@ async def begin(
         outgoing: The request.
         headers: All its headers.
         ends_at: Until when the answer has to begin.
-        lasting: Whether the body is read for longer than that.
 
     Raises:
         NotSentError: Certainly nothing reached the server.
@@ -245,7 +242,7 @@ async def begin(
             _url(httpx, url),
             headers=headers,
             content=outgoing.content,
-            timeout=httpx.Timeout(timeout, read=None) if lasting else timeout,
+            timeout=timeout,
         )
         # A header of MCP that the client's owner set for all requests would speak of another era.
         for name in channel.strays.difference(map(str.lower, headers)):

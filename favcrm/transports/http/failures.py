@@ -6,6 +6,7 @@ import re
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
+from favcrm._patterns import lazy_pattern
 from favcrm.errors import NotSentError, OutcomeUnknownError
 
 if TYPE_CHECKING:
@@ -33,19 +34,19 @@ class ProxyRefusal(NamedTuple):
 
 PROXY_REFUSALS = (
     ProxyRefusal(
-        re.compile(r"407 |Requested |Invalid username"),
+        lazy_pattern(r"407 |Requested |Invalid username"),
         "{proxy} asks for a user name and a password, or does not accept the ones it was given",
         "Put them into the proxy's address, percent-encoded: http://user:password@proxy.example:3128.",
         permanent=True,
     ),
     ProxyRefusal(
-        re.compile(r"4(?!08|29)\d\d |.*not allowed"),
+        lazy_pattern(r"4(?!08|29)\d\d |.*not allowed"),
         "{proxy} does not allow a connection to the endpoint",
         "Ask whoever runs the proxy to allow the endpoint, or put the endpoint's host into NO_PROXY.",
         permanent=True,
     ),
     ProxyRefusal(
-        re.compile(""),
+        lazy_pattern(""),
         "{proxy} could not make a connection to the endpoint",
         None,
         permanent=False,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from favcrm._mcp.jsonrpc import MAX_ANSWER_BYTES
+from favcrm._patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,11 +24,11 @@ BEGINNING = 16
 """Bytes that tell text from deflate without a header."""
 DEFLATE = "deflate"
 GZIP = b"\x1f\x8b"
-ZLIB = re.compile(rb"[\x08\x18\x28\x38\x48\x58\x68\x78]")
+ZLIB = lazy_pattern(rb"[\x08\x18\x28\x38\x48\x58\x68\x78]")
 GZIP_WITH_HEADER = 16 + zlib.MAX_WBITS
 # How JSON, an event and a page begin, whose zero bytes are left out for the wider encodings. Deflate without a
 # header has no mark of its own, and does not begin so.
-TEXT = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*+(?:[{\[:<]|data|even|id|retr|\Z)")
+TEXT = lazy_pattern(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*+(?:[{\[:<]|data|even|id|retr|\Z)")
 
 
 class Inflater:

@@ -7,13 +7,13 @@ not say which entry that is.
 from __future__ import annotations
 
 import os
-import re
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from favcrm._patterns import lazy_pattern
 from favcrm._text import clean
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.events import logger
@@ -22,9 +22,9 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 VARIABLES = {"https": "HTTPS_PROXY", "all": "ALL_PROXY"}
 SCHEMES = ("http", "https", "socks5", "socks5h")
-HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
-EXEMPT_NAME = re.compile(r"\*?\.?(?P<name>[a-z0-9_-]+(\.[a-z0-9_-]+)*)\.?")
-BRACKETS = re.compile(r"\[([^\]]*)\](/\d+)?")
+HOST = lazy_pattern(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
+EXEMPT_NAME = lazy_pattern(r"\*?\.?(?P<name>[a-z0-9_-]+(\.[a-z0-9_-]+)*)\.?")
+BRACKETS = lazy_pattern(r"\[([^\]]*)\](/\d+)?")
 
 
 def find_proxy(url: str) -> str | None:

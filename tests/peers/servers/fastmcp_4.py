@@ -1,8 +1,7 @@
-"""FavCRM's tools on fastmcp 4: ``fastmcp_4.py http|stdio``."""
+"""FavCRM's tools on fastmcp 4."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import anyio
@@ -17,15 +16,12 @@ class ForwardedTool(Tool):
     """One of the sandbox's tools."""
 
     async def run(self, arguments: dict[str, Any]) -> ToolResult:
-        try:
-            request = get_http_request()
-        except RuntimeError:
-            request = None
-        answer = await forward("tools/call", {"name": self.name, "arguments": arguments}, request)
+        params = {"name": self.name, "arguments": arguments}
+        answer = await forward("tools/call", params, get_http_request())
         return ToolResult.from_mcp_result(CallToolResult.model_validate(answer["result"]))
 
 
-async def main(how: str) -> None:
+async def main() -> None:
     server = FastMCP("favcrm-peer")
     for entry in (await forward("tools/list", {}))["result"]["tools"]:
         server.add_tool(
@@ -37,10 +33,7 @@ async def main(how: str) -> None:
                 annotations=entry["annotations"],
             )
         )
-    if how == "stdio":
-        await server.run_stdio_async(show_banner=False, log_level="ERROR")
-    else:
-        await server.run_http_async(show_banner=False, path="/mcp", sockets=[listen()], log_level="error")
+    await server.run_http_async(show_banner=False, path="/mcp", sockets=[listen()], log_level="error")
 
 
-anyio.run(main, sys.argv[1])
+anyio.run(main)

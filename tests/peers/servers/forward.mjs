@@ -3,10 +3,9 @@
 import { createServer } from "node:http";
 
 const upstream = process.env.FAVCRM_UPSTREAM;
-const ownKey = process.env.FAVCRM_API_KEY;
 
-// Asks the sandbox and returns its JSON-RPC answer. Over stdio nobody passes a key on: it is in the environment.
-export async function forward(method, params, authorization = ownKey && `Bearer ${ownKey}`) {
+// Asks the sandbox with the caller's key, and returns its JSON-RPC answer.
+export async function forward(method, params, authorization) {
   const { _meta, ...sent } = params ?? {};
   const answer = await fetch(upstream, {
     method: "POST",

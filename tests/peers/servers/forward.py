@@ -13,22 +13,14 @@ from typing import Any
 import anyio
 
 UPSTREAM = os.environ["FAVCRM_UPSTREAM"]
-OWN_KEY = os.environ.get("FAVCRM_API_KEY")
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 async def forward(method: str, params: Mapping[str, Any], request: Any = None) -> dict[str, Any]:
-    """Ask the sandbox with the caller's key, and return its JSON-RPC answer.
-
-    Over HTTP the key is the caller's. Over stdio there is no request, and the key is in the environment.
-    """
+    """Ask the sandbox with the key of the caller's request, if there is one, and return its JSON-RPC answer."""
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
-    if request is None:
-        authorization = f"Bearer {OWN_KEY}" if OWN_KEY else None
-    else:
-        authorization = request.headers.get("authorization")
-    if authorization:
+    if request is not None and (authorization := request.headers.get("authorization")):
         headers["Authorization"] = authorization
     outgoing = urllib.request.Request(UPSTREAM, json.dumps(message).encode(), headers)  # noqa: S310
 

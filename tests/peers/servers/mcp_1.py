@@ -1,4 +1,4 @@
-"""FavCRM's tools on the official SDK 1.x: ``mcp_1.py stateful|stateless|sse|stdio``."""
+"""FavCRM's tools on the official SDK 1.x: ``mcp_1.py stateful|stateless``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio
 from forward import forward, serve_app
 from mcp import McpError
 from mcp.server.lowlevel import Server
-from mcp.server.sse import SseServerTransport
-from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.types import (
     CallToolRequest,
@@ -23,9 +20,7 @@ from mcp.types import (
     ServerResult,
 )
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 
 def handler(server: Server, result: type[ListToolsResult | CallToolResult]) -> Any:
@@ -55,32 +50,11 @@ def streamable_app(server: Server, *, stateless: bool) -> Starlette:
     return Starlette(routes=[Route("/mcp", Endpoint())], lifespan=lifespan)
 
 
-def sse_app(server: Server) -> Starlette:
-    transport = SseServerTransport("/messages/")
-
-    async def connect(request: Request) -> Response:
-        async with transport.connect_sse(request.scope, request.receive, request._send) as streams:
-            await server.run(*streams, server.create_initialization_options())
-        return Response()
-
-    return Starlette(routes=[Route("/sse", connect), Mount("/messages/", app=transport.handle_post_message)])
-
-
-async def serve_stdio(server: Server) -> None:
-    async with stdio_server() as streams:
-        await server.run(*streams, server.create_initialization_options())
-
-
 def main(how: str) -> None:
     server = Server("favcrm-peer")
     server.request_handlers[ListToolsRequest] = handler(server, ListToolsResult)
     server.request_handlers[CallToolRequest] = handler(server, CallToolResult)
-    if how == "stdio":
-        anyio.run(serve_stdio, server)
-    elif how == "sse":
-        serve_app(sse_app(server), "/sse")
-    else:
-        serve_app(streamable_app(server, stateless=how == "stateless"))
+    serve_app(streamable_app(server, stateless=how == "stateless"))
 
 
 main(sys.argv[1])

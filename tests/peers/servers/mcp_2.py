@@ -1,15 +1,13 @@
-"""FavCRM's tools on the official SDK 2.x: ``mcp_2.py stateful|stateless|json|stdio``."""
+"""FavCRM's tools on the official SDK 2.x: ``mcp_2.py stateful|stateless|json``."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-import anyio
 from forward import forward, serve_app
 from mcp import MCPError
 from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
 from mcp_types import CallToolRequestParams, PaginatedRequestParams
 
 # A result must have these from 2026-07-28 on. The SDK leaves them out for older clients.
@@ -33,19 +31,11 @@ def handler(method: str) -> Any:
     return handle
 
 
-async def serve_stdio(server: Server[Any]) -> None:
-    async with stdio_server() as (reading, writing):
-        await server.run(reading, writing, server.create_initialization_options())
-
-
 def main(how: str) -> None:
     server = Server[Any]("favcrm-peer")
     server.add_request_handler("tools/list", PaginatedRequestParams, handler("tools/list"))
     server.add_request_handler("tools/call", CallToolRequestParams, handler("tools/call"))
-    if how == "stdio":
-        anyio.run(serve_stdio, server)
-    else:
-        serve_app(server.streamable_http_app(**OPTIONS[how]))
+    serve_app(server.streamable_http_app(**OPTIONS[how]))
 
 
 main(sys.argv[1])

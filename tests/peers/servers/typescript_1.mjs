@@ -1,9 +1,8 @@
-// FavCRM's tools on the TypeScript SDK 1.x: typescript_1.mjs stateful|stateless|stdio
+// FavCRM's tools on the TypeScript SDK 1.x: typescript_1.mjs stateful|stateless
 
 import { randomUUID } from "node:crypto";
 
 import { Server } from "@modelcontextprotocol/sdk/server/index.js";
-import { StdioServerTransport } from "@modelcontextprotocol/sdk/server/stdio.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import {
   CallToolRequestSchema,
@@ -59,9 +58,4 @@ async function stateless(request, response) {
   await transport.handleRequest(request, response, await readBody(request));
 }
 
-const how = process.argv[2];
-if (how === "stdio") {
-  await makeServer().connect(new StdioServerTransport());
-} else {
-  serve({ stateful, stateless }[how]);
-}
+serve({ stateful, stateless }[process.argv[2]]);

@@ -1,8 +1,7 @@
-// FavCRM's tools on the TypeScript SDK 2.x: typescript_2.mjs dual|modern|stdio-dual|stdio-modern
+// FavCRM's tools on the TypeScript SDK 2.x: typescript_2.mjs dual|modern
 
 import { toNodeHandler } from "@modelcontextprotocol/node";
 import { createMcpHandler, ProtocolError, Server } from "@modelcontextprotocol/server";
-import { serveStdio } from "@modelcontextprotocol/server/stdio";
 
 import { forward, serve } from "./forward.mjs";
 
@@ -19,12 +18,5 @@ function makeServer() {
   return server;
 }
 
-const [channel, era] = process.argv[2].startsWith("stdio-")
-  ? process.argv[2].split("-")
-  : ["http", process.argv[2]];
-const options = era === "modern" ? { legacy: "reject" } : {};
-if (channel === "stdio") {
-  serveStdio(makeServer, options);
-} else {
-  serve(toNodeHandler(createMcpHandler(makeServer, options)));
-}
+const options = process.argv[2] === "modern" ? { legacy: "reject" } : {};
+serve(toNodeHandler(createMcpHandler(makeServer, options)));

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from favcrm.sandbox.forms import Answered, Reason, Refused
-from favcrm.sandbox.rules import HOUR, Moment
-from favcrm.sandbox.schema import fields, text, whole
-from favcrm.sandbox.tool import tool
-from favcrm.sandbox.world import PORTAL, Invite, SignUp, new_id, not_found
+from favcrm.sandbox.forms import Refusal, RefusalReason, ToolAnswer
+from favcrm.sandbox.rules import HOUR, AccountCheck
+from favcrm.sandbox.state import PORTAL, Invite, SignUp, new_id, not_found
+from favcrm.sandbox.tools import fields, text, tool, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from favcrm.sandbox.tool import Caller
-    from favcrm.sandbox.world import Company, World
+    from favcrm.sandbox.state import Company, State
+    from favcrm.sandbox.tools import CallContext
     from favcrm.typing import JSON
 
 INDUSTRIES = ["beauty", "fitness", "tutoring", "retail", "hospitality", "services", "other"]
@@ -48,21 +47,21 @@ CODE = text(pattern="[0-9]{6}", description="The 6 digits from the email.")
     needs_key=False,
 )
 def register_organisation_request(
-    caller: Caller,
+    context: CallContext,
     *,
     email: str,
     organisation_name: str,
     industry: str | None = None,
     country: str | None = None,
     timezone: str | None = None,
-) -> Answered:
+) -> ToolAnswer:
     """Request a new organisation. Emails a 6-digit code that register_organisation_verify takes."""
-    world = caller.world
-    world.count_request(caller.ip)
-    if world.rules.account_found is Moment.AT_REQUEST:
-        _refuse_account(world, email)
-    if world.rules.one_request_each:
-        world.sign_ups = {key: each for key, each in world.sign_ups.items() if each.email != email.casefold()}
+    state = context.state
+    state.count_request(context.ip)
+    if state.rules.account_check is AccountCheck.AT_REQUEST:
+        _refuse_account(state, email)
+    if state.rules.one_request_each:
+        state.sign_ups = {key: each for key, each in state.sign_ups.items() if each.email != email.casefold()}
     sign_up = SignUp(
         request_id=new_id("signup_req_"),
         email=email.casefold(),
@@ -70,35 +69,35 @@ def register_organisation_request(
         industry=industry,
         country=country,
         timezone=timezone or TIMEZONES.get((country or "").upper(), "UTC"),
-        challenge=world.challenge(email, f"Your FavCRM code for {organisation_name}"),
+        emailed=state.email_code(email, f"Your FavCRM code for {organisation_name}"),
     )
-    world.sign_ups[sign_up.request_id] = sign_up
+    state.sign_ups[sign_up.request_id] = sign_up
     data: dict[str, JSON] = {
         "requestId": sign_up.request_id,
-        "expiresAt": world.iso(sign_up.challenge.expires_at),
+        "expiresAt": state.iso(sign_up.emailed.expires_at),
         "maskedEmail": mask(email),
         "instructions": ASK + "register_organisation_verify.",
     }
-    return Answered(data, f"A 6-digit code was sent to {mask(email)}.")
+    return ToolAnswer(data, f"A 6-digit code was sent to {mask(email)}.")
 
 
 @tool(
     fields("requestId code", requestId=text(1), code=CODE),
     needs_key=False,
 )
-def register_organisation_verify(caller: Caller, *, request_id: str, code: str) -> Answered:
+def register_organisation_verify(context: CallContext, *, request_id: str, code: str) -> ToolAnswer:
     """Verify the emailed code. Creates the organisation and shows its API key, once."""
-    world = caller.world
-    sign_up = world.sign_ups.get(request_id)
+    state = context.state
+    sign_up = state.sign_ups.get(request_id)
     if sign_up is None:
         raise not_found("Sign-up request")
-    world.check(sign_up.challenge, code)
-    _refuse_account(world, sign_up.email)
-    del world.sign_ups[request_id]
-    world.accounts.add(sign_up.email)
-    company = world.open_company(name=sign_up.organisation_name, timezone=sign_up.timezone)
+    state.check_code(sign_up.emailed, code)
+    _refuse_account(state, sign_up.email)
+    del state.sign_ups[request_id]
+    state.accounts.add(sign_up.email)
+    company = state.create_company(name=sign_up.organisation_name, timezone=sign_up.timezone)
     company.industry, company.country = sign_up.industry, sign_up.country
-    return _welcome(world, company, role="owner")
+    return _welcome(state, company, role="owner")
 
 
 @tool(
@@ -113,21 +112,21 @@ def register_organisation_verify(caller: Caller, *, request_id: str, code: str) 
     ),
 )
 def create_team_member_invite(
-    caller: Caller,
+    context: CallContext,
     *,
     email: str,
-    name: str | None = None,
+    name: str | None = None,  # noqa: ARG001 - the sandbox shows no profile
     role: str = "staff",
     expires_in_hours: int = 72,
     modules: Sequence[str] = (),
     permissions: Sequence[str] = (),
-) -> Answered:
+) -> ToolAnswer:
     """Invite somebody to this workspace. Returns a one-time token."""
-    world = caller.world
+    state = context.state
     token = new_id("invite_")
-    expires_at = world.clock.time() + expires_in_hours * HOUR
-    company = caller.member.company
-    world.invites[token] = Invite(email=email, name=name, role=role, company=company, expires_at=expires_at)
+    expires_at = state.clock.time() + expires_in_hours * HOUR
+    company = context.access.company
+    state.invites[token] = Invite(email=email, role=role, company=company, expires_at=expires_at)
     data: dict[str, JSON] = {
         "inviteId": new_id("inv_"),
         "token": token,
@@ -136,26 +135,26 @@ def create_team_member_invite(
         "role": role,
         "modules": [*modules],
         "permissions": [*permissions],
-        "expiresAt": world.iso(expires_at),
+        "expiresAt": state.iso(expires_at),
     }
-    return Answered(data, f"{mask(email)} is invited to {company.name}.")
+    return ToolAnswer(data, f"{mask(email)} is invited to {company.name}.")
 
 
 @tool(
     fields("token", token=text(1)),
     needs_key=False,
 )
-def accept_team_invite_request(caller: Caller, *, token: str) -> Answered:
+def accept_team_invite_request(context: CallContext, *, token: str) -> ToolAnswer:
     """Accept an invitation. Emails a 6-digit code that accept_team_invite_verify takes."""
-    world = caller.world
-    invite = _find_invite(world, token)
-    invite.challenge = world.challenge(invite.email, f"Your FavCRM code to join {invite.company.name}")
+    state = context.state
+    invite = _find_invite(state, token)
+    invite.emailed = state.email_code(invite.email, f"Your FavCRM code to join {invite.company.name}")
     data: dict[str, JSON] = {
-        "expiresAt": world.iso(invite.challenge.expires_at),
+        "expiresAt": state.iso(invite.emailed.expires_at),
         "maskedEmail": mask(invite.email),
         "instructions": ASK + "accept_team_invite_verify.",
     }
-    return Answered(data, f"A 6-digit code was sent to {mask(invite.email)}.")
+    return ToolAnswer(data, f"A 6-digit code was sent to {mask(invite.email)}.")
 
 
 @tool(
@@ -163,21 +162,21 @@ def accept_team_invite_request(caller: Caller, *, token: str) -> Answered:
     needs_key=False,
 )
 def accept_team_invite_verify(
-    caller: Caller,
+    context: CallContext,
     *,
     token: str,
     code: str,
     name: str | None = None,  # noqa: ARG001 - the sandbox shows no profile
-) -> Answered:
+) -> ToolAnswer:
     """Verify the emailed code of an invitation. Joins the workspace and shows an API key, once."""
-    world = caller.world
-    invite = _find_invite(world, token)
-    if invite.challenge is None:
-        raise Refused(Reason.INVALID_CODE, "Invalid code: none was requested yet.")
-    world.check(invite.challenge, code)
-    del world.invites[token]
-    world.accounts.add(invite.email.casefold())
-    return _welcome(world, invite.company, role=invite.role)
+    state = context.state
+    invite = _find_invite(state, token)
+    if invite.emailed is None:
+        raise Refusal(RefusalReason.INVALID_CODE, "Invalid code: none was requested yet.")
+    state.check_code(invite.emailed, code)
+    del state.invites[token]
+    state.accounts.add(invite.email.casefold())
+    return _welcome(state, invite.company, role=invite.role)
 
 
 def mask(email: str) -> str:
@@ -186,24 +185,24 @@ def mask(email: str) -> str:
     return f"{name[:2]}*@{domain}"
 
 
-def _refuse_account(world: World, email: str) -> None:
-    if email.casefold() in world.accounts:
+def _refuse_account(state: State, email: str) -> None:
+    if email.casefold() in state.accounts:
         advice = f"Sign in at {PORTAL} and create a key under Settings, MCP Keys."
         words = f"An account already exists for this email. {advice}"
-        raise Refused(Reason.ACCOUNT_EXISTS, words, {"loginUrl": PORTAL})
+        raise Refusal(RefusalReason.ACCOUNT_EXISTS, words, {"loginUrl": PORTAL})
 
 
-def _find_invite(world: World, token: str) -> Invite:
-    invite = world.invites.get(token)
+def _find_invite(state: State, token: str) -> Invite:
+    invite = state.invites.get(token)
     if invite is None:
         raise not_found("Invitation")
-    if world.clock.time() >= invite.expires_at:
-        raise Refused(Reason.CODE_EXPIRED, "This invitation has expired. Please ask for a new one.")
+    if state.clock.time() >= invite.expires_at:
+        raise Refusal(RefusalReason.CODE_EXPIRED, "This invitation has expired. Please ask for a new one.")
     return invite
 
 
-def _welcome(world: World, company: Company, *, role: str) -> Answered:
-    key, access = world.grant(company, role=role)
+def _welcome(state: State, company: Company, *, role: str) -> ToolAnswer:
+    key, access = state.create_key(company, role=role)
     data: dict[str, JSON] = {
         "organisationId": company.organisation_id,
         "companyId": company.company_id,
@@ -212,7 +211,7 @@ def _welcome(world: World, company: Company, *, role: str) -> Answered:
         "loginUrl": PORTAL,
         "nextSteps": "Save the API key: it is shown only once. Then call list_my_companies.",
     }
-    return Answered(data, f"{company.name} is ready.", "card")
+    return ToolAnswer(data, f"{company.name} is ready.", "card")
 
 
 TOOLS = (

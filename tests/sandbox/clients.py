@@ -1,4 +1,4 @@
-"""Two ways to a sandbox, for tests that must hold on both."""
+"""Two clients of a sandbox, for tests that must hold on both."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SHORT = 0.3
 HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 
-class Wire(Protocol):
-    """A way to a sandbox."""
+class SandboxClient(Protocol):
+    """Calls a sandbox."""
 
     sandbox: Sandbox
 
@@ -30,7 +30,7 @@ class Wire(Protocol):
 
 
 class InProcess:
-    """Through the sandbox's own transport."""
+    """Calls it through its own transport."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -41,7 +41,7 @@ class InProcess:
 
 
 class OverHTTP:
-    """Bare POSTs with httpx."""
+    """Calls it with bare POSTs of httpx."""
 
     def __init__(self, sandbox: Sandbox, client: httpx.Client, url: str) -> None:
         self.sandbox = sandbox
@@ -63,13 +63,13 @@ class OverHTTP:
                 return reader.finish()
         except httpx.ConnectError as error:
             raise NotSentError(str(error)) from None
-        except (httpx.ReadError, httpx.ReadTimeout) as error:
+        except (httpx.RemoteProtocolError, httpx.ReadTimeout) as error:
             raise OutcomeUnknownError(str(error)) from None
 
 
-def call(wire: Wire, tool: str, key: Secret | None = None, /, **arguments: object) -> Response:
+def call(client: SandboxClient, tool: str, key: Secret | None = None, /, **arguments: object) -> Response:
     """Call a tool."""
-    return wire.request("tools/call", {"name": tool, "arguments": arguments}, key)
+    return client.request("tools/call", {"name": tool, "arguments": arguments}, key)
 
 
 def data(response: Response) -> Any:
@@ -82,22 +82,24 @@ def data(response: Response) -> Any:
 
 
 def refusal(response: Response) -> str:
-    """Return the words of a refusal in the default form."""
+    """Return the text of a refusal in the default form."""
     result: Any = response.result
     assert result["isError"] is True
     assert "structuredContent" not in result
     (block,) = result["content"]
     assert block["type"] == "text"
-    words: str = block["text"]
-    return words
+    text: str = block["text"]
+    return text
 
 
 EMAIL = "you@example.com"
 
 
-def ask(wire: Wire, email: str = EMAIL, **more: object) -> Any:
+def ask(client: SandboxClient, email: str = EMAIL, **more: object) -> Any:
     """Request a sign-up and return its payload."""
-    return data(call(wire, "register_organisation_request", email=email, organisationName="Stretch", **more))
+    return data(
+        call(client, "register_organisation_request", email=email, organisationName="Stretch", **more)
+    )
 
 
 def other_code(code: str) -> str:

@@ -5,51 +5,50 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from favcrm.sandbox.forms import Answered
-from favcrm.sandbox.schema import fields, text, whole
-from favcrm.sandbox.tool import tool
-from favcrm.sandbox.world import UPGRADE, new_id, not_found, over_limit
+from favcrm.sandbox.forms import ToolAnswer
+from favcrm.sandbox.state import UPGRADE, new_id, not_found, over_limit
+from favcrm.sandbox.tools import fields, text, tool, whole
 
 if TYPE_CHECKING:
-    from favcrm.sandbox.tool import Caller
-    from favcrm.sandbox.world import Access, Company, World
+    from favcrm.sandbox.state import Company, KeyAccess, State
+    from favcrm.sandbox.tools import CallContext
     from favcrm.typing import JSON
 
 MOMENT = text(format="date-time", description="ISO 8601 with an offset.")
 
 
 @tool(fields(), read_only=True)
-def list_my_companies(caller: Caller) -> Answered:
+def list_my_companies(context: CallContext) -> ToolAnswer:
     """List the companies that this key opens."""
-    access = caller.member
+    access = context.access
     companies: list[JSON] = [_describe(company, access) for company in access.companies]
     data: dict[str, JSON] = {
         "userId": access.user_id,
         "currentCompanyId": access.company.company_id,
         "companies": companies,
     }
-    return Answered(data, f"{len(companies)} companies.", "table")
+    return ToolAnswer(data, f"{len(companies)} companies.", "table")
 
 
 @tool(fields("companyId", companyId=text(1)))
-def switch_company(caller: Caller, *, company_id: str) -> Answered:
+def switch_company(context: CallContext, *, company_id: str) -> ToolAnswer:
     """Work in another company from now on."""
-    access = caller.member
+    access = context.access
     company = next((each for each in access.companies if each.company_id == company_id), None)
     if company is None:
         raise not_found("Company")
     access.company = company
-    return Answered({"company": _describe(company, access)}, f"Now in {company.name}.")
+    return ToolAnswer({"company": _describe(company, access)}, f"Now in {company.name}.")
 
 
 @tool(fields(), read_only=True)
-def get_plan_status(caller: Caller) -> Answered:
+def get_plan_status(context: CallContext) -> ToolAnswer:
     """Show the plan and what is used of it."""
-    world = caller.world
-    used = _quotas(world, caller.member)
+    state = context.state
+    used = _quotas(state, context.access)
     quotas: JSON = {code: {"used": amount, "limit": most} for code, (amount, most) in used.items()}
-    data: dict[str, JSON] = {"plan": "free", "status": world.plan_status, "quotas": quotas}
-    return Answered(data, f"The plan is {world.plan_status}.", "card")
+    data: dict[str, JSON] = {"plan": "free", "status": state.rules.plan_status, "quotas": quotas}
+    return ToolAnswer(data, f"The plan is {state.rules.plan_status}.", "card")
 
 
 @tool(
@@ -57,87 +56,89 @@ def get_plan_status(caller: Caller) -> Answered:
     read_only=True,
 )
 def check_plan_operation(
-    caller: Caller,
+    context: CallContext,
     *,
     tool_name: str = "",
     quota_code: str = "",
     module_code: str = "",  # noqa: ARG001 - every module is in the sandbox's plan
     delta: int = 1,
-) -> Answered:
+) -> ToolAnswer:
     """Tell whether the plan allows something."""
-    world = caller.world
+    state = context.state
     code = quota_code or {"create_member": "customers", "create_booking": "bookings"}.get(tool_name, "")
-    used, most = _quotas(world, caller.member).get(code, (0, None))
-    allowed = world.plan_status == "active" and (most is None or used + delta <= most)
+    used, most = _quotas(state, context.access).get(code, (0, None))
+    allowed = state.rules.plan_status == "active" and (most is None or used + delta <= most)
     data: dict[str, JSON] = {"allowed": allowed, "used": used, "limit": most}
     if not allowed:
         data["upgradeAction"] = UPGRADE
-    return Answered(data, "The plan allows it." if allowed else "The plan does not allow it.")
+    return ToolAnswer(data, "The plan allows it." if allowed else "The plan does not allow it.")
 
 
 @tool(fields(), read_only=True)
-def list_plan_options(caller: Caller) -> Answered:
+def list_plan_options(context: CallContext) -> ToolAnswer:
     """List the plans."""
-    world = caller.world
-    limits: JSON = {code: most for code, (_, most) in _quotas(world, caller.member).items()}
+    state = context.state
+    limits: JSON = {code: most for code, (_, most) in _quotas(state, context.access).items()}
     plans: JSON = [
         {"code": "free", "name": "Free", "limits": limits},
         {"code": "unlimited", "name": "Unlimited", "limits": {}},
     ]
-    return Answered({"plans": plans}, "2 plans.", "table")
+    return ToolAnswer({"plans": plans}, "2 plans.", "table")
 
 
 @tool(fields(), read_only=True)
-def get_whatsapp_connection_status(caller: Caller) -> Answered:
+def get_whatsapp_connection_status(context: CallContext) -> ToolAnswer:
     """Tell whether WhatsApp is connected."""
-    world = caller.world
-    connected = world.whatsapp_connected
+    state = context.state
+    connected = state.rules.whatsapp_connected
     status = "connected" if connected else "not_connected"
-    return Answered({"connected": connected, "status": status}, f"WhatsApp is {status.replace('_', ' ')}.")
+    return ToolAnswer({"connected": connected, "status": status}, f"WhatsApp is {status.replace('_', ' ')}.")
 
 
 @tool(fields(query=text(0, 200), limit=whole(1, 100)), read_only=True)
-def search_members(caller: Caller, *, query: str = "", limit: int = 20) -> Answered:
+def search_members(context: CallContext, *, query: str = "", limit: int = 20) -> ToolAnswer:
     """Search members."""
     words = query.casefold()
-    members = caller.member.company.members.values()
+    members = context.access.company.members.values()
     found: list[JSON] = [
         each for each in members if words in f"{each['name']} {each['email']} {each['phone']}".casefold()
     ]
-    return Answered({"members": found[:limit], "total": len(found)}, f"{len(found)} members found.", "table")
+    return ToolAnswer(
+        {"members": found[:limit], "total": len(found)}, f"{len(found)} members found.", "table"
+    )
 
 
 @tool(fields("name", name=text(1, 120), email=text(format="email"), phone=text(1, 40)))
 def create_member(
-    caller: Caller, *, name: str, email: str | None = None, phone: str | None = None
-) -> Answered:
+    context: CallContext, *, name: str, email: str | None = None, phone: str | None = None
+) -> ToolAnswer:
     """Create a member."""
-    world = caller.world
-    access = caller.member
-    _may_write(world, access, "customers")
+    state = context.state
+    access = context.access
+    _may_write(state, access, "customers")
     member: dict[str, JSON] = {
         "memberId": new_id("mem_"),
         "name": name,
         "email": email,
         "phone": phone,
-        "createdAt": world.iso(world.clock.time()),
+        "createdAt": state.iso(state.clock.time()),
     }
     access.company.members[str(member["memberId"])] = member
-    return Answered({"memberId": member["memberId"], "member": member}, f"{name} is a member now.", "card")
+    return ToolAnswer({"memberId": member["memberId"], "member": member}, f"{name} is a member now.", "card")
 
 
 @tool(fields("memberId", memberId=text(1)), read_only=True)
-def get_member(caller: Caller, *, member_id: str) -> Answered:
+def get_member(context: CallContext, *, member_id: str) -> ToolAnswer:
     """Show a member."""
-    member = _find(caller.member.company.members, member_id, "Member")
-    return Answered({"member": member}, f"{member['name']}.", "card")
+    member = _find(context.access.company.members, member_id, "Member")
+    return ToolAnswer({"member": member}, f"{member['name']}.", "card")
 
 
 @tool(fields(), read_only=True)
-def list_services(caller: Caller) -> Answered:
+def list_services(context: CallContext) -> ToolAnswer:
     """List the services."""
-    services: list[JSON] = [*caller.member.company.services.values()]
-    return Answered({"services": services}, f"{len(services)} services.", "table")
+    services: list[JSON] = [*context.access.company.services.values()]
+    return ToolAnswer({"services": services}, f"{len(services)} services.", "table")
 
 
 @tool(
@@ -149,12 +150,12 @@ def list_services(caller: Caller) -> Answered:
     ),
 )
 def create_service(
-    caller: Caller, *, name: str, duration_minutes: int, price: float | None = None
-) -> Answered:
+    context: CallContext, *, name: str, duration_minutes: int, price: float | None = None
+) -> ToolAnswer:
     """Create a service."""
-    world = caller.world
-    access = caller.member
-    _may_write(world, access)
+    state = context.state
+    access = context.access
+    _may_write(state, access)
     service: dict[str, JSON] = {
         "serviceId": new_id("svc_"),
         "name": name,
@@ -162,38 +163,38 @@ def create_service(
         "price": price,
     }
     access.company.services[str(service["serviceId"])] = service
-    return Answered(
+    return ToolAnswer(
         {"serviceId": service["serviceId"], "service": service}, f"{name} is offered now.", "card"
     )
 
 
 @tool(fields(dateFrom=MOMENT, dateTo=MOMENT), read_only=True)
 def list_bookings(
-    caller: Caller,
+    context: CallContext,
     *,
     date_from: str = "0001-01-01T00:00:00Z",
     date_to: str = "9999-12-31T23:59:59Z",
-) -> Answered:
+) -> ToolAnswer:
     """List bookings, the earliest first."""
     first, last = datetime.fromisoformat(date_from), datetime.fromisoformat(date_to)
     dated = [
         (datetime.fromisoformat(str(each["startTime"])), each)
-        for each in caller.member.company.bookings.values()
+        for each in context.access.company.bookings.values()
     ]
     found: list[JSON] = [
         each for start, each in sorted(dated, key=lambda pair: pair[0]) if first <= start <= last
     ]
-    return Answered({"bookings": found}, f"{len(found)} bookings.", "table")
+    return ToolAnswer({"bookings": found}, f"{len(found)} bookings.", "table")
 
 
 @tool(
     fields("memberId serviceId startTime", memberId=text(1), serviceId=text(1), startTime=MOMENT),
 )
-def create_booking(caller: Caller, *, member_id: str, service_id: str, start_time: str) -> Answered:
+def create_booking(context: CallContext, *, member_id: str, service_id: str, start_time: str) -> ToolAnswer:
     """Book a service for a member."""
-    world = caller.world
-    access = caller.member
-    _may_write(world, access, "bookings")
+    state = context.state
+    access = context.access
+    _may_write(state, access, "bookings")
     company = access.company
     member = _find(company.members, member_id, "Member")
     service = _find(company.services, service_id, "Service")
@@ -203,30 +204,32 @@ def create_booking(caller: Caller, *, member_id: str, service_id: str, start_tim
         "serviceId": service_id,
         "startTime": start_time,
         "status": "confirmed",
-        "createdAt": world.iso(world.clock.time()),
+        "createdAt": state.iso(state.clock.time()),
     }
     company.bookings[str(booking["bookingId"])] = booking
     summary = f"{service['name']} is booked for {member['name']}."
-    return Answered({"bookingId": booking["bookingId"], "booking": booking}, summary, "card")
+    return ToolAnswer({"bookingId": booking["bookingId"], "booking": booking}, summary, "card")
 
 
 @tool(fields(), needs_key=False, read_only=True)
-def favcrm_doctor(caller: Caller) -> Answered:
+def favcrm_doctor(context: CallContext) -> ToolAnswer:
     """Check the endpoint, the key, the plan and WhatsApp at once."""
-    world = caller.world
-    access = caller.access
+    state = context.state
+    access = context.key_access
     data: dict[str, JSON] = {
         "mcpEndpointStatus": "ok",
-        "authStatus": "ok" if access else ("invalid" if caller.shows_key else "missing"),
-        "toolCount": caller.listed,
+        "authStatus": "ok" if access else ("invalid" if context.shows_key else "missing"),
+        "toolCount": context.tool_count,
         "organisationContext": _describe(access.company, access) if access else None,
-        "planStatus": world.plan_status if access else None,
-        "whatsappStatus": ("connected" if world.whatsapp_connected else "not_connected") if access else None,
+        "planStatus": state.rules.plan_status if access else None,
+        "whatsappStatus": ("connected" if state.rules.whatsapp_connected else "not_connected")
+        if access
+        else None,
     }
-    return Answered(data, "Signed in." if access else "Not signed in.", "card")
+    return ToolAnswer(data, "Signed in." if access else "Not signed in.", "card")
 
 
-def _describe(company: Company, access: Access) -> dict[str, JSON]:
+def _describe(company: Company, access: KeyAccess) -> dict[str, JSON]:
     return {
         "organisationId": company.organisation_id,
         "companyId": company.company_id,
@@ -239,23 +242,23 @@ def _describe(company: Company, access: Access) -> dict[str, JSON]:
     }
 
 
-def _quotas(world: World, access: Access) -> dict[str, tuple[int, int | None]]:
+def _quotas(state: State, access: KeyAccess) -> dict[str, tuple[int, int | None]]:
     """Return what is used and what is allowed."""
-    month = world.iso(world.clock.time())[:7]
+    month = state.iso(state.clock.time())[:7]
     company = access.company
     booked = sum(str(booking["createdAt"]).startswith(month) for booking in company.bookings.values())
     return {
-        "customers": (len(company.members), world.rules.customers),
-        "bookings": (booked, world.rules.bookings_per_month),
-        "calls": (world.used_calls[company.organisation_id, month], world.rules.calls_per_month),
+        "customers": (len(company.members), state.rules.customers),
+        "bookings": (booked, state.rules.bookings_per_month),
+        "calls": (state.used_calls[company.organisation_id, month], state.rules.calls_per_month),
     }
 
 
-def _may_write(world: World, access: Access, quota: str = "") -> None:
+def _may_write(state: State, access: KeyAccess, quota: str = "") -> None:
     """Raise a refusal where the plan does not allow to write one more."""
-    if world.plan_status != "active":
-        raise over_limit(f"The plan is {world.plan_status}.")
-    used, most = _quotas(world, access).get(quota, (0, None))
+    if state.rules.plan_status != "active":
+        raise over_limit(f"The plan is {state.rules.plan_status}.")
+    used, most = _quotas(state, access).get(quota, (0, None))
     if most is not None and used >= most:
         raise over_limit(f"Plan limit reached: {most} {quota}.")
 
