@@ -62,7 +62,7 @@ class BlockingBackend:
 
         errands = Errands()
         try:
-            futures = [start(partial(_run_with, errands, task), name="favcrm")[0] for task in tasks]
+            futures = [start(partial(_run_with, errands, task))[0] for task in tasks]
             errands.run_until_done(futures)
             return [future.result() for future in futures]
         finally:
