@@ -9,7 +9,7 @@ from typing import Self, Unpack
 from favcrm._assembly import Options, SharedOptions, async_engine, make_plan
 from favcrm._boundary import boundaries, boundary
 from favcrm._flows.checks import check_interval
-from favcrm._flows.provision import Joining, Plan, Provisioning, ProvisionOptions, Route, SigningUp
+from favcrm._flows.provision import Joining, Plan, Provisioning, ProvisionOptions, SigningUp
 from favcrm._flows.watch import DEFAULT_INTERVAL, Watch
 from favcrm.async_client import AsyncFavCRMClient
 from favcrm.events import Event
@@ -33,10 +33,8 @@ class AsyncFavCRMProvisioner:
     One object serves any number of calls at once, from threads, tasks and event loops, and on both sides of a fork.
 
     Args:
-        endpoint: The address of the tools. By default from the environment, then the vendor's config file, then
-            FavCRM's own.
-        api_key: The key to diagnose with until `confirm` brings one, or its reference in ``store``. By default from
-            the environment or the config file.
+        endpoint: The address of the tools. By default from the environment, then the config file, then FavCRM's own.
+        api_key: The key to diagnose with until `confirm` brings one, or a reference in ``store``. By default as above.
         transport: Another way to reach the tools than HTTP. It stays open at `aclose`.
         store: Where keys are saved. By default nowhere, with a `KeyNotStoredWarning`.
         escrow: A store for the key if the first one fails after all, such as an escrow file.
@@ -54,13 +52,12 @@ class AsyncFavCRMProvisioner:
     Example:
         >>> import asyncio
         >>> from favcrm.sandbox import Sandbox
-        >>> sandbox = Sandbox()
-        >>> async def sign_up() -> bool:
+        >>> async def sign_up(sandbox: Sandbox) -> bool:
         ...     async with AsyncFavCRMProvisioner(transport=sandbox.async_transport()) as favcrm:
         ...         pending = await favcrm.initiate(email="you@example.com", organisation_name="Stretch + Breathe")
-        ...         await favcrm.confirm(pending, code=sandbox.inbox.code_for("you@example.com"))
+        ...         workspace = await favcrm.confirm(pending, code=sandbox.inbox.code_for("you@example.com"))
         ...         return (await favcrm.diagnose()).ready
-        >>> asyncio.run(sign_up())
+        >>> asyncio.run(sign_up(Sandbox()))
         True
     """
 
@@ -80,13 +77,7 @@ class AsyncFavCRMProvisioner:
         era: Era | None = None,
         profile: Profile | None = None,
     ) -> None:
-        shared: SharedOptions = {
-            "retry": retry,
-            "timeout": timeout,
-            "on_event": on_event,
-            "era": era,
-            "profile": profile,
-        }
+        shared = SharedOptions(retry=retry, timeout=timeout, on_event=on_event, era=era, profile=profile)
         options = Options(endpoint, api_key, store=store, escrow=escrow, ledger=ledger, **shared)
         settings = options.settings(transport)
         self._engine, self._close = async_engine(options, settings, transport, http_client)
@@ -103,6 +94,7 @@ class AsyncFavCRMProvisioner:
     async def initiate(
         self,
         registration: Registration | None = None,
+        /,
         *,
         email: str | None = None,
         organisation_name: str | None = None,
@@ -135,14 +127,7 @@ class AsyncFavCRMProvisioner:
             CodeExpiredError: An email was sent, and its code had expired when the answer came.
             ServerBusyError: The server asks to wait.
         """
-        asked = registration_of(
-            registration,
-            email=email,
-            organisation_name=organisation_name,
-            industry=industry,
-            country=country,
-            timezone=timezone,
-        )
+        asked = registration_of(registration, email, organisation_name, industry, country, timezone)
         return await self._engine.initiate(asked, resend=resend)
 
     async def confirm(
@@ -177,8 +162,7 @@ class AsyncFavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
-                is in the error's ``workspace``.
+            StoreError: The store cannot be written, and no code was used; or the key is in the error's ``workspace``.
         """
         keys = self._engine.keys_for(store=store, name=key_name)
         return await self._engine.confirm(pending, code, keys=keys)
@@ -186,6 +170,7 @@ class AsyncFavCRMProvisioner:
     async def provision(
         self,
         registration: Registration | None = None,
+        /,
         *,
         read_code: AsyncReadCode,
         email: str | None = None,
@@ -216,19 +201,13 @@ class AsyncFavCRMProvisioner:
 
         Raises:
             AlreadyRegisteredError: The email has an account: create a key in the portal, then `adopt` it.
-            StoreError: The store cannot be written, and nothing was called; or the key could not be saved, and is
-                in the error's ``workspace``.
             FavCRMError: As `initiate` and `confirm`, when no try or fresh code is left.
         """
-        asked = registration_of(
-            registration,
-            email=email,
-            organisation_name=organisation_name,
-            industry=industry,
-            country=country,
-            timezone=timezone,
+        route = SigningUp(
+            registration_of(registration, email, organisation_name, industry, country, timezone)
         )
-        return await self._provision(SigningUp(asked), read_code, options)
+        plan = make_plan(self._engine, route.key_name, read_code=read_code, **options)
+        return await self._run(plan, Provisioning(self._engine, plan).provision(route))
 
     async def request_invite_code(self, token: str | Secret, *, resend: bool = False) -> PendingRegistration:
         """Ask FavCRM to email the 6-digit code of an invitation. While that code lives, no second email is sent.
@@ -272,9 +251,8 @@ class AsyncFavCRMProvisioner:
             FavCRMError: As `confirm`.
         """
         keys = self._engine.keys_for(store=store, name=key_name)
-        return await self._engine.confirm_invite(
-            as_secret(token), code, pending=pending, person=person, keys=keys
-        )
+        secret = as_secret(token)
+        return await self._engine.confirm_invite(secret, code, pending=pending, person=person, keys=keys)
 
     async def accept_invite(
         self,
@@ -298,7 +276,9 @@ class AsyncFavCRMProvisioner:
         Raises:
             FavCRMError: As `provision`.
         """
-        return await self._provision(Joining(as_secret(token), person), read_code, options)
+        route = Joining(as_secret(token), person)
+        plan = make_plan(self._engine, route.key_name, read_code=read_code, **options)
+        return await self._run(plan, Provisioning(self._engine, plan).provision(route))
 
     async def adopt(
         self,
@@ -321,8 +301,7 @@ class AsyncFavCRMProvisioner:
 
         Raises:
             InvalidInputError: The key is empty, or holds characters that no key has; nothing was stored.
-            StoreError: The store cannot be written, or has another key of that name. The key is in the error's
-                ``workspace`` if it was to be saved.
+            StoreError: The store cannot be written, or has another key of that name.
         """
         plan = make_plan(self._engine, key_name, store=store, use_existing=not replace)
         return await self._run(plan, Provisioning(self._engine, plan).adopt(as_secret(api_key)))
@@ -330,10 +309,8 @@ class AsyncFavCRMProvisioner:
     async def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
 
-        The questions are asked side by side.
-
         Returns:
-            The report, which also tells what went wrong; nothing is raised.
+            The report on questions that are asked side by side. A question that fails is in the report, not raised.
         """
         return await self._engine.diagnose()
 
@@ -356,12 +333,6 @@ class AsyncFavCRMProvisioner:
     async def _reports(self, watch: Watch) -> AsyncIterator[DiagnosticReport]:
         while True:
             yield await watch.next()
-
-    async def _provision(
-        self, route: Route, read_code: AsyncReadCode, options: ProvisionOptions
-    ) -> Provisioned[AsyncFavCRMClient]:
-        plan = make_plan(self._engine, route.key_name, read_code=read_code, **options)
-        return await self._run(plan, Provisioning(self._engine, plan).provision(route))
 
     async def _run(
         self, plan: Plan, flow: Coroutine[None, None, tuple[Workspace, DiagnosticReport]]

@@ -33,7 +33,6 @@ __all__ = [
     "Workspace",
 ]
 
-
 ClientT = TypeVar("ClientT")
 
 
@@ -55,9 +54,8 @@ class PendingRegistration:
         instructions: What the server says to do. Data for a person, shortened.
         x_request_id: The server's id of the answer, for support, or None.
         extra: Fields of the answer that this package does not know.
-        last_refusal: Why the last code was not accepted, in a sentence; empty where none was tried. `provision` and
-            `accept_invite` set this field and the next one before they call ``read_code``.
-        tries_left: How many codes may still be tried, or None where nobody counts.
+        last_refusal: Why the last code that ``read_code`` gave was refused; empty where none was.
+        tries_left: How many codes ``read_code`` may still give, or None where nobody counts.
     """
 
     request_id: str
@@ -129,14 +127,13 @@ class PendingRegistration:
 
 
 ReadCode: TypeAlias = Callable[[PendingRegistration], str]
-"""What the blocking side asks for a code, which it returns as text.
+"""Returns the code as text. The pending registration says why the last code was refused and how many tries are left.
 
-The pending registration says why the last code was refused and how many tries are left. An error that the function
-raises passes through. If the function has a method ``check``, that is called before an email is asked for.
+An error that it raises passes through. If it has a method ``check``, that is called before an email is asked for.
 """
 
 AsyncReadCode: TypeAlias = Callable[[PendingRegistration], Awaitable[str]]
-"""What the asynchronous side asks for a code: `ReadCode` as a coroutine function."""
+"""`ReadCode` for the async side, as a coroutine function."""
 
 
 @frozen(kw_only=True)
@@ -178,11 +175,6 @@ class Tool:
         input_schema: The JSON Schema of its arguments, as the server sent it.
         output_schema: The JSON Schema of its result, as the server sent it, or None.
         annotations: The server's hints, such as ``readOnlyHint``. Not to be trusted.
-
-    Example:
-        >>> tool = Tool(name="delete_member", annotations={"readOnlyHint": False, "destructiveHint": True})
-        >>> tool.read_only, tool.destructive
-        (False, True)
     """
 
     name: str
@@ -198,10 +190,7 @@ class Tool:
 
     @property
     def destructive(self) -> bool:
-        """Whether the tool may delete or overwrite something.
-
-        Without the hint, MCP takes a tool that is not read-only for destructive.
-        """
+        """Whether the tool may delete or overwrite something. Without hints, MCP takes a tool for destructive."""
         return not self.read_only and self.annotations.get("destructiveHint") is not False
 
 
@@ -302,8 +291,7 @@ class Invitation:
     """An invitation to a workspace.
 
     Attributes:
-        token: What `accept_invite` takes, or None where the answer did not name a token. Whoever has the token can
-            join, so it is kept like a key.
+        token: What `accept_invite` takes, or None where the answer did not name a token. Keep it like a key.
         expires_at: When the invitation expires, or None where the answer did not say.
         summary: The server's one sentence about the invitation. Data, not instructions.
         data: The whole payload, with a `Secret` in place of each text that holds a token.

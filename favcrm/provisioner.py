@@ -10,7 +10,7 @@ from favcrm._assembly import Options, SharedOptions, blocking_engine, make_plan
 from favcrm._backends import Awaitable, as_coroutine, run_sync
 from favcrm._boundary import boundaries, boundary
 from favcrm._flows.checks import check_interval
-from favcrm._flows.provision import Joining, Plan, Provisioning, ProvisionOptions, Route, SigningUp
+from favcrm._flows.provision import Joining, Plan, Provisioning, ProvisionOptions, SigningUp
 from favcrm._flows.watch import DEFAULT_INTERVAL, Watch
 from favcrm.client import FavCRMClient
 from favcrm.events import Event
@@ -34,10 +34,8 @@ class FavCRMProvisioner:
     One object serves any number of calls at once, from threads, tasks and event loops, and on both sides of a fork.
 
     Args:
-        endpoint: The address of the tools. By default from the environment, then the vendor's config file, then
-            FavCRM's own.
-        api_key: The key to diagnose with until `confirm` brings one, or its reference in ``store``. By default from
-            the environment or the config file.
+        endpoint: The address of the tools. By default from the environment, then the config file, then FavCRM's own.
+        api_key: The key to diagnose with until `confirm` brings one, or a reference in ``store``. By default as above.
         transport: Another way to reach the tools than HTTP. It stays open at `close`.
         store: Where keys are saved. By default nowhere, with a `KeyNotStoredWarning`.
         escrow: A store for the key if the first one fails after all, such as an escrow file.
@@ -78,13 +76,7 @@ class FavCRMProvisioner:
         era: Era | None = None,
         profile: Profile | None = None,
     ) -> None:
-        shared: SharedOptions = {
-            "retry": retry,
-            "timeout": timeout,
-            "on_event": on_event,
-            "era": era,
-            "profile": profile,
-        }
+        shared = SharedOptions(retry=retry, timeout=timeout, on_event=on_event, era=era, profile=profile)
         options = Options(endpoint, api_key, store=store, escrow=escrow, ledger=ledger, **shared)
         settings = options.settings(transport)
         self._engine, self._close = blocking_engine(options, settings, transport, http_client)
@@ -99,6 +91,7 @@ class FavCRMProvisioner:
     def initiate(
         self,
         registration: Registration | None = None,
+        /,
         *,
         email: str | None = None,
         organisation_name: str | None = None,
@@ -131,14 +124,7 @@ class FavCRMProvisioner:
             CodeExpiredError: An email was sent, and its code had expired when the answer came.
             ServerBusyError: The server asks to wait.
         """
-        asked = registration_of(
-            registration,
-            email=email,
-            organisation_name=organisation_name,
-            industry=industry,
-            country=country,
-            timezone=timezone,
-        )
+        asked = registration_of(registration, email, organisation_name, industry, country, timezone)
         return run_sync(self._engine.initiate(asked, resend=resend))
 
     def confirm(
@@ -173,8 +159,7 @@ class FavCRMProvisioner:
             OutcomeUnknownError: The workspace may exist, but no key was received.
             NotSentError: Nothing reached the server.
             ServerBusyError: The server asks to wait.
-            StoreError: The store cannot be written, and the code was not used; or the key could not be saved, and
-                is in the error's ``workspace``.
+            StoreError: The store cannot be written, and no code was used; or the key is in the error's ``workspace``.
         """
         keys = self._engine.keys_for(store=store, name=key_name)
         return run_sync(self._engine.confirm(pending, code, keys=keys))
@@ -182,6 +167,7 @@ class FavCRMProvisioner:
     def provision(
         self,
         registration: Registration | None = None,
+        /,
         *,
         read_code: ReadCode,
         email: str | None = None,
@@ -212,19 +198,13 @@ class FavCRMProvisioner:
 
         Raises:
             AlreadyRegisteredError: The email has an account: create a key in the portal, then `adopt` it.
-            StoreError: The store cannot be written, and nothing was called; or the key could not be saved, and is
-                in the error's ``workspace``.
             FavCRMError: As `initiate` and `confirm`, when no try or fresh code is left.
         """
-        asked = registration_of(
-            registration,
-            email=email,
-            organisation_name=organisation_name,
-            industry=industry,
-            country=country,
-            timezone=timezone,
+        route = SigningUp(
+            registration_of(registration, email, organisation_name, industry, country, timezone)
         )
-        return self._provision(SigningUp(asked), read_code, options)
+        plan = make_plan(self._engine, route.key_name, read_code=Awaitable(read_code), **options)
+        return self._run(plan, Provisioning(self._engine, plan).provision(route))
 
     def request_invite_code(self, token: str | Secret, *, resend: bool = False) -> PendingRegistration:
         """Ask FavCRM to email the 6-digit code of an invitation. While that code lives, no second email is sent.
@@ -268,9 +248,8 @@ class FavCRMProvisioner:
             FavCRMError: As `confirm`.
         """
         keys = self._engine.keys_for(store=store, name=key_name)
-        return run_sync(
-            self._engine.confirm_invite(as_secret(token), code, pending=pending, person=person, keys=keys)
-        )
+        secret = as_secret(token)
+        return run_sync(self._engine.confirm_invite(secret, code, pending=pending, person=person, keys=keys))
 
     def accept_invite(
         self,
@@ -294,7 +273,9 @@ class FavCRMProvisioner:
         Raises:
             FavCRMError: As `provision`.
         """
-        return self._provision(Joining(as_secret(token), person), read_code, options)
+        route = Joining(as_secret(token), person)
+        plan = make_plan(self._engine, route.key_name, read_code=Awaitable(read_code), **options)
+        return self._run(plan, Provisioning(self._engine, plan).provision(route))
 
     def adopt(
         self,
@@ -317,8 +298,7 @@ class FavCRMProvisioner:
 
         Raises:
             InvalidInputError: The key is empty, or holds characters that no key has; nothing was stored.
-            StoreError: The store cannot be written, or has another key of that name. The key is in the error's
-                ``workspace`` if it was to be saved.
+            StoreError: The store cannot be written, or has another key of that name.
         """
         plan = make_plan(self._engine, key_name, store=store, use_existing=not replace)
         return self._run(plan, Provisioning(self._engine, plan).adopt(as_secret(api_key)))
@@ -326,10 +306,8 @@ class FavCRMProvisioner:
     def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
 
-        The questions are asked side by side.
-
         Returns:
-            The report, which also tells what went wrong; nothing is raised.
+            The report on questions that are asked side by side. A question that fails is in the report, not raised.
         """
         return run_sync(self._engine.diagnose())
 
@@ -352,12 +330,6 @@ class FavCRMProvisioner:
     def _reports(self, watch: Watch) -> Iterator[DiagnosticReport]:
         while True:
             yield run_sync(watch.next())
-
-    def _provision(
-        self, route: Route, read_code: ReadCode, options: ProvisionOptions
-    ) -> Provisioned[FavCRMClient]:
-        plan = make_plan(self._engine, route.key_name, read_code=Awaitable(read_code), **options)
-        return self._run(plan, Provisioning(self._engine, plan).provision(route))
 
     def _run(
         self, plan: Plan, flow: Coroutine[None, None, tuple[Workspace, DiagnosticReport]]

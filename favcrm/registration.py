@@ -142,12 +142,26 @@ class Registration:
         )
 
 
-def registration_of(registration: Registration | None, **fields: str | None) -> Registration:
+def registration_of(  # noqa: PLR0917  # the arguments of Registration, in its order
+    registration: Registration | None,
+    email: str | None,
+    organisation_name: str | None,
+    industry: Industry | str | None,
+    country: str | None,
+    timezone: str | None,
+) -> Registration:
     """Return the registration that was given as an object, or make one of the fields that were given by name.
 
     Raises:
         InvalidInputError: Both were given, or a field is wrong.
     """
+    fields = {
+        "email": email,
+        "organisation_name": organisation_name,
+        "industry": industry,
+        "country": country,
+        "timezone": timezone,
+    }
     if registration is None:
         # A missing field is one of the problems that the registration reports.
         return Registration(**cast("dict[str, str]", fields))

@@ -21,7 +21,6 @@ from favcrm.errors import KeyNotStoredWarning, Problem, StoreError
 from favcrm.events import EventKind
 from favcrm.ledger_file import FileLedger
 from favcrm.models import CheckStatus
-from favcrm.registration import registration_of
 from favcrm.results import plain
 from favcrm.settings import Settings, config_path
 
@@ -76,11 +75,10 @@ def show(given: Given, found: Found) -> None:
 
 def request_code(given: Given, *, resend: bool, **fields: str | None) -> Found:
     """Ask for a code, unless one that was asked for before is still good."""
-    registration = registration_of(None, **fields)
     ledger = pending_ledger(given)
     events: list[Event] = []
     with FavCRMProvisioner(given.url, retry=ONCE, ledger=ledger, on_event=events.append) as favcrm:
-        pending = favcrm.initiate(registration, resend=resend)
+        pending = favcrm.initiate(**fields, resend=resend)
     if ledger is None:
         warn(given, "This request could not be remembered, so asking again sends another email.")
     reused = any(event.kind is EventKind.CODE_REUSED for event in events)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from favcrm import Industry, InvalidInputError, Registration, RetryPolicy
 from favcrm._flows.checks import LONGEST_REQUEST_ID, check_request_id, read_code
 from favcrm.countries import COUNTRIES
-from favcrm.registration import registration_of
 from favcrm.timezones import can_be_zone
 
 GOOD = {"email": "you@example.com", "organisation_name": "Stretch + Breathe"}
@@ -240,14 +239,6 @@ def test_the_email_is_not_in_the_repr_nor_in_an_error() -> None:
     with pytest.raises(InvalidInputError) as caught:
         Registration(email="you@@example.com", organisation_name="Acme")
     assert "you@@" not in str(caught.value)
-
-
-def test_a_registration_comes_as_an_object_or_by_field() -> None:
-    registration = Registration(**GOOD)
-    assert registration_of(registration, **dict.fromkeys(GOOD)) is registration
-    assert registration_of(None, **GOOD) == registration
-    with pytest.raises(InvalidInputError, match="email: give either"):
-        registration_of(registration, email="other@example.com")
 
 
 @pytest.mark.parametrize("code", ["123456", "123 456", "123-456", " 12 34 56\n", "012345"])
