@@ -140,8 +140,7 @@ class AsyncFavCRMProvisioner:
     ) -> Workspace:
         """Create the workspace with the code from the email, and receive its key, which FavCRM shows only once.
 
-        The store is asked first whether it can be written, and the key is saved before this method returns; no
-        cancellation gets in between. Confirming again returns the same workspace and sends nothing.
+        The store is asked first whether it can be written. No cancellation comes between the code and the saved key.
 
         Args:
             pending: What `initiate` returned, or its ``request_id``.
@@ -150,7 +149,7 @@ class AsyncFavCRMProvisioner:
             key_name: The name of the key in the store. By default the organisation's id.
 
         Returns:
-            The workspace, with its key.
+            The workspace, with its key. A second call returns the same one, and sends nothing.
 
         Raises:
             InvalidInputError: The code is not six digits of text, or there is no request id; nothing was sent.
@@ -182,8 +181,7 @@ class AsyncFavCRMProvisioner:
     ) -> Provisioned[AsyncFavCRMClient]:
         """Do all of it: check the store, ask for a code, confirm it, store the key, diagnose.
 
-        It may be called again after anything that went wrong, a killed process included: a key that is stored
-        already is used, and a registration that is pending in the ledger is taken up.
+        Call it again after any failure: it goes on with the key in the store, or the registration in the ledger.
 
         Args:
             registration: What to register, in place of the fields below.
@@ -193,8 +191,7 @@ class AsyncFavCRMProvisioner:
             industry: A `favcrm.Industry` or its text.
             country: An ISO 3166-1 alpha-2 code.
             timezone: An IANA name.
-            **options: ``store``, ``key_name``, ``resume``, ``code_attempts``, ``fresh_codes``, ``use_existing``; see
-                `favcrm.provisioner.ProvisionOptions`.
+            **options: ``store``, ``key_name`` and more, which `favcrm.provisioner.ProvisionOptions` explains.
 
         Returns:
             The workspace, its diagnosis, which may tell that it is not ready, its key's reference, and a client.

@@ -18,6 +18,7 @@ from favcrm import (
     PendingRegistration,
     RetryPolicy,
     Secret,
+    SecretRef,
     errors,
 )
 from favcrm._flows.watch import essence
@@ -86,8 +87,8 @@ async def test_an_invitation_is_accepted_in_two_steps(sandbox: Sandbox, colour: 
     with pytest.raises(errors.InvalidInputError, match="code: must be exactly six digits"):
         await facade.confirm_invite(token, "12345")
     workspace = await facade.confirm_invite(token, code, person="Ada", store=other, key_name="ada")
-    assert workspace.ref == "memory://favcrm/ada"
-    assert other.get(workspace.ref) == workspace.api_key
+    assert workspace.ref == SecretRef.of("memory", "ada")
+    assert other.get(SecretRef.of("memory", "ada")) == workspace.api_key
     assert (await facade.diagnose()).organisation == "Acme"
     again = await facade.confirm_invite(token, code, pending=pending, store=other, key_name="ada")
     assert again == workspace
