@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from favcrm.errors import AlreadyRegisteredError as AlreadyRegisteredError
     from favcrm.errors import AuthenticationError as AuthenticationError
     from favcrm.errors import CodeExpiredError as CodeExpiredError
+    from favcrm.errors import CodeUnavailableError as CodeUnavailableError
     from favcrm.errors import FavCRMError as FavCRMError
     from favcrm.errors import InputRequiredError as InputRequiredError
     from favcrm.errors import InvalidCodeError as InvalidCodeError
     from favcrm.errors import InvalidInputError as InvalidInputError
     from favcrm.errors import KeyNotStoredWarning as KeyNotStoredWarning
     from favcrm.errors import MissingKeyError as MissingKeyError
-    from favcrm.errors import NoCodeError as NoCodeError
     from favcrm.errors import NotReadyError as NotReadyError
     from favcrm.errors import NotSentError as NotSentError
     from favcrm.errors import OutcomeUnknownError as OutcomeUnknownError
@@ -67,8 +67,8 @@ else:
         "async_provisioner": "AsyncFavCRMProvisioner",
         "client": "FavCRMClient",
         "errors": """
-            AlreadyRegisteredError AuthenticationError CodeExpiredError FavCRMError InputRequiredError
-            InvalidCodeError InvalidInputError KeyNotStoredWarning MissingKeyError NoCodeError NotReadyError
+            AlreadyRegisteredError AuthenticationError CodeExpiredError CodeUnavailableError FavCRMError
+            InputRequiredError InvalidCodeError InvalidInputError KeyNotStoredWarning MissingKeyError NotReadyError
             NotSentError OutcomeUnknownError PlanLimitError RateLimitError RefusedError ServerBusyError StoreError
             TooManyAttemptsError TransportError UnexpectedAnswerError
         """,

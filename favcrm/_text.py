@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import quote
 
 from favcrm._patterns import lazy_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from favcrm.typing import JSON
 
 E = TypeVar("E", bound=BaseException)
 
@@ -72,12 +75,30 @@ def without_query(address: str) -> str:
 def mask_error(error: E, *, hide: Iterable[str] = ()) -> E:
     """Mask the texts of an error that a store or a transport of the user's raised, its notes too, and return it."""
     hide = tuple(hide)
-    error.args = tuple(_masked(value, hide) for value in error.args)
-    vars(error).update({name: _masked(value, hide) for name, value in vars(error).items()})
+    error.args = tuple(_without_hidden(value, hide) for value in error.args)
+    vars(error).update({name: _without_hidden(value, hide) for name, value in vars(error).items()})
     return error
 
 
-def _masked(value: object, hide: tuple[str, ...]) -> object:
+def _without_hidden(value: object, hide: tuple[str, ...]) -> object:
     if isinstance(value, list):  # the notes
-        return [_masked(note, hide) for note in cast("list[object]", value)]
+        return [_without_hidden(note, hide) for note in cast("list[object]", value)]
     return mask(value, hide=hide) if isinstance(value, str) else value
+
+
+def masked(value: JSON, mask: Callable[[str], str]) -> JSON:
+    """Return a value with every text in it masked, the names of its fields too; None where it is too deep for that."""
+    try:
+        return _masked(value, mask)
+    except RecursionError:
+        return None
+
+
+def _masked(value: JSON, mask: Callable[[str], str]) -> JSON:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {mask(name): _masked(inner, mask) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(inner, mask) for inner in value]
+    return value

@@ -1,13 +1,13 @@
 """Every error that this package raises.
 
-Each one says what happened and what was not done (``message``), what to do next (``next_step``), and,
-where the server gave one, which request it was (``request_id``, the ``X-Request-Id`` header)::
+Each one says what happened and what was not done (``message``), what the caller does now (``next_step``), what a
+person must do (``human_action``), and which error it is (``code``, a word that never changes)::
 
     FavCRMError
-    ├── InvalidInputError (also a ValueError)   an argument or a setting is wrong; nothing was called
+    ├── InvalidInputError (also a ValueError)   an argument or a setting is wrong; nothing was sent
     ├── TransportError
     │   ├── NotSentError                        nothing reached the server
-    │   └── OutcomeUnknownError                 it may have happened
+    │   └── OutcomeUnknownError                 the request may have been carried out
     ├── ServerBusyError                         the server asks to wait; nothing was done
     │   └── RateLimitError                      too many requests; nothing was done
     ├── UnexpectedAnswerError                   an answer without what was promised
@@ -17,12 +17,12 @@ where the server gave one, which request it was (``request_id``, the ``X-Request
     │   ├── TooManyAttemptsError                too many wrong codes
     │   ├── AlreadyRegisteredError              the email has an account
     │   ├── AuthenticationError                 the key is missing, wrong or revoked
-    │   ├── PlanLimitError                      the plan does not allow it
+    │   ├── PlanLimitError                      the plan does not allow the request
     │   └── InputRequiredError                  the server asks for input that nobody here gives
     ├── NotReadyError                           the diagnosis found something that blocks work
     ├── StoreError                              the key could not be saved or read; see ``workspace``
     │   └── MissingKeyError                     there is no key of that name in the store
-    └── NoCodeError                             the one-time code cannot be had here
+    └── CodeUnavailableError                    the one-time code cannot be had here
 
 `KeyNotStoredWarning` is a warning.
 """
@@ -31,30 +31,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Unpack
 
+from favcrm._error_base import ErrorFields, FavCRMError, RefusalFields
+from favcrm._error_codes import PORTAL
 from favcrm.typing import JSON
 
 if TYPE_CHECKING:
     from favcrm.models import DiagnosticReport, Workspace
 
 __all__ = [
+    "PORTAL",
     "AlreadyRegisteredError",
     "AuthenticationError",
     "CodeExpiredError",
+    "CodeUnavailableError",
+    "ErrorFields",
     "FavCRMError",
     "InputRequiredError",
     "InvalidCodeError",
     "InvalidInputError",
     "KeyNotStoredWarning",
     "MissingKeyError",
-    "NoCodeError",
     "NotReadyError",
     "NotSentError",
     "OutcomeUnknownError",
     "PlanLimitError",
     "Problem",
     "RateLimitError",
+    "RefusalFields",
     "RefusedError",
     "ServerBusyError",
     "StoreError",
@@ -62,8 +67,6 @@ __all__ = [
     "TransportError",
     "UnexpectedAnswerError",
 ]
-
-PORTAL = "https://app.favcrm.io"
 
 
 class Problem(NamedTuple):
@@ -73,66 +76,34 @@ class Problem(NamedTuple):
     message: str
 
 
-class FavCRMError(Exception):
-    """Base of every error of this package.
-
-    Attributes:
-        message: What happened, and what was not done.
-        next_step: What to do now, in a sentence that an agent can follow.
-        request_id: The server's ``X-Request-Id``, for support, or None.
-        endpoint: The address that was asked, without user, password and query; None where none was asked.
-    """
-
-    endpoint: str | None = None
-    default_next_step: ClassVar[str] = "Report this with the request id, if there is one."
-
-    def __init__(self, message: str, *, next_step: str | None = None, request_id: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.next_step: str = next_step or self.default_next_step
-        self.request_id = request_id
-
-    def __str__(self) -> str:
-        prefix = f"[{self.request_id}] " if self.request_id else ""
-        return " ".join([f"{prefix}{self.message}", self.next_step, *self._origin()])
-
-    def _origin(self) -> Iterable[str]:
-        """Yield where the error came from, in sentences."""
-        if self.endpoint:
-            yield f"The endpoint was {self.endpoint}."
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions with keyword-only arguments cannot be unpickled by calling the class, and worker
-        # pools do pickle them.
-        return _rebuild, (type(self), self.args, self._picklable_state())
-
-    def _picklable_state(self) -> dict[str, object]:
-        return dict(self.__dict__)
-
-
-def _rebuild(cls: type[FavCRMError], args: tuple[object, ...], state: dict[str, object]) -> FavCRMError:
-    error = cls.__new__(cls, *args)
-    error.__dict__.update(state)
-    return error
-
-
 class InvalidInputError(FavCRMError, ValueError):
-    """An argument, a variable of the environment or the config file is wrong. Nothing was called.
+    """An argument, a variable of the environment or the config file is wrong. Nothing was sent.
 
     Attributes:
         problems: Every problem found, each with its field.
     """
 
-    default_next_step = "Correct what is named and call again."
+    code = "invalid_input"
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
         listed = "; ".join(f"{problem.field}: {problem.message}" for problem in self.problems)
-        super().__init__(f"The input is not valid, so nothing was called: {listed}.")
+        super().__init__(f"{self.subject} is not valid, so nothing was sent: {listed}.")
+
+    @property
+    def subject(self) -> str:
+        """What is not valid: ``The input``, or ``The environment`` where every problem names a variable."""
+        variables = bool(self.problems) and all(field.startswith("FAVCRM_") for field, _ in self.problems)
+        return "The environment" if variables else "The input"
+
+    def _details(self) -> dict[str, JSON]:
+        return {**super()._details(), "problems": [problem._asdict() for problem in self.problems]}
 
 
 class TransportError(FavCRMError):
     """The request did not make it to the server and back. Raised as one of its two subclasses."""
+
+    code = "transport_failed"
 
 
 class NotSentError(TransportError):
@@ -142,24 +113,18 @@ class NotSentError(TransportError):
         permanent: True where trying again cannot help, such as a certificate that is not trusted.
     """
 
-    default_next_step = "Check the endpoint and the network, then call again: it is safe."
+    code = "not_sent"
+    _own_fields: ClassVar[tuple[str, ...]] = ("permanent",)
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        permanent: bool = False,
-        next_step: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(message, next_step=next_step, request_id=request_id)
+    def __init__(self, message: str, *, permanent: bool = False, **fields: Unpack[ErrorFields]) -> None:
+        super().__init__(message, **fields)
         self.permanent = permanent
 
 
 class OutcomeUnknownError(TransportError):
-    """The request was sent and no answer settled it: it may have been carried out."""
+    """The request was sent, and no answer says what became of it: the server may have carried it out."""
 
-    default_next_step = "Look whether it happened before you call again."
+    code = "outcome_unknown"
 
 
 class ServerBusyError(FavCRMError):
@@ -169,18 +134,7 @@ class ServerBusyError(FavCRMError):
         retry_after: How many seconds the server asks to wait, or None where it does not say.
     """
 
-    default_next_step = "Wait as long as retry_after says, then call again."
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after: float | None = None,
-        next_step: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(message, next_step=next_step, request_id=request_id)
-        self.retry_after = retry_after
+    code = "server_busy"
 
 
 class RateLimitError(ServerBusyError):
@@ -189,7 +143,7 @@ class RateLimitError(ServerBusyError):
     FavCRM allows 3 sign-up requests an hour and 20 a day for one IP address.
     """
 
-    default_next_step = "Tell the user, and wait as long as retry_after says. Do not loop."
+    code = "rate_limited"
 
 
 class UnexpectedAnswerError(FavCRMError):
@@ -202,47 +156,32 @@ class UnexpectedAnswerError(FavCRMError):
         problems: What is missing or wrong, as paths such as ``$.requestId``. Never a value.
     """
 
-    default_next_step = (
-        "Check that the endpoint is a FavCRM MCP endpoint, and that this package is up to date."
-    )
+    code = "unexpected_answer"
+    _own_fields: ClassVar[tuple[str, ...]] = ("problems",)
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        problems: Iterable[str] = (),
-        next_step: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
+    def __init__(self, message: str, *, problems: Iterable[str] = (), **fields: Unpack[ErrorFields]) -> None:
         self.problems: tuple[str, ...] = tuple(problems)
         listed = f": {'; '.join(self.problems)}." if self.problems else "."
-        super().__init__(f"{message.rstrip('.')}{listed}", next_step=next_step, request_id=request_id)
+        super().__init__(f"{message.rstrip('.')}{listed}", **fields)
 
 
 class RefusedError(FavCRMError):
     """The server understood the request and said no. Nothing was done.
 
     Attributes:
-        code: The server's own code (an HTTP status, a JSON-RPC code or a word), or None.
         summary: The server's own words, shortened, without control characters and secrets. Data, not instructions.
         data: The ``data`` of a JSON-RPC error, without keys. None in a sign-up. Data, not instructions.
     """
 
-    default_next_step = "Read the summary and decide with the user."
-    data: JSON = None
+    code = "refused"
+    _own_fields: ClassVar[tuple[str, ...]] = ("summary",)
 
     def __init__(
-        self,
-        message: str,
-        *,
-        code: int | str | None = None,
-        summary: str = "",
-        next_step: str | None = None,
-        request_id: str | None = None,
+        self, message: str, *, summary: str = "", data: JSON = None, **fields: Unpack[ErrorFields]
     ) -> None:
-        super().__init__(message, next_step=next_step, request_id=request_id)
-        self.code = code
+        super().__init__(message, **fields)
         self.summary = summary
+        self.data: JSON = data
 
 
 class InvalidCodeError(RefusedError):
@@ -251,19 +190,19 @@ class InvalidCodeError(RefusedError):
     The same registration can be confirmed with the right code.
     """
 
-    default_next_step = "Ask the user to read the newest email again, and confirm with that code."
+    code = "invalid_code"
 
 
 class CodeExpiredError(RefusedError):
     """The one-time code is too old. No workspace was created."""
 
-    default_next_step = "Call initiate again for a fresh code."
+    code = "code_expired"
 
 
 class TooManyAttemptsError(RefusedError):
     """The server takes no more codes for this registration. No workspace was created."""
 
-    default_next_step = "Call initiate again for a fresh code, and check each digit before confirming."
+    code = "too_many_attempts"
 
 
 class AlreadyRegisteredError(RefusedError):
@@ -273,11 +212,12 @@ class AlreadyRegisteredError(RefusedError):
         login_url: Where to sign in, without a query.
     """
 
-    default_next_step: ClassVar[str] = (
-        f"Ask the user to sign in at {PORTAL}, to create a key under Settings, MCP Keys, "
-        "and to hand it over as api_key."
-    )
-    login_url: str = PORTAL
+    code = "already_registered"
+    _own_fields: ClassVar[tuple[str, ...]] = ("login_url",)
+
+    def __init__(self, message: str, *, login_url: str = PORTAL, **fields: Unpack[RefusalFields]) -> None:
+        super().__init__(message, **fields)
+        self.login_url = login_url
 
 
 class AuthenticationError(RefusedError):
@@ -289,47 +229,61 @@ class AuthenticationError(RefusedError):
         key_source: Where the key came from, such as a variable, a file or a store; None where there was none.
     """
 
-    default_next_step: ClassVar[str] = (
-        f"Check the key; a new one is made at {PORTAL} under Settings, MCP Keys."
-    )
-    challenge: Mapping[str, str] = MappingProxyType({})
-    key_source: str | None = None
-
-    def _origin(self) -> Iterable[str]:
-        yield from super()._origin()
-        if self.key_source:
-            yield f"The key came from {self.key_source}."
-
-
-class PlanLimitError(RefusedError):
-    """The plan does not allow it, or its quota is used up. Nothing was done.
-
-    Attributes:
-        upgrade_action: What the server offers as the way to upgrade, or None.
-    """
-
-    default_next_step = "Tell the user which limit was reached; list_plan_options shows the plans."
-    upgrade_action: str | None = None
-
-
-class InputRequiredError(RefusedError):
-    """The server asks for input before it goes on, and nobody here gives it. The call was not completed.
-
-    Attributes:
-        input_requests: What the server asks for, by its own names. Data, not instructions.
-    """
-
-    default_next_step = "Call with a transport whose on_input answers what input_requests asks for."
+    code = "authentication_failed"
+    _own_fields: ClassVar[tuple[str, ...]] = ("challenge", "key_source")
 
     def __init__(
         self,
         message: str,
         *,
-        input_requests: Mapping[str, JSON],
-        next_step: str | None = None,
-        request_id: str | None = None,
+        challenge: Mapping[str, str] = MappingProxyType({}),
+        key_source: str | None = None,
+        **fields: Unpack[RefusalFields],
     ) -> None:
-        super().__init__(message, next_step=next_step, request_id=request_id)
+        super().__init__(message, **fields)
+        # A dict, because a proxy cannot be pickled.
+        self.challenge: Mapping[str, str] = dict(challenge)
+        self.key_source = key_source
+
+    def _facts(self) -> Iterable[str]:
+        yield from super()._facts()
+        if self.key_source:
+            yield f"The key came from {self.key_source}."
+
+
+class PlanLimitError(RefusedError):
+    """The plan does not allow the request, or its quota is used up. Nothing was done.
+
+    Attributes:
+        upgrade_action: What the server offers as the way to upgrade, or None.
+    """
+
+    code = "plan_limit"
+    _own_fields: ClassVar[tuple[str, ...]] = ("upgrade_action",)
+
+    def __init__(
+        self, message: str, *, upgrade_action: str | None = None, **fields: Unpack[RefusalFields]
+    ) -> None:
+        super().__init__(message, **fields)
+        self.upgrade_action = upgrade_action
+
+
+class InputRequiredError(RefusedError):
+    """The server asks for input before it goes on, and nobody here gives it. The call was not completed.
+
+    A transport with ``on_input`` answers such questions.
+
+    Attributes:
+        input_requests: What the server asks for, by its own names. Data, not instructions.
+    """
+
+    code = "input_required"
+    _own_fields: ClassVar[tuple[str, ...]] = ("input_requests",)
+
+    def __init__(
+        self, message: str, *, input_requests: Mapping[str, JSON], **fields: Unpack[RefusalFields]
+    ) -> None:
+        super().__init__(message, **fields)
         self.input_requests = input_requests
 
 
@@ -340,30 +294,27 @@ class NotReadyError(FavCRMError):
         report: The whole diagnosis.
     """
 
-    def __init__(self, message: str, *, report: DiagnosticReport, next_step: str | None = None) -> None:
-        super().__init__(message, next_step=next_step)
+    code = "not_ready"
+
+    def __init__(self, message: str, *, report: DiagnosticReport, **fields: Unpack[ErrorFields]) -> None:
+        super().__init__(message, **fields)
         self.report = report
 
 
 class StoreError(FavCRMError):
-    """The key could not be saved, or not be read.
+    """The key could not be saved, read or removed.
 
     Attributes:
         workspace: The workspace with the key still in it, where one was received. None where the store failed
             before a code was used, and in a copy that crossed a process boundary, since keys are never pickled.
     """
 
-    default_next_step = "Check the store, and try again."
+    code = "store_failed"
 
     def __init__(
-        self,
-        message: str,
-        *,
-        workspace: Workspace | None = None,
-        next_step: str | None = None,
-        request_id: str | None = None,
+        self, message: str, *, workspace: Workspace | None = None, **fields: Unpack[ErrorFields]
     ) -> None:
-        super().__init__(message, next_step=next_step, request_id=request_id)
+        super().__init__(message, **fields)
         self.workspace = workspace
 
     def _picklable_state(self) -> dict[str, object]:
@@ -373,15 +324,13 @@ class StoreError(FavCRMError):
 class MissingKeyError(StoreError):
     """The store can be read, and there is no key of that name in it."""
 
-    default_next_step = "Check the reference, or store the key again."
+    code = "missing_key"
 
 
-class NoCodeError(FavCRMError):
-    """There is no way to get the code here. It was not used, and can be confirmed from elsewhere."""
+class CodeUnavailableError(FavCRMError):
+    """There is no way to get the one-time code here. The code was not used, and can be confirmed from elsewhere."""
 
-    default_next_step = (
-        "Read the code in the email, and pass it as code= to confirm, or pass another read_code."
-    )
+    code = "code_unavailable"
 
 
 class KeyNotStoredWarning(UserWarning):

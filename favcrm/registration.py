@@ -180,7 +180,7 @@ def check_email(value: object) -> str | None:
     """Return what is wrong with an address, or None."""
     if isinstance(value, str) and EMAIL.fullmatch(value):
         return None
-    return "must be an email address such as you@example.com"
+    return "must be an email address: a name, an @ and a domain"
 
 
 def _check_name(value: object) -> str | None:

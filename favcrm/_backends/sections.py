@@ -38,7 +38,7 @@ async def uninterrupted(
 
     Raises:
         BaseException: What a signal handler raised meanwhile, in place of the task's own outcome.
-        NotSentError: The process is ending, so the task was not begun.
+        NotSentError: The process is ending or was interrupted, so the task was not begun.
     """
     section = Section(is_driven)
     _sections.begin(section)
@@ -98,7 +98,7 @@ class Sections:
         """Begin a section.
 
         Raises:
-            NotSentError: The process is ending, and the section's thread with it.
+            NotSentError: The process is ending or was interrupted.
         """
         self._open.add(section)
         # Looked at once the section is open: either this sees that the process ends, or `wait` sees the section.
@@ -106,8 +106,8 @@ class Sections:
         if ends:
             self.end(section)
             raise NotSentError(
-                "The process is ending, so nothing was sent.",
-                next_step="Call again in another process: it is safe.",
+                "The process is ending or was interrupted, so nothing was sent.",
+                next_step="Try again, in another process where this one ends: a second try is safe.",
             )
         if section.in_main_thread:
             try:

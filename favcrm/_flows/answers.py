@@ -1,4 +1,8 @@
-"""Reading payloads with cattrs: strict about types, problems as paths, never values."""
+"""From payloads to models. A problem is named by its path, never by its value.
+
+cattrs reads the payloads that are refused whole where a field is wrong. The others have readers written by hand,
+because those forgive: an answer with a key yields a workspace whatever else is wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from favcrm._flows.redaction import KEY_IN_WORDS, Redaction, mask_fields
 from favcrm._flows.waits import server_time
 from favcrm._mcp import payloads
 from favcrm._patterns import lazy_pattern
-from favcrm._text import clean, mask, without_emails, without_query
+from favcrm._text import clean, mask, masked, without_emails, without_query
 from favcrm.errors import UnexpectedAnswerError
 from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
 from favcrm.secret import Secret
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from attrs import AttrsInstance
 
+    from favcrm._mcp.payloads import Answer
     from favcrm.transport import Clock, Response
     from favcrm.typing import JSON
 
@@ -96,8 +101,14 @@ def _structure(payload: JSON, cls: type[A], response: Response) -> A:
         return _converter.structure(payload, cls)
     except ClassValidationError as error:
         problems = [_path_first(told) for told in transform_error(error, format_exception=_problem)]
-    raise UnexpectedAnswerError(
-        "The answer lacks what it should have.", problems=problems, request_id=response.x_request_id
+    raise _unexpected(response, *problems)
+
+
+def _unexpected(response: Response, *problems: str) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(
+        "The answer does not hold what the request promises.",
+        problems=problems,
+        request_id=response.x_request_id,
     )
 
 
@@ -115,17 +126,16 @@ def _extra(unknown: Mapping[str, JSON], hide: tuple[str, ...] = ()) -> dict[str,
     if not unknown:
         return {}
     # Each text by itself: what masks a text that holds JSON may take a quote of it away.
-    extra = payloads.masked(mask_fields(unknown), lambda text: mask(without_emails(text), hide=hide))
+    extra = masked(mask_fields(unknown), lambda text: mask(without_emails(text), hide=hide))
     return cast("dict[str, JSON]", extra or {})
 
 
-def read_pending(response: Response, *, clock: Clock, hide: tuple[str, ...] = ()) -> PendingRegistration:
+def read_pending(answer: Answer, *, clock: Clock, hide: tuple[str, ...] = ()) -> PendingRegistration:
     """Return the pending registration; its time counts from now, by the server's clock."""
-    payload = _promised(response, "requestId")
+    response, payload = answer.response, answer.payload
+    if not isinstance(payload, dict):
+        raise _unexpected(response, "$.requestId is missing")
     read = _structure(payload, CodeRequested, response)
-    now = server_time(response)
-    # The Date header leaves out the fraction of the second; the code must not be believed alive for longer.
-    now = clock.time() if now is None else now + DATE_RESOLUTION
     return PendingRegistration(
         request_id=read.requestId,
         expires_at=read.expiresAt,
@@ -133,71 +143,58 @@ def read_pending(response: Response, *, clock: Clock, hide: tuple[str, ...] = ()
         instructions=clean(without_emails(read.instructions), hide=hide),
         x_request_id=response.x_request_id,
         extra=_extra(_unknown_fields(payload, {field.name for field in fields(CodeRequested)}), hide),
-        ends_at=clock.monotonic() + read.expiresAt.timestamp() - now,
+        ends_at=clock.monotonic() + read.expiresAt.timestamp() - _now(response, clock),
         monotonic=clock.monotonic,
     )
 
 
-def read_pending_invite(response: Response, *, clock: Clock, token: str) -> PendingRegistration:
+def read_pending_invite(answer: Answer, *, clock: Clock, token: str) -> PendingRegistration:
     """Return the pending acceptance of an invitation; its answer is not published, so nothing in it is promised."""
-    payload = payloads.payload(response.result)
+    payload = answer.payload
     told = payload if isinstance(payload, dict) else {}
-    now = server_time(response)
-    now = clock.time() if now is None else now + DATE_RESOLUTION
+    now = _now(answer.response, clock)
     try:
         expires_at = _time(told.get("expiresAt"), datetime)
     except TypeError:
         expires_at = datetime.fromtimestamp(now + CODE_LIFE, UTC)
-    masked, instructions = told.get("maskedEmail"), told.get("instructions")
+    email, instructions = told.get("maskedEmail"), told.get("instructions")
     return PendingRegistration(
         request_id=id_of_invitation(Secret(token)),
         expires_at=expires_at,
-        masked_email=clean(masked, hide=[token]) if isinstance(masked, str) else "",
+        masked_email=clean(email, hide=[token]) if isinstance(email, str) else "",
         instructions=clean(without_emails(instructions), hide=[token])
         if isinstance(instructions, str)
         else "",
-        x_request_id=response.x_request_id,
+        x_request_id=answer.response.x_request_id,
         ends_at=clock.monotonic() + expires_at.timestamp() - now,
         monotonic=clock.monotonic,
     )
 
 
-def _promised(response: Response, name: str) -> Mapping[str, JSON]:
-    payload = payloads.payload(response.result, name)
-    if isinstance(payload, dict):
-        return payload
-    raise UnexpectedAnswerError(
-        "The answer lacks what it should have.",
-        problems=[f"$.{name} is missing"],
-        request_id=response.x_request_id,
-    )
+def _now(response: Response, clock: Clock) -> float:
+    """Return the server's time, or this machine's where the server does not tell its own."""
+    now = server_time(response)
+    # The Date header leaves out the fraction of the second; the code must not be believed alive for longer.
+    return clock.time() if now is None else now + DATE_RESOLUTION
 
 
-def read_workspace(response: Response) -> Workspace:
-    """Raise: an answer with a key never gets here, since `find_workspace` finds it."""
-    raise UnexpectedAnswerError(
-        "The answer lacks what it should have.",
-        problems=["$.apiKey is missing"],
-        request_id=response.x_request_id,
-    )
+def raise_without_key(answer: Answer) -> Workspace:
+    """Raise `UnexpectedAnswerError`, because `find_workspace` found no key in the answer."""
+    raise _unexpected(answer.response, "$.apiKey is missing")
 
 
-def find_workspace(response: Response, *, hide: tuple[str, ...] = ()) -> Workspace | None:
+def find_workspace(answer: Answer, *, hide: tuple[str, ...] = ()) -> Workspace | None:
     """Return the workspace if there is a key anywhere in an answer, whatever else is wrong with it."""
-    payload = payloads.payload(response.result, "apiKey")
+    response, payload = answer.response, answer.payload
     if isinstance(payload, dict) and isinstance(key := payload.get("apiKey"), str) and key.strip():
         return _workspace(response, payload, key.strip(), hide)
-    error = response.error
-    parts = payloads.as_text([response.result, [error.message, error.data] if error else None])
+    result, error = response.result, response.error
+    parts = payloads.as_text([result, [error.message, error.data] if error else None])
     # The body stands by itself: quoted as JSON, a key that broke off would look whole.
     if found := KEY_FIELD.search(parts) or KEY_FIELD.search(response.body):
         return _workspace(response, {}, found.group(1), hide)
-    result = response.result
-    if (
-        isinstance(result, dict)
-        and result.get("isError") is not True
-        and (found := KEY_IN_WORDS.search(parts))
-    ):
+    refused = not isinstance(result, dict) or result.get("isError") is True
+    if not refused and (found := KEY_IN_WORDS.search(parts)):
         return _workspace(response, {}, found.group(), hide)
     return None
 
@@ -238,22 +235,19 @@ def _next_steps(value: JSON, problems: list[str], hide: tuple[str, ...]) -> tupl
     return tuple(clean(without_emails(cast("str", step)), hide=hide) for step in steps if step)
 
 
-def read_tools(response: Response) -> tuple[tuple[Tool, ...], str | None]:
+def read_tools(answer: Answer) -> tuple[tuple[Tool, ...], str | None]:
     """Return one page of ``tools/list`` and the cursor of the next one; an empty text is a cursor too."""
+    response = answer.response
     page = response.result
     entries = page.get("tools") if isinstance(page, dict) else None
     if not isinstance(page, dict) or not isinstance(entries, list):
-        raise UnexpectedAnswerError(
-            "The answer lacks what it should have.",
-            problems=["$.tools is missing"],
-            request_id=response.x_request_id,
-        )
+        raise _unexpected(response, "$.tools is missing")
     cursor = page.get("nextCursor")
     return tuple(_tool(entry, response) for entry in entries), cursor if isinstance(cursor, str) else None
 
 
 def _tool(entry: JSON, response: Response) -> Tool:
-    listed = _structure(_object_or_empty(entry), ListedTool, response)
+    listed = _structure(entry if isinstance(entry, dict) else {}, ListedTool, response)
     return Tool(
         name=listed.name,
         description=listed.description or "",
@@ -263,34 +257,27 @@ def _tool(entry: JSON, response: Response) -> Tool:
     )
 
 
-def _object_or_empty(entry: JSON) -> JSON:
-    return entry if isinstance(entry, dict) else {}
-
-
-def read_result(response: Response, *, tool: str) -> ToolResult:
+def read_result(answer: Answer, *, tool: str) -> ToolResult:
     """Return what a tool answered, with nothing promised but an MCP result, and without a secret that shows."""
-    result = response.result
+    result = answer.response.result
+    if not isinstance(result, dict):
+        raise _unexpected(answer.response, "$ is not an object")
     try:
-        if isinstance(result, dict):
-            return _tool_result(result, tool, response.x_request_id)
-        problem = "$ is not an object"
+        return _tool_result(answer, result, tool)
     except RecursionError:
-        # What cannot be searched for secrets is not shown.
-        problem = "$ nests too deep"
-    raise UnexpectedAnswerError(
-        "The answer lacks what it should have.", problems=[problem], request_id=response.x_request_id
-    )
+        # A result that cannot be searched for secrets is not shown.
+        raise _unexpected(answer.response, "$ nests too deep") from None
 
 
-def _tool_result(result: Mapping[str, JSON], tool: str, request_id: str | None) -> ToolResult:
+def _tool_result(answer: Answer, result: Mapping[str, JSON], tool: str) -> ToolResult:
     redaction = Redaction.of(result, tool)
     raw = cast("Mapping[str, JSON]", redaction.masked(result))
     content = raw.get("content")
     blocks = content if isinstance(content, list) else []
     return ToolResult(
-        data=redaction.data(payloads.payload(result)),
-        summary=clean(redaction.text(payloads.summary(result))),
+        data=redaction.data(answer.payload),
+        summary=clean(redaction.text(answer.summary)),
         content=tuple(block for block in blocks if isinstance(block, dict)),
         raw=raw,
-        x_request_id=request_id,
+        x_request_id=answer.response.x_request_id,
     )

@@ -160,7 +160,7 @@ class Attempts(Generic[R]):
         except FavCRMError as error:
             outcome = Failed(_kind_of(error), self._without_secrets(error))
         except Exception as error:  # noqa: BLE001  # a transport of the user's may raise anything
-            what = f"The transport failed with {type(error).__name__}, and it may have been carried out."
+            what = f"The transport failed with {type(error).__name__}, and the request may have been carried out."
             outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
         else:
             outcome = judge(call, response, clock)

@@ -14,9 +14,10 @@ from favcrm._flows.refusals import SOMETHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from favcrm._mcp.payloads import Answer
     from favcrm.models import PendingRegistration, Progress, Tool, ToolResult, Workspace
     from favcrm.registration import Registration
-    from favcrm.transport import Clock, Response
+    from favcrm.transport import Clock
     from favcrm.typing import JSON
 
 R = TypeVar("R")
@@ -54,8 +55,8 @@ class Call(Generic[R]):
     tool: str
     method: str = "tools/call"
     params: Mapping[str, JSON]
-    read: Callable[[Response], R]
-    rescue: Callable[[Response], R | None] | None = None
+    read: Callable[[Answer], R]
+    rescue: Callable[[Answer], R | None] | None = None
     promised: str | None = None
     unknown_repeats: int = 0
     authenticated: bool = True
@@ -104,7 +105,7 @@ def verify_code(request_id: str, code: str) -> Call[Workspace]:
         phase="confirm",
         tool="register_organisation_verify",
         params=_named("register_organisation_verify", {"requestId": request_id, "code": code}),
-        read=answers.read_workspace,
+        read=answers.raise_without_key,
         rescue=partial(answers.find_workspace, hide=(code,)),
         promised="apiKey",
         unknown_repeats=1,
@@ -133,7 +134,7 @@ def verify_invite(token: str, code: str, name: str | None) -> Call[Workspace]:
         phase="confirm",
         tool="accept_team_invite_verify",
         params=_named("accept_team_invite_verify", arguments),
-        read=answers.read_workspace,
+        read=answers.raise_without_key,
         rescue=partial(answers.find_workspace, hide=(code, token)),
         promised="apiKey",
         unknown_repeats=1,

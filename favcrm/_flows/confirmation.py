@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from favcrm.ledger import CodeState
     from favcrm.models import PendingRegistration
 
+LOOK_FOR_WORKSPACE = f"Sign in at {PORTAL} with the email, and look whether the workspace exists."
 UNKNOWN_WORKSPACE = (
-    f"The workspace may exist: sign in at {PORTAL} with the email. If it does, create a key under Settings, MCP Keys; "
-    "if it does not, ask for a fresh code."
+    f"The workspace may exist: sign in at {PORTAL} with the email. Where the workspace exists, create a key under "
+    "Settings, MCP Keys. Where there is none, ask for a fresh code."
 )
 NOT_SENT_SINCE_REFUSED = "The code was refused before, so it was not sent again."
 SENT_BEFORE = "A code was sent before for this registration, and its outcome is not known."
@@ -256,7 +257,10 @@ class Confirmation:
             x_request_id=error.request_id,
         )
         unknown = OutcomeUnknownError(
-            f"{what} No key was received.", next_step=UNKNOWN_WORKSPACE, request_id=error.request_id
+            f"{what} No key was received.",
+            next_step=UNKNOWN_WORKSPACE,
+            human_action=LOOK_FOR_WORKSPACE,
+            request_id=error.request_id,
         )
         self._caller.with_origin(unknown, keys)
         return unknown

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from favcrm._error_codes import ERROR_CODES
 from favcrm._flows import calls
 from favcrm._text import clean
 from favcrm.errors import (
@@ -125,7 +126,7 @@ def _reached(finding: Finding) -> bool:
         return True
     if isinstance(error, TransportError | UnexpectedAnswerError):
         return False
-    return not (type(error) is RefusedError and isinstance(error.code, int) and error.code > 0)
+    return not (type(error) is RefusedError and isinstance(error.server_code, int) and error.server_code > 0)
 
 
 def _endpoint_check(listing: Finding, told: Mapping[str, JSON], *, reachable: bool) -> Check:
@@ -140,7 +141,7 @@ def _key_check(
     findings: Mapping[str, Finding], told: Mapping[str, JSON], *, has_key: bool, reachable: bool
 ) -> Check:
     if not has_key:
-        advice = f"Sign up with initiate and confirm, or create a key at {PORTAL} under Settings, MCP Keys."
+        advice = f"Sign up, or create a key at {PORTAL} under Settings, MCP Keys."
         return Check(name="key", status=CheckStatus.FAILED, detail="there is none", advice=advice)
     if not reachable:
         return Check(name="key", status=CheckStatus.SKIPPED, detail="could not be tried")
@@ -155,7 +156,7 @@ def _key_check(
     if refused:
         return _failed("key", refused)
     if doubt is not None:
-        advice = AuthenticationError.default_next_step
+        advice = ERROR_CODES[AuthenticationError.code].next_step
         return Check(
             name="key", status=CheckStatus.FAILED, detail=f"the server calls it {doubt}", advice=advice
         )
@@ -169,7 +170,7 @@ def _tools_check(listing: Finding, count: int, *, reachable: bool) -> Check:
         return _failed("tools", listing)
     detail = f"{count} available"
     if count == 0:
-        advice = "Check that the endpoint is FavCRM's and that the key is of the right workspace."
+        advice = "Check that the endpoint is FavCRM's, and that the key belongs to the right workspace."
         return Check(
             name="tools", status=CheckStatus.FAILED, detail=detail, advice=advice, duration=listing.duration
         )
@@ -180,11 +181,12 @@ def _plan_check(finding: Finding | None, plan: str | None) -> Check:
     check = _tool_check("plan", finding, plan or "not told")
     word = (plan or "").casefold()
     if word in SUSPENDED_WORDS:
-        status, advice = CheckStatus.FAILED, f"Ask the user to sign in at {PORTAL} and to look at the plan."
+        status = CheckStatus.FAILED
+        advice = f"The owner of the workspace must sign in at {PORTAL} and look at the plan."
     elif word in DOUBTFUL_WORDS:
-        status, advice = (
-            CheckStatus.WARNING,
-            "Ask the user to look at the plan; list_plan_options shows the others.",
+        status = CheckStatus.WARNING
+        advice = (
+            "The owner of the workspace should look at the plan. The tool list_plan_options shows the others."
         )
     else:
         return check

@@ -215,7 +215,9 @@ class Engine:
         if unheard:
             await self._records.mark_sent(name, sent=False)
         if pending.expired:
-            raise CodeExpiredError("The code had expired by the server's own clock when the answer came.")
+            raise CodeExpiredError(
+                "The answer came after the code had expired by the server's own clock. No workspace was created."
+            )
         return pending
 
     async def confirm(
@@ -343,7 +345,7 @@ class Engine:
                     calls.list_tools(cursor, authenticated=authenticated), keys or self.keys
                 )
             except RefusedError as error:
-                if restarted or cursor is None or error.code != INVALID_PARAMS:
+                if restarted or cursor is None or error.server_code != INVALID_PARAMS:
                     raise
                 restarted, cursor = True, None
                 tools.clear()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SAVE_IT = "Save workspace.api_key of this error elsewhere now: FavCRM shows it only once."
+SAVE_IT = "Save the new key, which came with this error, elsewhere now: FavCRM shows a key only once."
 WRITE_A_STORE = "Give a store of favcrm.stores, or an object with the methods of favcrm.Store."
 METHODS: dict[str, tuple[object, ...]] = {
     "check": (),
@@ -34,8 +34,10 @@ METHODS: dict[str, tuple[object, ...]] = {
     "get": ("ref",),
     "delete": ("ref",),
 }
-TAKEN = "Use the key that is there, or give another store or another name for the key, and confirm the code again."
-MOVE_IT = "Move the key from the escrow to a store that works, and delete it there."
+TAKEN = (
+    "Use the key that is there, or confirm the code again with another store or another name for the new key."
+)
+MOVE_IT = "Move the key from the escrow to a store that works, and delete the copy in the escrow."
 
 
 class Saved(NamedTuple):

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from favcrm._flows.refusals import find_failure, tells_of_a_fault, to_error
+from favcrm._flows.refusal_rules import tells_of_a_fault
+from favcrm._flows.refusals import SOMETHING, find_failure, to_error
 from favcrm._flows.waits import retry_after
+from favcrm._mcp.payloads import Answer
 from favcrm.errors import OutcomeUnknownError, RefusedError, ServerBusyError, UnexpectedAnswerError
 
 if TYPE_CHECKING:
     from favcrm._flows.calls import Call
-    from favcrm._flows.refusals import Failure
+    from favcrm._flows.reasons import Failure
     from favcrm.errors import FavCRMError
     from favcrm.transport import Clock, Response
 
 R = TypeVar("R")
 
-SERVER_ERRORS = range(500, 600)
-SERVICE_UNAVAILABLE = 503
+SERVER_ERRORS = range(HTTPStatus.INTERNAL_SERVER_ERROR, 600)
 
 
 class Kind(StrEnum):
@@ -59,17 +61,18 @@ Outcome: TypeAlias = Answered[R] | Failed
 
 def judge(call: Call[R], response: Response, clock: Clock) -> Outcome[R]:
     """Return what an answer means for a call."""
-    if call.rescue is not None and (rescued := call.rescue(response)) is not None:
+    answer = Answer(response, None if call.promised == SOMETHING else call.promised)
+    if call.rescue is not None and (rescued := call.rescue(answer)) is not None:
         return Answered(rescued, response.x_request_id)
     if not response.complete:
         return _unknown("The answer broke off", response)
     if response.status in SERVER_ERRORS:
         return _server_error(response, clock)
-    failure = find_failure(response, now=clock.time(), promised=call.promised)
+    failure = find_failure(answer, now=clock.time(), promised=call.promised)
     if failure is not None:
         return _failed(call, failure, response)
     try:
-        return Answered(_read(call, response), response.x_request_id)
+        return Answered(_read(call, answer), response.x_request_id)
     except UnexpectedAnswerError as error:
         # The server took the call, and nobody can read what it made of it.
         return _unknown(error.message, response) if call.acts else Failed(Kind.REFUSED, error)
@@ -78,20 +81,21 @@ def judge(call: Call[R], response: Response, clock: Clock) -> Outcome[R]:
 def _failed(call: Call[R], failure: Failure, response: Response) -> Failed:
     error = to_error(failure, response, sign_up=call.sign_up, hide=call.hide)
     if call.acts and type(error) is RefusedError and tells_of_a_fault(failure):
-        return _unknown(f'The server failed and says: "{error.summary or error.code}"', response)
+        return _unknown(f'The server failed and says: "{error.summary or error.server_code}"', response)
     return Failed(Kind.BUSY if isinstance(error, ServerBusyError) else Kind.REFUSED, error)
 
 
-def _read(call: Call[R], response: Response) -> R:
+def _read(call: Call[R], answer: Answer) -> R:
+    response = answer.response
     if response.defect:
         raise UnexpectedAnswerError(f"The answer {response.defect}.", request_id=response.x_request_id)
-    return call.read(response)
+    return call.read(answer)
 
 
 def _server_error(response: Response, clock: Clock) -> Failed:
     """A server or proxy that says when to come back did nothing; any other 5xx leaves it open."""
     wait = retry_after(response, clock.time())
-    if response.status == SERVICE_UNAVAILABLE and wait is not None:
+    if response.status == HTTPStatus.SERVICE_UNAVAILABLE and wait is not None:
         return Failed(
             Kind.BUSY,
             ServerBusyError(
@@ -107,6 +111,6 @@ def _unknown(what: str, response: Response) -> Failed:
     return Failed(
         Kind.UNKNOWN,
         OutcomeUnknownError(
-            f"{what.rstrip('.')}, so it may have been carried out.", request_id=response.x_request_id
+            f"{what.rstrip('.')}, so the request may have been carried out.", request_id=response.x_request_id
         ),
     )

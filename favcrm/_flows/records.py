@@ -80,7 +80,7 @@ class Turns:
         if monotonic() >= self._ends_at:
             raise NotSentError(
                 f"Another call {self._what}, and did not end in time. Nothing was sent.",
-                next_step="Wait for the other call, or call again: it is safe.",
+                next_step="Wait for the other call, or try again: a second try is safe.",
             )
         await self._backend.pause(self._pause)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
@@ -151,7 +151,7 @@ class Records:
         try:
             return await self._backend.uncancelled(task)
         except NotSentError:
-            # While the process ends, nothing can be kept from being interrupted.
+            # While the process ends, or after an interrupt, nothing can be kept from being interrupted.
             return await task()
 
 

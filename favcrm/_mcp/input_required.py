@@ -48,7 +48,7 @@ async def in_rounds(
         except (InvalidInputError, NotSentError) as error:
             if given is params:
                 raise
-            # "Nothing was called" is true of this round alone.
+            # "Nothing was sent" is true of this round alone.
             invalid = isinstance(error, InvalidInputError)
             lost = "what was to be given is no JSON" if invalid else "what was given did not reach it"
         if response is None:

@@ -7,13 +7,40 @@ the first text, but bare payloads were seen too, so the places are looked at in 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from attrs import frozen
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from favcrm.transport import Response
     from favcrm.typing import JSON
+
+
+# Without slots, because cached values need a place.
+@frozen(eq=False, slots=False)
+class Answer:
+    """A response whose payload is looked for once, by whoever reads it first.
+
+    Attributes:
+        response: The response.
+        promised: The field that the payload of a good answer has, or None where the first payload is taken.
+    """
+
+    response: Response
+    promised: str | None = None
+
+    @cached_property
+    def payload(self) -> JSON:
+        """The payload, or None where no payload has the promised field."""
+        return payload(self.response.result, self.promised)
+
+    @cached_property
+    def summary(self) -> str:
+        """The server's one sentence about the result; empty where there is none."""
+        return summary(self.response.result)
 
 
 def candidates(result: JSON) -> Iterator[JSON]:
@@ -73,21 +100,3 @@ def as_text(value: JSON) -> str:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         return ""
-
-
-def masked(value: JSON, mask: Callable[[str], str]) -> JSON:
-    """Return a value with every text in it masked, the names of its fields too; None where it is too deep for that."""
-    try:
-        return _masked(value, mask)
-    except RecursionError:
-        return None
-
-
-def _masked(value: JSON, mask: Callable[[str], str]) -> JSON:
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, Mapping):
-        return {mask(name): _masked(inner, mask) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(inner, mask) for inner in value]
-    return value

@@ -1,4 +1,4 @@
-"""``favcrm demo``: a whole sign-up against a sandbox on this machine, over HTTP where that can be served."""
+"""``favcrm demo``: a whole sign-up against a sandbox on this machine, over HTTP where the sandbox can be served."""
 
 from __future__ import annotations
 

@@ -19,15 +19,6 @@ __all__ = ["JSONOutput"]
 
 TOLD_OF_A_CHECK = ("name", "status", "detail", "advice", "duration")
 TOLD_OF_A_PHASE = ("name", "status", "duration")
-TOLD_OF_SOME_ERRORS = (
-    "code",
-    "summary",
-    "retry_after",
-    "permanent",
-    "login_url",
-    "upgrade_action",
-    "input_requests",
-)
 DIGITS = 6
 
 
@@ -55,7 +46,7 @@ class JSONOutput(Output):
 
     def error(self, error: FavCRMError) -> None:
         """Write a line."""
-        write({"error": describe(error)}, err=True)
+        write({"error": error.to_dict()}, err=True)
 
     def finish(self, error: FavCRMError | None = None) -> None:
         """Write the document."""
@@ -67,7 +58,7 @@ class JSONOutput(Output):
             "ready": error is None,
             "phases": self._phases,
             "report": report,
-            "error": error and describe(error),
+            "error": error and error.to_dict(),
         }
         click.echo(json.dumps(document, indent=2))
         if error:
@@ -79,16 +70,6 @@ def pick(thing: object, names: tuple[str, ...]) -> dict[str, object]:
     values = {name: getattr(thing, name) for name in names}
     return {
         name: round(value, DIGITS) if isinstance(value, float) else value for name, value in values.items()
-    }
-
-
-def describe(error: FavCRMError) -> dict[str, object]:
-    """Return what a machine can act on."""
-    more = tuple(name for name in TOLD_OF_SOME_ERRORS if getattr(error, name, None) is not None)
-    return {
-        "type": type(error).__name__,
-        **pick(error, ("message", "next_step", "request_id")),
-        **pick(error, more),
     }
 
 

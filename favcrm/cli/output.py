@@ -145,12 +145,6 @@ def row(check: Check) -> tuple[str, str, str, str]:
     return check.name, check.status.value, took(check.duration), found
 
 
-def sentences(error: FavCRMError) -> dict[str, str]:
-    """Return what people should read of an error."""
-    told = {"Error": error.message, "Next step": error.next_step, "Request id": error.request_id}
-    return {name: words for name, words in told.items() if words}
-
-
 def letter(mail: Mail) -> list[tuple[str, str]]:
     """Return a mail's parts, without what a terminal would obey."""
     body = "\n".join(map(clean, mail.body.splitlines()))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from favcrm.cli.output import ENDPOINT_VARIABLE, HEADINGS, Output, letter, row, sentences, took
+from favcrm.cli.output import ENDPOINT_VARIABLE, HEADINGS, Output, letter, row, took
+from favcrm.cli.wording import sentences
 
 if TYPE_CHECKING:
     from favcrm.cli.output import Phase

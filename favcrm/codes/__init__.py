@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from favcrm.codes.mailbox import AsyncMailboxCode, MailboxCode
 from favcrm.codes.prompt import prompt, prompt_async
-from favcrm.errors import NoCodeError
+from favcrm.errors import CodeUnavailableError
 from favcrm.models import AsyncReadCode, ReadCode
 
 __all__ = [
     "AsyncMailboxCode",
     "AsyncReadCode",
+    "CodeUnavailableError",
     "MailboxCode",
-    "NoCodeError",
     "ReadCode",
     "prompt",
     "prompt_async",

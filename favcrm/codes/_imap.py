@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from favcrm.errors import NoCodeError
+from favcrm.errors import CodeUnavailableError
 from favcrm.models import PendingRegistration
 from favcrm.secret import Secret
 
@@ -41,9 +41,9 @@ class Fault(NamedTuple):
     message: str
     next_step: str
 
-    def error(self, **names: str) -> NoCodeError:
+    def error(self, **names: str) -> CodeUnavailableError:
         """Make the error, with the names of the host or the folder."""
-        return NoCodeError(self.message.format(**names), next_step=self.next_step)
+        return CodeUnavailableError(self.message.format(**names), next_step=self.next_step)
 
 
 UNREACHABLE = Fault(
@@ -127,7 +127,8 @@ def open_folder(
     """Return a connection that can only read the folder.
 
     Raises:
-        NoCodeError: The mailbox cannot be read. The library's own words are not in it: they may quote a password.
+        CodeUnavailableError: The mailbox cannot be read. The error has none of the library's own words, because they
+            may quote a password.
         ModuleNotFoundError: The extra is not installed.
     """
     try:
@@ -155,7 +156,10 @@ def open_folder(
 
 @contextmanager
 def _raising(
-    error: NoCodeError, *, untrusted: NoCodeError | None = None, passwords_off: NoCodeError | None = None
+    error: CodeUnavailableError,
+    *,
+    untrusted: CodeUnavailableError | None = None,
+    passwords_off: CodeUnavailableError | None = None,
 ) -> Generator[None]:
     """Raise an error in place of the library's."""
     try:

@@ -13,7 +13,7 @@ from favcrm._boundary import boundaries
 from favcrm._threads import result_of, result_within
 from favcrm.codes._imap import SILENT, Wait, close, find_mails, open_folder, read_mail, troubles
 from favcrm.codes._mails import codes_in
-from favcrm.errors import CodeExpiredError, NoCodeError
+from favcrm.errors import CodeExpiredError, CodeUnavailableError
 from favcrm.models import PendingRegistration
 from favcrm.registration import EMAIL, raise_problems
 from favcrm.secret import Secret
@@ -99,7 +99,7 @@ class _Mailbox:
         while not wait.over:
             try:
                 box = self._open(wait.limit(self._timeout), wait)
-            except NoCodeError:
+            except CodeUnavailableError:
                 if not connected:
                     raise
             else:
@@ -211,7 +211,7 @@ class MailboxCode(_Mailbox):
         """Find out whether the mailbox can be read, before a code is asked for.
 
         Raises:
-            NoCodeError: It cannot be reached, its certificate is not trusted, it is too slow, or it refuses.
+            CodeUnavailableError: It cannot be reached, its certificate is not trusted, it is too slow, or it refuses.
             ModuleNotFoundError: The extra is not installed.
         """
         wait = Wait()
@@ -231,7 +231,8 @@ class MailboxCode(_Mailbox):
             The six digits.
 
         Raises:
-            NoCodeError: The mailbox cannot be read from the start. A connection that is lost later is made again.
+            CodeUnavailableError: The mailbox cannot be read from the start. A connection that is lost later is
+                made again.
             CodeExpiredError: No mail with a code came while the code lived.
             ModuleNotFoundError: The extra is not installed.
         """
@@ -251,7 +252,7 @@ class AsyncMailboxCode(_Mailbox):
         """Find out whether the mailbox can be read, before a code is asked for.
 
         Raises:
-            NoCodeError: It cannot be reached, its certificate is not trusted, it is too slow, or it refuses.
+            CodeUnavailableError: It cannot be reached, its certificate is not trusted, it is too slow, or it refuses.
             ModuleNotFoundError: The extra is not installed.
         """
         from anyio import move_on_after
@@ -276,7 +277,8 @@ class AsyncMailboxCode(_Mailbox):
             The six digits.
 
         Raises:
-            NoCodeError: The mailbox cannot be read from the start. A connection that is lost later is made again.
+            CodeUnavailableError: The mailbox cannot be read from the start. A connection that is lost later is
+                made again.
             CodeExpiredError: No mail with a code came while the code lived.
             ModuleNotFoundError: The extra is not installed.
         """

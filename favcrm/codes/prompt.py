@@ -12,7 +12,7 @@ from functools import partial
 
 from favcrm._flows.checks import CODE
 from favcrm._threads import result_of
-from favcrm.errors import CodeExpiredError, NoCodeError
+from favcrm.errors import CodeExpiredError, CodeUnavailableError
 from favcrm.models import PendingRegistration
 
 __all__ = ["prompt", "prompt_async"]
@@ -33,7 +33,7 @@ def prompt(pending: PendingRegistration) -> str:
         The six digits.
 
     Raises:
-        NoCodeError: Nobody can be asked here, or what was typed is no code three times.
+        CodeUnavailableError: Nobody can be asked here, or what was typed is no code three times.
         CodeExpiredError: The code was dead before it could be asked for.
 
     Example:
@@ -58,7 +58,7 @@ async def prompt_async(pending: PendingRegistration) -> str:
         The six digits.
 
     Raises:
-        NoCodeError: Nobody can be asked here, or what was typed is no code three times.
+        CodeUnavailableError: Nobody can be asked here, or what was typed is no code three times.
         CodeExpiredError: The code was dead before it could be asked for.
     """
     with _hiding() as hidden:
@@ -76,13 +76,13 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
             raise CodeExpiredError("The code expired before it was typed. No workspace was created.")
         digits = _type(f"{question} ({minutes}:{seconds:02} left): ") if hidden else None
         if digits is None:
-            raise NoCodeError(
+            raise CodeUnavailableError(
                 "Nobody can be asked for the code: there is no terminal or notebook to type it in."
             )
         if digits:
             return digits
         question = "That is not six digits. The code"
-    raise NoCodeError(f"What was typed is not six digits, {QUESTIONS} times. Nothing was sent.")
+    raise CodeUnavailableError(f"What was typed is not six digits, {QUESTIONS} times. Nothing was sent.")
 
 
 def _tries_left(pending: PendingRegistration) -> str:
@@ -94,7 +94,7 @@ def _tries_left(pending: PendingRegistration) -> str:
 def _type(question: str) -> str | None:
     """Return the six digits that a person types, nothing where it is something else, or None where nobody can."""
     # Nobody can be asked: the input has ended, a notebook has no front end (its error is a subclass of the second), or
-    # there is no terminal. None says so to the caller, which raises NoCodeError.
+    # there is no terminal. None says so to the caller, which raises CodeUnavailableError.
     with suppress(EOFError, NotImplementedError, OSError):
         # Looked up now: a notebook puts its own in while a cell runs.
         digits = re.sub(r"[\s-]", "", getpass.getpass(question))

@@ -268,12 +268,12 @@ class SandboxTransport:
                 raise NotSentError("The endpoint cannot be reached. Nothing was sent.")
             case Ending.BROKEN:
                 raise OutcomeUnknownError(
-                    "The connection broke before the answer came, and it may have been carried out."
+                    "The connection broke before the answer came, and the request may have been carried out."
                 )
             case Ending.STALLED:
                 self.clock.advance(request.timeout)
                 raise OutcomeUnknownError(
-                    f"No answer came within {request.timeout:g} seconds, and it may have been carried out."
+                    f"No answer came within {request.timeout:g} seconds, and the request may have been carried out."
                 )
             case _:
                 reader = AnswerReader(request_id, answer.status, answer.headers)

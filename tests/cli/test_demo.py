@@ -39,7 +39,7 @@ CHECKS = ["endpoint", "key", "tools", "organisation", "plan", "whatsapp"]
 TOOK = r"(?:\d+ ms|\d+\.\d s)"
 MASKED_EMAIL = "yo*@example.com"
 SOMEBODYS_KEY = f"fav_mcp_{secrets.token_urlsafe(24)}"
-WRONG_CODE = "Ask the user to read the newest email again"
+WRONG_CODE = "Read the newest email from FavCRM again"
 NO_CODE = "No code was typed."
 QUESTION = "The code (hidden while you type): "
 
@@ -202,10 +202,10 @@ def test_a_workspace_that_is_not_ready(sandbox: Watched) -> None:
     ran = demo()
     assert ran.exit_code == 1
     assert re.search(rf"^Diagnose +{TOOK}  failed$", ran.stdout, re.MULTILINE)
-    assert re.search(rf"^plan +failed +{TOOK}  suspended\. Ask the user", ran.stdout, re.MULTILINE)
+    assert re.search(rf"^plan +failed +{TOOK}  suspended\. The owner of", ran.stdout, re.MULTILINE)
     assert "List the services" not in ran.stdout
     assert ran.stderr.startswith(
-        "Error: The workspace is not ready: plan: suspended.\nNext step: Ask the user"
+        "Error: The workspace is not ready: plan: suspended.\nNext step: The owner of"
     )
 
 
@@ -221,7 +221,7 @@ def test_a_refusal_in_json(sandbox: Watched) -> None:
     assert told["ready"] is False
     assert told["report"] is None
     assert told["error"] == error["error"]
-    assert error["error"]["type"] == "AlreadyRegisteredError"
+    assert error["error"]["code"] == "already_registered"
     assert all(error["error"][name] for name in ("message", "next_step", "request_id"))
     assert REGISTRATION.email not in ran.output
 
@@ -307,7 +307,7 @@ def test_the_code_through_a_pipe_and_json(environment: dict[str, str]) -> None:
         assert process.stderr.readline() == f"{QUESTION}\n"
         process.stdin.write(f"{another(mail['code'])}\n")
         process.stdin.flush()
-        assert json.loads(process.stderr.readline())["error"]["type"] == "InvalidCodeError"
+        assert json.loads(process.stderr.readline())["error"]["code"] == "invalid_code"
         out, _ = process.communicate(f"{mail['code']}\n")
     told = json.loads(out)
     assert process.returncode == 0

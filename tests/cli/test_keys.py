@@ -127,7 +127,7 @@ def test_a_key_that_the_server_refuses_is_not_saved(line: str, command: Command,
     ran = command("--json", "login", "--replace", f"fav_mcp_{secrets.token_urlsafe()}")
     assert (ran.exit_code, ran.stdout) == (1, "")
     error = json.loads(ran.stderr)["error"]
-    assert error["type"] == "AuthenticationError"
+    assert error["code"] == "authentication_failed"
     assert error["message"].endswith("The key was not saved.")
     assert config.read_bytes() == before
     assert [path.name for path in config.parent.iterdir()] == [config.name]

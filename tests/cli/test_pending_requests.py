@@ -116,7 +116,7 @@ def test_a_request_that_was_confirmed_is_over(command: Command, sandbox: Sandbox
     load(command, "signup", "verify", "--request-id", request_id, "--code", code, "--no-save")
     ran = command("--json", *REQUEST)
     assert ran.exit_code == 1
-    assert json.loads(ran.stderr)["error"]["type"] == "AlreadyRegisteredError"
+    assert json.loads(ran.stderr)["error"]["code"] == "already_registered"
 
 
 def test_what_is_remembered_holds_no_email(command: Command, config: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_code_that_a_killed_process_sent_is_not_called_wrong(
     assert "api_key" not in config.read_text()
     ran = command("--json", *verify)
     assert ran.exit_code == 1
-    assert json.loads(ran.stderr)["error"]["type"] == "OutcomeUnknownError"
+    assert json.loads(ran.stderr)["error"]["code"] == "outcome_unknown"
 
 
 @pytest.mark.usefixtures("config")

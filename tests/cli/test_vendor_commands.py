@@ -44,7 +44,7 @@ def test_sign_up_for_machines(environment: dict[str, str], config: Path, sandbox
     assert asked.keys() == {"requestId", "expiresAt", "maskedEmail", "instructions", "reused"}
     verify = ("signup", "verify", "--request-id", asked["requestId"], "--code")
     told = json.loads(fail(environment, "--json", *verify, "000000"))
-    assert told["error"]["type"] == "InvalidCodeError"
+    assert told["error"]["code"] == "invalid_code"
     code = str(sandbox.inbox.code_for(EMAIL))
     received = load(environment, *verify, code)
     saved = tomllib.loads(config.read_text())["api_key"]
@@ -134,7 +134,7 @@ def test_invitations(environment: dict[str, str], server: Server, sandbox: Sandb
 
 def test_an_invitation_of_no_address(environment: dict[str, str], server: Server) -> None:
     told = fail(environment, "--url", server.url, "team", "invite", "create", "--email", "nobody", status=2)
-    assert told.startswith("Error: The input is not valid, so nothing was called: email")
+    assert told.startswith("Error: The input is not valid, so nothing was sent: --email")
 
 
 def test_the_doctor_of_a_ready_workspace(
@@ -161,7 +161,7 @@ def test_the_doctor_where_nobody_answers(
     assert ran.returncode == shown.returncode == 1
     assert (told["reachable"], told["error"]) == (False, "The endpoint cannot be reached. Nothing was sent.")
     assert told.keys() >= {"currentUserError", "planError", "whatsappError"}
-    assert json.loads(ran.stderr)["error"]["type"] == "NotReadyError"
+    assert json.loads(ran.stderr)["error"]["code"] == "not_ready"
     assert "endpoint      failed" in shown.stdout
     assert "Nothing was sent. Check the endpoint" in shown.stdout
     assert ".." not in shown.stdout
@@ -206,7 +206,7 @@ def test_a_list_that_cannot_be_written(
 def test_what_is_refused(environment: dict[str, str], server: Server, sandbox: Sandbox) -> None:
     environment |= {"FAVCRM_MCP_URL": server.url, "FAVCRM_API_KEY": sandbox.add_organisation().reveal()}
     told = fail(environment, "tool", "call", "get_member", '{"memberId": "nobody"}')
-    assert told.startswith("Error: The server refused this. Nothing was done.")
+    assert told.startswith("Error: The server refused the request. Nothing was done.")
     assert "Next step: " in told
     assert "must be an object" in fail(environment, "tool", "call", "get_member", "[]", status=2)
     assert "There is no tool of this name" in fail(environment, "tool", "describe", "nothing")
@@ -218,7 +218,7 @@ def test_a_rate_limit_for_machines(environment: dict[str, str], server: Server, 
     sandbox.rules.requests_per_hour = 1
     load(environment, *REQUEST)
     told = json.loads(fail(environment, "--json", *REQUEST, "--resend"))["error"]
-    assert told["type"] == "RateLimitError"
+    assert told["code"] == "rate_limited"
     assert told["retry_after"] > 0
     assert told["request_id"]
 

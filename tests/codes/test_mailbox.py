@@ -21,7 +21,7 @@ from codes.mailserver import PASSWORD, PATIENCE, SENDER, USERNAME, MailServer, m
 from codes.scripted import ScriptedServer
 
 from favcrm import CodeExpiredError, FavCRMProvisioner, InvalidInputError, PendingRegistration, Secret
-from favcrm.codes import AsyncMailboxCode, MailboxCode, NoCodeError, _imap
+from favcrm.codes import AsyncMailboxCode, CodeUnavailableError, MailboxCode, _imap
 from favcrm.codes import mailbox as module
 from favcrm.codes._mails import codes_in
 from favcrm.sandbox import Mail, Sandbox, SandboxClock
@@ -209,12 +209,12 @@ def test_a_mailbox_that_cannot_be_read_says_why(
     pymap: MailServer, waiting: Waiting, changes: dict[str, Any], said: str, advice: str
 ) -> None:
     for call in (mailbox(pymap, **changes).check, partial(mailbox(pymap, **changes), waiting.pending())):
-        with pytest.raises(NoCodeError, match=said) as caught:
+        with pytest.raises(CodeUnavailableError, match=said) as caught:
             call()
         assert advice in caught.value.next_step
         assert caught.value.__cause__ is caught.value.__context__ is None
         assert "not-real" not in repr(caught.value) + str(caught.value)
-        assert isinstance(pickle.loads(pickle.dumps(caught.value)), NoCodeError)  # noqa: S301 - it is our own
+        assert isinstance(pickle.loads(pickle.dumps(caught.value)), CodeUnavailableError)  # noqa: S301 - it is our own
 
 
 def test_a_name_or_password_beyond_ascii_signs_in(monkeypatch: pytest.MonkeyPatch, waiting: Waiting) -> None:
@@ -314,7 +314,7 @@ async def test_the_asynchronous_twin_reads_the_same(server: MailServer, waiting:
 @pytest.mark.anyio
 async def test_the_asynchronous_twin_raises_the_same(pymap: MailServer, waiting: Waiting) -> None:
     read_code = AsyncMailboxCode(**options(pymap, password="wrong"))
-    with pytest.raises(NoCodeError):
+    with pytest.raises(CodeUnavailableError):
         await read_code(waiting.pending())
 
 
@@ -343,7 +343,7 @@ def test_a_connection_that_is_made_after_the_end_is_cut(pymap: MailServer) -> No
     pending = PendingRegistration(request_id="r", expires_at=datetime.now(UTC) + timedelta(seconds=600))
     wait = _imap.Wait(pending)
     wait.end()
-    with pytest.raises(NoCodeError):
+    with pytest.raises(CodeUnavailableError):
         mailbox(pymap)._open(PATIENCE, wait)
 
 

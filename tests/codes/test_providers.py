@@ -15,7 +15,7 @@ from codes.test_mailbox import LIFETIME, Waiting, mailbox, options
 from codes.test_mailbox import waiting as waiting  # noqa: PLC0414 - pytest finds the fixture by its name
 
 from favcrm import CodeExpiredError, InvalidInputError, PendingRegistration, Secret
-from favcrm.codes import AsyncMailboxCode, MailboxCode, NoCodeError
+from favcrm.codes import AsyncMailboxCode, CodeUnavailableError, MailboxCode
 
 THE_CODE = mail("Your code is 123456.")
 SENT = datetime(2026, 11, 22, 12, 13, 44, tzinfo=UTC)
@@ -89,7 +89,7 @@ def test_a_server_that_opens_no_folder_for_strangers_says_to_look_at_its_setting
     scripted: ScriptedServer,
 ) -> None:
     scripted.wants_introduction = True
-    with pytest.raises(NoCodeError, match="no folder INBOX") as caught:
+    with pytest.raises(CodeUnavailableError, match="no folder INBOX") as caught:
         mailbox(scripted).check()
     assert "settings" in caught.value.next_step
     assert "ID" not in scripted.commands
@@ -112,7 +112,7 @@ def test_a_server_that_takes_no_password_any_more_says_so(
     scripted: ScriptedServer, answer: str, password: str
 ) -> None:
     scripted.login_answer = answer
-    with pytest.raises(NoCodeError, match="switched such logins off") as caught:
+    with pytest.raises(CodeUnavailableError, match="switched such logins off") as caught:
         mailbox(scripted, password=password).check()
     assert "oauth_token" in caught.value.next_step
     assert "example.com" not in str(caught.value)
@@ -120,7 +120,7 @@ def test_a_server_that_takes_no_password_any_more_says_so(
 
 def test_no_password_is_sent_where_none_is_taken(scripted: ScriptedServer) -> None:
     scripted.capabilities += " LOGINDISABLED AUTH=XOAUTH2"
-    with pytest.raises(NoCodeError, match="switched such logins off"):
+    with pytest.raises(CodeUnavailableError, match="switched such logins off"):
         mailbox(scripted).check()
     assert not {"LOGIN", "AUTHENTICATE"} & set(scripted.commands)
 
@@ -133,7 +133,7 @@ def test_where_only_the_command_login_is_off_the_password_is_sent_otherwise(scri
 
 def test_a_wrong_password_is_only_wrong(scripted: ScriptedServer) -> None:
     scripted.login_answer = "NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)"
-    with pytest.raises(NoCodeError, match="refused the login"):
+    with pytest.raises(CodeUnavailableError, match="refused the login"):
         mailbox(scripted).check()
 
 
@@ -162,14 +162,14 @@ def test_a_token_is_read_at_each_login(scripted: ScriptedServer) -> None:
     tokens = iter([TOKEN, "another-that-is-not-real"])
     read_code = with_token(scripted, lambda: next(tokens))
     read_code.check()
-    with pytest.raises(NoCodeError, match="OAuth token"):
+    with pytest.raises(CodeUnavailableError, match="OAuth token"):
         read_code.check()
     assert [TOKEN in sent for sent in scripted.tokens] == [True, False]
 
 
 def test_a_token_that_is_refused_is_not_shown(scripted: ScriptedServer) -> None:
     old = Secret(TOKEN[::-1])
-    with pytest.raises(NoCodeError, match="refused the login with the OAuth token") as caught:
+    with pytest.raises(CodeUnavailableError, match="refused the login with the OAuth token") as caught:
         with_token(scripted, old).check()
     assert "fresh" in caught.value.next_step
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
@@ -235,5 +235,5 @@ async def test_an_answer_that_never_ends_is_not_waited_for_past_the_expiry(
 async def test_check_ends_in_time_too(scripted: ScriptedServer, colour: str) -> None:
     scripted.dripping = "LOGIN"
     # A machine that is busy may take longer to connect.
-    with pytest.raises(NoCodeError, match=r"did not answer in time|cannot be reached"):
+    with pytest.raises(CodeUnavailableError, match=r"did not answer in time|cannot be reached"):
         await of(colour, KINDS[colour](**options(scripted, timeout=0.3)).check)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favcrm import errors
+from favcrm._error_codes import ERROR_CODES
 from favcrm._flows import calls
 from favcrm._flows.outcomes import Answered, Failed, Kind, judge
 from favcrm._mcp.jsonrpc import AnswerReader
@@ -126,7 +127,7 @@ def test_a_bare_text_is_the_summary_too() -> None:
 
 def lacks(problem: str) -> str:
     """Return what is told of an answer to a call that acts."""
-    return f"The answer lacks what it should have: {problem}, so it may have been carried out."
+    return f"The answer does not hold what the request promises: {problem}, so the request may have been carried out."
 
 
 def test_a_result_that_is_no_object_leaves_it_open() -> None:
@@ -327,7 +328,7 @@ def test_an_answer_that_cannot_be_read_leaves_open_what_a_call_did(response: Res
         if call.acts:
             assert outcome.kind is Kind.UNKNOWN
             assert type(outcome.error) is errors.OutcomeUnknownError
-            assert outcome.error.message.endswith(", so it may have been carried out.")
+            assert outcome.error.message.endswith(", so the request may have been carried out.")
         else:
             assert outcome.kind is Kind.REFUSED
             assert type(outcome.error) is errors.UnexpectedAnswerError
@@ -439,14 +440,14 @@ def test_words_count_before_the_http_status() -> None:
 def test_a_code_counts_before_words() -> None:
     error = error_of(VERIFY, enveloped({"code": "code-expired", "message": "Invalid code."}))
     assert isinstance(error, errors.CodeExpiredError)
-    assert error.code == "code-expired"
+    assert error.server_code == "code-expired"
 
 
 @pytest.mark.parametrize("status", [404, 405, 302], ids=str)
 def test_a_status_that_tells_of_the_endpoint(status: int) -> None:
     error = error_of(ANY, Response(status=status, body="<html>"))
     assert type(error) is errors.RefusedError
-    assert error.code == status
+    assert error.server_code == status
     assert f"HTTP {status}" in str(error)
     assert "endpoint" in error.next_step
 
@@ -498,7 +499,7 @@ def test_a_reason_beside_a_null_is_found() -> None:
     result: dict[str, Any] = {"structuredContent": None, "content": [{"type": "text", "text": text}]}
     for told in ({**result, "isError": True}, result):
         error = error_of(ANY, Response(result=told))
-        assert (type(error), error.code, error.summary) == (errors.PlanLimitError, "PLAN_LIMIT", "No.")
+        assert (type(error), error.server_code, error.summary) == (errors.PlanLimitError, "PLAN_LIMIT", "No.")
 
 
 def test_where_to_sign_in_and_how_to_upgrade() -> None:
@@ -595,14 +596,14 @@ def test_the_words_of_the_summary_count_beside_an_unknown_error(words: str, erro
 
 def test_a_word_as_the_error_is_the_code_and_the_sentence_is_shown() -> None:
     error = error_of(REQUEST, enveloped({"error": "account_exists"}, f"{ACCOUNT}."))
-    assert (error.code, error.summary) == ("account_exists", f"{ACCOUNT}.")
+    assert (error.server_code, error.summary) == ("account_exists", f"{ACCOUNT}.")
     assert (error_of(REQUEST, enveloped({"error": "no"}, "")).summary) == "no"
 
 
 def test_a_word_as_the_error_shows_no_secret(key: str) -> None:
     for secret in (key, CODE):
         error = error_of(VERIFY, enveloped({"error": secret}, "", isError=True))
-        assert (error.code, error.summary) == ("[hidden]", "[hidden]")
+        assert (error.server_code, error.summary) == ("[hidden]", "[hidden]")
         assert secret not in str(error)
 
 
@@ -691,7 +692,7 @@ def test_a_challenge_is_kept(status: int, header: str, told: dict[str, str]) -> 
     error = error_of(ANY, Response(status=status, headers={"www-authenticate": header}))
     assert type(error) is errors.AuthenticationError
     assert error.challenge == told
-    assert error.next_step == errors.AuthenticationError.default_next_step
+    assert error.next_step == ERROR_CODES["authentication_failed"].next_step
 
 
 def test_without_a_challenge_there_is_an_empty_one() -> None:
@@ -703,17 +704,17 @@ def test_without_a_challenge_there_is_an_empty_one() -> None:
     ("scope", "lacking"),
     [
         (', scope="crm:write crm:send"', 'lacks the scope "crm:write crm:send"'),
-        (r', scope="a\"b"', """lacks the scope "a'b":"""),
+        (r', scope="a\"b"', """lacks the scope "a'b"."""),
         ("", "lacks a scope"),
     ],
 )
-def test_a_key_without_the_scope_is_good(scope: str, lacking: str) -> None:
+def test_a_key_without_the_scope_is_called_good(scope: str, lacking: str) -> None:
     headers = {"www-authenticate": f'Bearer error="insufficient_scope"{scope}'}
     error = error_of(ANY, Response(status=403, headers=headers))
     assert type(error) is errors.AuthenticationError
-    assert error.message == "The key has no scope for this. Nothing was done."
-    assert "The key itself is good" in error.next_step
-    assert lacking in error.next_step
+    assert error.message == "The key has no scope for the request. Nothing was done."
+    assert f"this one is good, but {lacking}" in error.next_step
+    assert (error.human_action or "").startswith("Ask the owner of the workspace")
 
 
 @given(st.text() | st.text('=", \\abBearerscope'), st.sampled_from(EVERY_CALL))
@@ -733,7 +734,7 @@ def test_a_challenge_is_bounded_and_harmless(key: str) -> None:
 def test_the_data_of_an_error_is_kept(key: str) -> None:
     data: Any = {"errors": [{"path": "name", "n": 1}, ("a", None, True)], "sent": f"Bearer {key}", key: "x"}
     error = error_of(ANY, Response(error=JSONRPCError(-32602, "Wrong arguments", data)))
-    assert error.code == -32602
+    assert error.server_code == -32602
     assert error.data == {
         "errors": [{"path": "name", "n": 1}, ["a", None, True]],
         "sent": "Bearer [hidden]",
@@ -753,7 +754,7 @@ def test_there_is_no_data_without_an_error_of_json_rpc() -> None:
 def test_the_data_of_an_error_is_not_kept_where_something_is_hidden(call: calls.Call[Any]) -> None:
     response = Response(error=JSONRPCError(-32602, "Wrong arguments", {"email": EMAIL, "code": "ODD"}))
     error = error_of(call, response)
-    assert (error.code, error.data) == ("ODD", None)
+    assert (error.server_code, error.data) == ("ODD", None)
 
 
 def test_data_that_is_too_deep_is_left_out() -> None:

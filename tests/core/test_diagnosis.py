@@ -76,7 +76,7 @@ async def test_without_a_key_only_the_tools_are_listed(sandbox: Sandbox, colour:
     with pytest.raises(errors.NotReadyError, match="key: there is none") as caught:
         report.raise_if_not_ready()
     assert caught.value.report is report
-    assert "initiate" in caught.value.next_step
+    assert "Sign up" in caught.value.next_step
 
 
 @pytest.mark.parametrize("form", RefusalForm)

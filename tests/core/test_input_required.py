@@ -107,9 +107,7 @@ def test_answers_that_json_cannot_carry_leave_a_call_that_has_begun(
             raise InvalidInputError([Problem("inputResponses", "is not JSON")])
         return asking(inputRequests=ASKED)
 
-    with pytest.raises(
-        error, match="nothing was called" if rounds == 1 else "what was to be given is no JSON"
-    ):
+    with pytest.raises(error, match="nothing was sent" if rounds == 1 else "what was to be given is no JSON"):
         run_sync(in_rounds({}, ask, on_input=lambda _: {"name": "Ann"}, sleep=no_sleep))
 
 

@@ -356,7 +356,7 @@ class Mailbox:
     """A reader that can say beforehand that it cannot work."""
 
     def check(self) -> None:
-        raise errors.NoCodeError("The mailbox refuses the password.")
+        raise errors.CodeUnavailableError("The mailbox refuses the password.")
 
     def __call__(self, _: PendingRegistration) -> str:
         raise AssertionError
@@ -366,7 +366,7 @@ class AsyncMailbox:
     """The same, asynchronous."""
 
     async def check(self) -> None:
-        raise errors.NoCodeError("The mailbox refuses the password.")
+        raise errors.CodeUnavailableError("The mailbox refuses the password.")
 
     async def __call__(self, _: PendingRegistration) -> str:
         raise AssertionError
@@ -375,7 +375,7 @@ class AsyncMailbox:
 async def test_a_reader_that_cannot_work_costs_no_email(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour)
     reader = Mailbox() if colour == "blocking" else AsyncMailbox()
-    with pytest.raises(errors.NoCodeError):
+    with pytest.raises(errors.CodeUnavailableError):
         await run.facade.provision(REGISTRATION, read_code=reader)
     assert len(sandbox.inbox) == 0
 

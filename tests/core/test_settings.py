@@ -50,7 +50,10 @@ def test_the_profile_comes_from_the_argument_then_from_the_environment(tmp_path:
 
 
 def test_a_profile_that_there_is_not_is_refused_by_the_name_of_its_source(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="FAVCRM_MCP_PROFILE: must be one of compact, full"):
+    with pytest.raises(
+        InvalidInputError,
+        match=r"The environment .* FAVCRM_MCP_PROFILE: must be one of compact",
+    ):
         load(tmp_path, FAVCRM_MCP_PROFILE="platform")
     with pytest.raises(InvalidInputError, match="profile: must be one of compact, full"):
         FavCRMClient(profile="platform")  # type: ignore[arg-type]

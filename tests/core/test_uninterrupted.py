@@ -150,7 +150,7 @@ def test_while_something_is_held_nothing_new_begins() -> None:
 
     with pytest.raises(Raised):
         run(task)
-    assert refused == ["The process is ending, so nothing was sent."]
+    assert refused == ["The process is ending or was interrupted, so nothing was sent."]
 
 
 def test_a_handler_that_is_set_meanwhile_stays(handler: Callable[[int, object], None]) -> None:
@@ -410,12 +410,14 @@ def test_while_the_process_ends_another_thread_sends_no_code() -> None:
             errors.append(error)
 
     in_thread(work).join()
-    assert [error.message for error in errors] == ["The process is ending, so nothing was sent."]
+    assert [error.message for error in errors] == [
+        "The process is ending or was interrupted, so nothing was sent."
+    ]
 
 
 def test_while_the_process_ends_a_ledger_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*_: object) -> None:
-        raise NotSentError("The process is ending, so nothing was sent.")
+        raise NotSentError("The process is ending or was interrupted, so nothing was sent.")
 
     class BlockingLedger(MemoryLedger):
         blocks = True

@@ -245,7 +245,7 @@ async def test_an_answer_of_such_a_client_may_be_refused(colour: Colour, library
         crm = colours.client(colour, ENDPOINT, http_client=client)
         with pytest.raises(AuthenticationError) as raised:
             await crm.list_tools()
-    assert raised.value.code == "UNAUTHORIZED"
+    assert raised.value.server_code == "UNAUTHORIZED"
 
 
 def hook(colour: Colour, function: Callable[[Any], Any]) -> dict[str, Any]:
@@ -314,7 +314,7 @@ async def test_a_hook_that_raises_after_reading_leaves_the_body(colour: Colour, 
         crm = colours.client(colour, ENDPOINT, http_client=client)
         with pytest.raises(RefusedError) as raised:
             await crm.call_tool("any")
-    assert (raised.value.code, raised.value.summary) == ("PLAN_LIMIT", "Upgrade.")
+    assert (raised.value.server_code, raised.value.summary) == ("PLAN_LIMIT", "Upgrade.")
 
 
 async def test_a_redirect_is_followed_past_a_hook_that_raises(colour: Colour, library: ModuleType) -> None:

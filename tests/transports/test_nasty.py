@@ -154,7 +154,7 @@ async def test_401_with_a_challenge(colour: Colour, key: Secret) -> None:
         async with open_client(colour, server.url, api_key=key) as crm:
             with pytest.raises(AuthenticationError) as raised:
                 await crm.call_tool("count")
-    assert raised.value.code == "invalid_token"
+    assert raised.value.server_code == "invalid_token"
     assert raised.value.challenge == {
         "error": "invalid_token",
         "resource_metadata": "https://a.example/m",
@@ -166,9 +166,9 @@ async def test_403_for_want_of_a_scope(colour: Colour, key: Secret, era: Callabl
     challenge = {"www-authenticate": 'Bearer error="insufficient_scope", scope="crm:write"'}
     with serve(era(sends(whole(b"", 403, challenge)))) as server:
         async with open_client(colour, server.url, api_key=key) as crm:
-            with pytest.raises(AuthenticationError, match="The key has no scope for this") as raised:
+            with pytest.raises(AuthenticationError, match="The key has no scope for the request") as raised:
                 await crm.call_tool("count")
-    assert raised.value.code == 403
+    assert raised.value.server_code == 403
     assert raised.value.challenge == {"error": "insufficient_scope", "scope": "crm:write"}
     assert 'lacks the scope "crm:write"' in raised.value.next_step
     assert len(requests_of(server, "tools/call")) == 1
@@ -274,7 +274,7 @@ async def test_error_with_a_null_id_at_200(
         async with open_client(colour, server.url) as crm:
             with pytest.raises(RefusedError, match="Unknown tool") as raised:
                 await crm.call_tool("count")
-    assert raised.value.code == -32602
+    assert raised.value.server_code == -32602
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
@@ -483,7 +483,7 @@ async def test_header_section_without_end(colour: Colour, era: Callable[[Script]
 
     with serve(era(script)) as server:
         async with open_client(colour, server.url) as crm:
-            with pytest.raises(OutcomeUnknownError, match="it may have been carried out"):
+            with pytest.raises(OutcomeUnknownError, match="the request may have been carried out"):
                 await crm.call_tool("count")
     assert len(requests_of(server, "tools/call")) == 1
 
@@ -520,7 +520,7 @@ async def test_one_byte_a_second(colour: Colour, part: str, monkeypatch: pytest.
         async with open_client(colour, server.url, era="bare") as crm:
             await crm.call_tool("count")
         async with open_client(colour, server.url, era="bare", timeout=SHORT) as crm:
-            with pytest.raises(OutcomeUnknownError, match="it may have been carried out"):
+            with pytest.raises(OutcomeUnknownError, match="the request may have been carried out"):
                 await crm.call_tool("count")
         assert left.wait(PATIENCE)
 
@@ -604,7 +604,7 @@ async def test_lone_surrogate_in_a_call(colour: Colour, era: Callable[[Script], 
     }
     with serve(era(answers(RESULT))) as server:
         async with open_client(colour, server.url) as crm:
-            with pytest.raises(InvalidInputError, match="nothing was called"):
+            with pytest.raises(InvalidInputError, match="nothing was sent"):
                 await crm.call_tool(*asked[where])
             assert (await crm.call_tool("count")).content == tuple(TEXT)
     assert len(requests_of(server, "tools/call")) == 1

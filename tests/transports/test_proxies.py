@@ -206,10 +206,10 @@ def test_a_proxy_that_cannot_be_used_is_named_alone(
         (407, "asks for a user name and a password", "user:password@", True),
         (403, "does not allow a connection to the endpoint", "NO_PROXY", True),
         (405, "does not allow a connection to the endpoint", "NO_PROXY", True),
-        (429, "could not make a connection to the endpoint", "call again", False),
-        (502, "could not make a connection to the endpoint", "call again", False),
-        (503, "could not make a connection to the endpoint", "call again", False),
-        (302, "could not make a connection to the endpoint", "call again", False),
+        (429, "could not make a connection to the endpoint", "try again", False),
+        (502, "could not make a connection to the endpoint", "try again", False),
+        (503, "could not make a connection to the endpoint", "try again", False),
+        (302, "could not make a connection to the endpoint", "try again", False),
     ],
 )
 async def test_a_proxy_that_refuses_is_named(

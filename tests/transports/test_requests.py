@@ -191,7 +191,7 @@ async def test_a_redirect_elsewhere_gets_neither_key_nor_request(
     assert len(server.requests) == 1
     assert f"redirect to {other.url}" in raised.value.message
     assert not re.search("user|word|token|told|here", raised.value.summary)
-    assert raised.value.code == status
+    assert raised.value.server_code == status
     assert "Set the endpoint" in raised.value.next_step
 
 

@@ -40,7 +40,7 @@ DRIPS = int(PATIENCE / PAUSE)
 LONG = 10 * PATIENCE
 MODEST = 1.0
 """Seconds in which a connection is made on a busy machine, too."""
-NO_ANSWER = r"No answer came within [\d.]+ seconds, and it may have been carried out"
+NO_ANSWER = r"No answer came within [\d.]+ seconds, and the request may have been carried out"
 
 
 @pytest.fixture(autouse=True)

@@ -186,7 +186,8 @@ def what_can_go_wrong(provisioner: FavCRMProvisioner) -> None:
     except PlanLimitError as error:
         assert_type(error.upgrade_action, str | None)
     except RefusedError as error:
-        assert_type(error.code, int | str | None)
+        assert_type(error.code, str)
+        assert_type(error.server_code, int | str | None)
         assert_type(error.summary, str)
     except NotReadyError as error:
         assert_type(error.report, DiagnosticReport)

@@ -87,7 +87,7 @@ def translate(
             f"The endpoint cannot be reached{through}. Nothing was sent."
         )
     return OutcomeUnknownError(
-        "The connection broke before the answer came, and it may have been carried out.",
+        "The connection broke before the answer came, and the request may have been carried out.",
         next_step=None if encrypted else PERHAPS_TLS,
     )
 
@@ -146,7 +146,7 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 def no_answer(timeout: float) -> str:
     """Say that nothing came."""
-    return f"No answer came {within(timeout)}, and it may have been carried out."
+    return f"No answer came {within(timeout)}, and the request may have been carried out."
 
 
 def within(seconds: float) -> str:

@@ -143,7 +143,7 @@ class SessionTransport:
 
         outcome: Response | TransportError = OutcomeUnknownError(
             f"No answer came through the session within {max(0.0, round(timeout, 1)):g} seconds, "
-            "and it may have been carried out."
+            "and the request may have been carried out."
         )
         with anyio.move_on_after(timeout):
             outcome = await self._methods.take(method, params, on_progress)

@@ -72,14 +72,14 @@ def judge_error(error: Exception, *, waited: bool) -> Response | TransportError:
         return closed_error()
     if told is None:
         return OutcomeUnknownError(
-            f"The session failed with {type(error).__name__}, and it may have been carried out."
+            f"The session failed with {type(error).__name__}, and the request may have been carried out."
         )
     if told.code in SESSION_ENDED_CODES and SESSION_ENDED.fullmatch(told.message):
         return NotSentError(
             "The session has ended at the server. Nothing was done.", permanent=True, next_step=REOPEN
         )
     if told.data is None and NO_ANSWER.match(told.message):
-        return OutcomeUnknownError("The session got no answer, and it may have been carried out.")
+        return OutcomeUnknownError("The session got no answer, and the request may have been carried out.")
     return Response(error=told)
 
 

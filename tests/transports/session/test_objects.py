@@ -274,7 +274,7 @@ SECRET = secrets.token_urlsafe()
     ids=["timed out", "cut", "status", "no code", "no words", "runtime", "timeout", "value"],
 )
 async def test_anything_else_may_have_been_carried_out(error: Exception, kind: type[Own]) -> None:
-    with pytest.raises(OutcomeUnknownError, match="it may have been carried out") as caught:
+    with pytest.raises(OutcomeUnknownError, match="the request may have been carried out") as caught:
         await call(SessionTransport(kind(error)), "count")
     assert caught.value.__context__ is None
     assert SECRET not in str(caught.value)
