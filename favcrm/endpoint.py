@@ -111,7 +111,7 @@ def without_details(location: str) -> str:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    # Of anything else, HTTP clients make another host or port than urllib does, or raise errors of their own kinds.
+    # Other addresses are refused, because HTTP clients read another host or port in them than urllib does.
     if parts.scheme not in DEFAULT_PORTS or not AUTHORITY.fullmatch(parts.netloc):
         raise ValueError("no HTTP address")
     return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]

@@ -162,7 +162,6 @@ def check_key(key: Secret) -> None:
     Raises:
         InvalidInputError: It is empty or a placeholder, or holds characters that no key has.
     """
-    # In no local variable, which would be seen in the traceback.
     if not VISIBLE.fullmatch(key.reveal()):
         raise InvalidInputError([Problem("api_key", "is empty, or holds characters that no key has")])
     if _is_placeholder(key.reveal()):

@@ -30,7 +30,7 @@ async def invite(
 ) -> Invitation:
     """Invite somebody to this workspace."""
     arguments = invite_arguments(email, name=name, role=role, expires_in_hours=expires_in_hours)
-    # Hidden as the user wrote the address, and as it is sent.
+    # Both forms are hidden, because the server may repeat the one that is sent.
     hide = (email, str(arguments["email"]))
     result = await engine.perform(calls.any_tool("create_team_member_invite", arguments, hide=hide))
     fields = result.data if isinstance(result.data, dict) else {}

@@ -95,7 +95,7 @@ async def test_an_invitation_is_accepted_in_two_steps(sandbox: Sandbox, colour: 
     assert sandbox.count(ACCEPT) == 1
 
 
-async def test_a_dead_code_of_an_invitation_is_not_sent(sandbox: Sandbox, colour: Colour) -> None:
+async def test_an_expired_code_of_an_invitation_is_not_sent(sandbox: Sandbox, colour: Colour) -> None:
     token = (await owner(sandbox, colour).invite(STAFF)).token
     facade = provisioner(colour, transport=transport_to(sandbox, colour))
     pending = await facade.request_invite_code(token)
@@ -106,7 +106,9 @@ async def test_a_dead_code_of_an_invitation_is_not_sent(sandbox: Sandbox, colour
     assert sandbox.count(ACCEPT) == 0
 
 
-async def test_joining_has_the_guarantees_of_signing_up(sandbox: Sandbox, colour: Colour) -> None:
+async def test_accepting_an_invitation_tells_unknown_outcomes_and_rescues_keys(
+    sandbox: Sandbox, colour: Colour
+) -> None:
     token = (await owner(sandbox, colour).invite(STAFF)).token
     sandbox.fail_next(ACCEPT, Fault.RESET_AFTER)
     with pytest.raises(errors.OutcomeUnknownError) as caught:
@@ -167,14 +169,14 @@ class Answering:
     def close(self) -> None: ...
 
 
-async def test_an_invitation_whose_answer_says_little() -> None:
+async def test_an_invitation_without_a_token_in_the_answer_has_none() -> None:
     crm = client("blocking", transport=Answering({"expiresAt": "soon", "token": 7}))
     invitation = await crm.invite(STAFF)
     assert (invitation.token, invitation.expires_at) == (None, None)
     assert (await client("blocking", transport=Answering(["x"])).invite(STAFF)).token is None
 
 
-async def test_an_acceptance_whose_answer_says_nothing() -> None:
+async def test_an_acceptance_with_an_empty_answer_waits_for_its_code() -> None:
     facade = provisioner("blocking", transport=Answering({}))
     seen: list[PendingRegistration] = []
 
@@ -189,7 +191,7 @@ async def test_an_acceptance_whose_answer_says_nothing() -> None:
     assert "invite_1" not in seen[0].request_id
 
 
-async def test_what_the_plan_allows(sandbox: Sandbox, colour: Colour) -> None:
+async def test_check_plan_tells_what_the_plan_allows(sandbox: Sandbox, colour: Colour) -> None:
     crm = owner(sandbox, colour)
     assert await crm.check_plan(tool="create_member")
     sandbox.rules.customers = 0
@@ -201,7 +203,7 @@ async def test_what_the_plan_allows(sandbox: Sandbox, colour: Colour) -> None:
         await crm.check_plan(delta=3)
 
 
-async def test_a_plan_that_refuses_the_question_answers_it(colour: Colour) -> None:
+async def test_a_plan_limit_error_is_a_check_that_denies(colour: Colour) -> None:
     data: JSON = {"code": "PLAN_LIMIT", "error": "no", "upgradeAction": "create_plan_upgrade_link"}
     denied = await client("blocking", transport=Answering(data)).check_plan(module="bookings")
     assert (denied.allowed, denied.upgrade_action) == (False, "create_plan_upgrade_link")
