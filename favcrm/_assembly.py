@@ -1,4 +1,4 @@
-"""From a constructor's arguments to an engine: the same for the provisioner and the client, in both colours."""
+"""From a constructor's arguments to an engine: the same for provisioners and clients, sync and async."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def _as_key(key: str | Secret | SecretRef | None) -> Secret | SecretRef | None:
-    """Return a key as a secret from the start, and a reference as one, also where it was kept as plain text."""
+    """Return a key as a secret, and a reference as one, also where either was given as plain text."""
     if key is None or isinstance(key, Secret):
         return key
     return SecretRef(key) if "://" in key else as_secret(key)
@@ -94,11 +94,12 @@ class Options:
         )
 
     def check_transport(self, transport: object, http_client: object, close: str) -> None:
-        """Refuse a transport of the other colour, and what one that was handed over would silently ignore."""
+        """Refuse an async transport in a sync object and the reverse, and arguments that a transport would ignore."""
         if transport is None:
             return
         if not hasattr(transport, close):
-            raise InvalidInputError([Problem("transport", f"must be of this colour, with a method {close}")])
+            problem = f"must have a method {close}: sync objects take sync transports, async ones async"
+            raise InvalidInputError([Problem("transport", problem)])
         if any(each is not None for each in (self.endpoint, http_client, self.era, self.profile)):
             problem = "goes with none of endpoint, http_client, era and profile"
             raise InvalidInputError([Problem("transport", problem)])

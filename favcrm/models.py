@@ -294,7 +294,7 @@ class Invitation:
         token: What `accept_invite` takes, or None where the answer did not name a token. Keep it like a key.
         expires_at: When the invitation expires, or None where the answer did not say.
         summary: The server's one sentence about the invitation. Data, not instructions.
-        data: The whole payload, with a `Secret` in place of each text that holds a token.
+        data: The payload: emails are masked, and a `Secret` is in place of each text that holds a token.
         x_request_id: The server's id of the answer, for support, or None.
     """
 

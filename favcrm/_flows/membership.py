@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from favcrm._flows import calls
 from favcrm._flows.checks import invite_arguments, plan_question
-from favcrm._text import clean, without_emails
+from favcrm._text import clean, mask, without_emails
 from favcrm.errors import PlanLimitError
 from favcrm.models import Invitation, PlanCheck
 from favcrm.results import plain
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from favcrm._flows.engine import Engine
     from favcrm.models import ToolData
 
@@ -39,7 +38,7 @@ async def invite(
         token=token if isinstance(token, Secret) else None,
         expires_at=_time(fields.get("expiresAt")),
         summary=clean(without_emails(result.summary), hide=hide),
-        data=result.data,
+        data=_without_emails(result.data, hide),
         x_request_id=result.x_request_id,
     )
 
@@ -61,6 +60,17 @@ async def check_plan(
         summary=result.summary,
         raw=plain(result.data),
     )
+
+
+def _without_emails(value: ToolData, hide: tuple[str, ...]) -> ToolData:
+    """Return a payload with every email in it masked, and with its secrets."""
+    if isinstance(value, str):
+        return mask(without_emails(value), hide=hide)
+    if isinstance(value, Mapping):
+        return {name: _without_emails(inner, hide) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_emails(inner, hide) for inner in value]
+    return value
 
 
 def _first(fields: Mapping[str, ToolData], names: tuple[str, ...]) -> ToolData:
