@@ -44,7 +44,8 @@ def boundaries(cls: C) -> C:
 def boundary(function: F) -> F:
     """Let whatever a public function raises leave without our frames and without what led to it.
 
-    The wrapper deletes its own arguments before it raises, since its frame is in the traceback too.
+    The wrapper raises outside of its ``except``, so that the context is the caller's own. Its frame is in the traceback
+    too, so when it raises it holds neither its arguments nor, in a cycle, the error.
     """
     if inspect.iscoroutinefunction(function):
         wrapper = _around_coroutine(function)
@@ -62,12 +63,9 @@ def _around_function(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  # raised below
-            failure = _stripped(error)
+            failure = [_stripped(error)]
         del args, kwargs
-        try:
-            raise failure
-        finally:
-            del failure
+        raise failure.pop()
 
     return guarded
 
@@ -77,12 +75,9 @@ def _around_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return await function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  # raised below
-            failure = _stripped(error)
+            failure = [_stripped(error)]
         del args, kwargs
-        try:
-            raise failure
-        finally:
-            del failure
+        raise failure.pop()
 
     return guarded
 
@@ -93,12 +88,9 @@ def _around_generator(function: Callable[..., Any]) -> Callable[..., Any]:
             generator: Generator[Any, Any, Any] = function(*args, **kwargs)
             return (yield from generator)
         except BaseException as error:  # noqa: BLE001  # raised below
-            failure = _stripped(error)
+            failure = [_stripped(error)]
         del args, kwargs
-        try:
-            raise failure
-        finally:
-            del failure
+        raise failure.pop()
 
     return guarded
 
@@ -111,15 +103,12 @@ def _around_async_generator(function: Callable[..., Any]) -> Callable[..., Any]:
             async for value in generator:
                 yield value
         except BaseException as error:  # noqa: BLE001  # raised below
-            failure = _stripped(error)
+            failure = [_stripped(error)]
         else:
             return
         finally:
             await generator.aclose()
-        try:
-            raise failure
-        finally:
-            del failure
+        raise failure.pop()
 
     return guarded
 

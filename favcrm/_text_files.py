@@ -19,7 +19,7 @@ def text_in(content: bytes) -> str:
     """Return the text in a file, without the byte order mark that some editors put before it.
 
     Raises:
-        UnreadableError: It is not UTF-8.
+        UnreadableError: The content is not UTF-8.
     """
     if content.startswith(UTF_16):
         raise UnreadableError("It is UTF-16 and must be UTF-8")
@@ -39,7 +39,7 @@ def toml_in(text: str) -> Mapping[str, object]:
     """Return what a TOML document says. Floats are their own spelling, since nan does not even equal itself.
 
     Raises:
-        UnreadableError: It is not TOML.
+        UnreadableError: The text is not TOML.
     """
     import tomllib
 

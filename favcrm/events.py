@@ -1,4 +1,4 @@
-"""What is told while a flow runs: typed events for a callback, lines for the log ``favcrm``.
+"""What a flow reports while it runs: typed events for a callback, lines for the log ``favcrm``.
 
 Neither carries a key, a code, an email or a masked email.
 """
@@ -175,7 +175,7 @@ class Emitter:
         event = Event(kind=kind, time=self._now(), attempt=attempt, duration=duration, **details)
         try:
             self._on_event(event)
-        except Exception:  # noqa: BLE001  # a listener's mistake must not lose a key
+        except Exception:  # noqa: BLE001  # a mistake in the callback must not lose a key
             with suppress(Exception):
                 logger.warning("the on_event callback failed at %s", kind)
 

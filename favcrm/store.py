@@ -27,7 +27,7 @@ class Store(Protocol):
         """Find out, without a secret and without asking anybody, whether `put` can work.
 
         Raises:
-            StoreError: It cannot.
+            StoreError: No key can be saved.
         """
         ...
 
@@ -43,7 +43,7 @@ class Store(Protocol):
             if_absent: Whether to refuse to replace another secret of that name.
 
         Raises:
-            StoreError: It was not saved.
+            StoreError: The key was not saved.
         """
         ...
 
@@ -51,8 +51,8 @@ class Store(Protocol):
         """Return a saved secret.
 
         Raises:
-            MissingKeyError: It is not there.
-            StoreError: It cannot be read.
+            MissingKeyError: There is no key at the reference.
+            StoreError: The key cannot be read.
         """
         ...
 
@@ -60,6 +60,6 @@ class Store(Protocol):
         """Remove a saved secret; do nothing where there is none.
 
         Raises:
-            StoreError: It is there and cannot be removed.
+            StoreError: The key is there and cannot be removed.
         """
         ...

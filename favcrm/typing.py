@@ -13,10 +13,10 @@ JSON: TypeAlias = Union[  # noqa: UP007  # text in an X | Y union would not be r
 ]
 """Any JSON value."""
 
-Era: TypeAlias = Literal["auto", "bare", "session", "modern"]
+Era: TypeAlias = Literal["auto", "bare", "legacy", "modern"]
 """How a server is spoken to: found out (``auto``), or one of the three behaviours to begin with.
 
-``bare`` is one POST for each call. ``session`` is the handshake of MCP 2024-11-05 to 2025-11-25, and ``modern`` is
+``bare`` is one POST for each call. ``legacy`` is the handshake of MCP 2024-11-05 to 2025-11-25, and ``modern`` is
 MCP 2026-07-28.
 """
 

@@ -36,11 +36,11 @@ class AsyncBackend:
         return os.getpid(), current_event_loop()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, letting other tasks run."""
+        """Wait on the transport's clock while other tasks run."""
         await self.clock.sleep_async(seconds)
 
     async def pause(self, seconds: float) -> None:
-        """Wait for what others do, on the real clock, letting other tasks run."""
+        """Wait on the real clock while other tasks run."""
         await SYSTEM_CLOCK.sleep_async(seconds)
 
     async def side_by_side(self, tasks: Sequence[Callable[[], Coroutine[None, None, T]]]) -> list[T]:
@@ -93,7 +93,7 @@ async def _uncancelled_asyncio(task: Callable[[], Coroutine[None, None, T]]) -> 
     import anyio
 
     inner = asyncio.create_task(task())
-    # No longer among all tasks, which are cancelled when a loop shuts down; the caller's is, and waits for this one.
+    # A loop that shuts down cancels all tasks it knows. It cancels the caller's task, which waits for this one.
     asyncio.tasks._unregister_task(inner)  # noqa: SLF001  # documented, under "Extending"
     cancelled: asyncio.CancelledError | None = None
     # The scope keeps anyio, which cancels again and again, from doing that in a busy loop.
@@ -105,7 +105,7 @@ async def _uncancelled_asyncio(task: Callable[[], Coroutine[None, None, T]]) -> 
                 cancelled = error
     if cancelled is None:
         return inner.result()
-    # Taken, so that asyncio does not complain that nobody did.
+    # Read, so that asyncio does not report an exception that nobody has read.
     with suppress(asyncio.CancelledError):
         inner.exception()
     raise cancelled

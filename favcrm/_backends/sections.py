@@ -52,8 +52,6 @@ async def uninterrupted(
         held = _sections.end(section)
         if held is None:
             return result
-        # The frame that raises holds no key.
-        del result
     raise held
 
 
@@ -71,13 +69,13 @@ class Section:
         self.in_main_thread = _in_main_thread()
 
     def goes_on(self) -> bool:
-        """Tell whether it can come to its end; where its event loop was given up, it never does."""
+        """Tell whether the section can come to its end, which it cannot once its event loop was given up."""
         # Not Thread.is_alive: after an interrupted join it takes a thread that runs for one that has ended (bpo-45274).
         running = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # it is documented
         return self._thread.ident in running and self._is_driven()
 
     def end(self) -> None:
-        """Tell who waits."""
+        """Wake the thread that waits for the end."""
         self._ended.set()
 
     def wait(self) -> None:
@@ -101,7 +99,7 @@ class Sections:
             NotSentError: The process is ending or was interrupted.
         """
         self._open.add(section)
-        # Looked at once the section is open: either this sees that the process ends, or `wait` sees the section.
+        # Looked at once the section is open: either this sees that the process ends, or the end sees the section.
         ends = self._signals.holds_something if section.in_main_thread else self._process_ends
         if ends:
             self.end(section)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     Handler: TypeAlias = Callable[[int, FrameType | None], Any]
     Disposition: TypeAlias = Handler | int | None
 
-# The module behind `signal`, which makes enumerations of all numbers: for every signal that takes as long as a call.
+# The module behind `signal`. `signal` itself turns each number into an enumeration, which takes as long as a call.
 _signal: Any = import_module("_signal")
 
-# Those that come from outside and, where nobody handles them, end the process; a system has most of them.
+# The signals that come from outside and end a process that does not handle them. A system has most of them.
 ENDING: set[int] = {
     getattr(signal, f"SIG{name}")
     for name in ("HUP", "INT", "QUIT", "BREAK", "PIPE", "ALRM", "TERM", "USR1", "USR2", "XCPU")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Never, TypeVar, cast
 
 from attrs import fields, frozen
 from cattrs import ClassValidationError, Converter, transform_error
@@ -178,7 +178,7 @@ def _now(response: Response, clock: Clock) -> float:
     return clock.time() if now is None else now + DATE_RESOLUTION
 
 
-def raise_without_key(answer: Answer) -> Workspace:
+def raise_without_key(answer: Answer) -> Never:
     """Raise `UnexpectedAnswerError`, because `find_workspace` found no key in the answer."""
     raise _unexpected(answer.response, "$.apiKey is missing")
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, NamedTuple, Never
 
 from attrs import evolve, frozen
 
 from favcrm._flows.attempts import NOT_SENT_SINCE_EXPIRED, Attempts
 from favcrm._flows.outcomes import Failed, Kind
-from favcrm._flows.received import Received
-from favcrm._flows.records import Turns
+from favcrm._flows.records import Turns, mark_of_code
 from favcrm.errors import (
     PORTAL,
     CodeExpiredError,
@@ -26,7 +25,6 @@ from favcrm.models import Workspace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from favcrm._backends import Backend
     from favcrm._flows.attempts import Caller
     from favcrm._flows.calls import Call
     from favcrm._flows.keys import KeyManager
@@ -35,59 +33,102 @@ if TYPE_CHECKING:
     from favcrm.events import Emitter
     from favcrm.ledger import CodeState
     from favcrm.models import PendingRegistration
+    from favcrm.secret import Secret
+    from favcrm.store import Store
 
 LOOK_FOR_WORKSPACE = f"Sign in at {PORTAL} with the email, and look whether the workspace exists."
 UNKNOWN_WORKSPACE = (
     f"The workspace may exist: sign in at {PORTAL} with the email. Where the workspace exists, create a key under "
     "Settings, MCP Keys. Where there is none, ask for a fresh code."
 )
+MOST_KEPT = 100
+"""How many workspaces an object remembers."""
 NOT_SENT_SINCE_REFUSED = "The code was refused before, so it was not sent again."
 SENT_BEFORE = "A code was sent before for this registration, and its outcome is not known."
 
 
-@frozen(kw_only=True, eq=False, repr=False)
+@frozen(eq=False, repr=False)
 class Use:
     """One use of a code.
 
     Attributes:
-        call: The call that uses it.
+        call: The call that uses the code.
         request_id: The registration.
-        mark: Returns what the code is remembered by if it is wrong.
+        code: The code.
         window: The pending registration, which says how long the code lives, or None.
-        keys: Who gets the key.
-        before_sending: Called right before the code is sent.
+        keys: What saves the key.
+        before_sending: Called right before the code is sent, or None.
     """
 
     call: Call[Workspace]
     request_id: str
-    mark: Callable[[], str]
+    code: Secret
     window: PendingRegistration | None
     keys: KeyManager
-    before_sending: Callable[[], None]
+    before_sending: Callable[[], None] | None
+
+    def mark(self) -> str:
+        """Return what the code is remembered by if it is wrong."""
+        return mark_of_code(self.request_id, self.code)
+
+
+class Receipt(NamedTuple):
+    """One workspace, and the store that its key went to or was to go to."""
+
+    workspace: Workspace
+    store: Store | None
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the key is nowhere but here, although it was to be saved."""
+        return self.store is not None and self.workspace.ref is None
+
+
+class Received:
+    """Remembers the last workspaces by their registration, and all whose key could not be saved.
+
+    Attributes:
+        last: The last one.
+    """
+
+    def __init__(self) -> None:
+        self._receipts: dict[str, Receipt] = {}
+        self.last: Workspace | None = None
+
+    def find(self, request_id: str) -> Receipt | None:
+        """Return the workspace of a registration, or None."""
+        return self._receipts.get(request_id)
+
+    def remember(self, request_id: str, workspace: Workspace, store: Store | None) -> None:
+        """Remember a workspace. It raises nothing: a key has just come."""
+        self.last = workspace
+        self._receipts[request_id] = Receipt(workspace, store)
+        if len(self._receipts) <= MOST_KEPT:
+            return
+        # A copy, because other threads change the original meanwhile.
+        for old in list(self._receipts)[:-MOST_KEPT]:
+            receipt = self._receipts.get(old)
+            if receipt is not None and not receipt.unsaved:
+                self._receipts.pop(old, None)
 
 
 class Confirmation:
-    """Uses codes over one backend, and remembers which workspaces they made.
+    """Uses codes, and remembers which workspaces they made.
 
     Args:
-        backend: Where to wait, and what cannot be cancelled.
         caller: Makes the calls.
         records: The ledger.
         emit: Emits events.
-        deadline: Seconds to wait for somebody else who uses the same code.
 
     Attributes:
         received: The workspaces that came.
     """
 
-    def __init__(
-        self, backend: Backend, caller: Caller, records: Records, emit: Emitter, *, deadline: float
-    ) -> None:
-        self._backend = backend
+    def __init__(self, caller: Caller, records: Records, emit: Emitter) -> None:
+        self._backend = caller.backend
         self._caller = caller
         self._records = records
         self._emit = emit
-        self._deadline = deadline
         self._in_use: dict[Use, object] = {}
         self._closing: Callable[[], Awaitable[None]] | None = None
         self.received = Received()
@@ -95,7 +136,7 @@ class Confirmation:
     async def confirm(self, use: Use) -> Workspace:
         """Use a code, or return the workspace that it made already."""
         reservation = self._records.reservation(use.request_id)
-        turns = Turns(self._backend, self._deadline, "uses a code of the same registration")
+        turns = Turns(self._backend, self._caller.policy.deadline, "uses a code of the same registration")
         try:
             while not await reservation.take():
                 await turns.wait()
@@ -108,13 +149,13 @@ class Confirmation:
                 made = "" if state.sent else " No workspace was created."
                 raise InvalidCodeError(f"{NOT_SENT_SINCE_REFUSED}{made}")
             await use.keys.check_writable(use.request_id)
-            # From here to the store's commit nobody may cancel: the key is in the answer, and comes only once.
+            # Nobody may cancel from here to the store's commit, because the server shows the key only once.
             return await self._backend.uncancelled(partial(self._use, use, state))
         finally:
             await reservation.give_back()
 
     async def close(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Close the transport; where a code is on its way, the answer to the last one has the key, and comes first."""
+        """Close the transport, or let the last use of a code close it, because the answer to a code has the key."""
         if self._backend.home() in self._in_use.copy().values():
             self._closing = close
         else:
@@ -175,8 +216,9 @@ class Confirmation:
 
     async def _send(self, use: Use, state: CodeState) -> Workspace:
         request_id = use.request_id
-        # Told before the mark is made: a listener that does not come back has sent nothing.
-        use.before_sending()
+        # Emitted before the mark is made, because nothing was sent if the user's callback does not come back.
+        if use.before_sending is not None:
+            use.before_sending()
         self._emit(EventKind.VERIFY_SENT, registration_id=request_id)
         await self._records.mark_sent(request_id, sent=True)
         started = self._backend.clock.monotonic()
@@ -204,14 +246,14 @@ class Confirmation:
         keys: KeyManager,
         received: Callable[[], None] | None = None,
     ) -> Workspace:
-        """Save a key, if there is a store, then settle what the ledger knows of its code, then tell.
+        """Save a key, if there is a store, then mark the code as settled in the ledger, then emit events.
 
-        In this order: a listener takes its time, and may not come back; until the key is safe, a crash must leave what
-        tells that a workspace may exist.
+        The mark comes second, because after a crash the ledger must tell that a workspace may exist until its key is
+        safe. The events come last, because the user's callback takes its time and may not come back.
         """
         keys.key = workspace.api_key
         if keys.store is None:
-            # The mark stays: no other process could get the key, and its code would be refused.
+            # The mark stays, because no other process can get the key, and the server would refuse its code.
             await self._records.forget(request_id)
             if received is not None:
                 received()
@@ -236,19 +278,20 @@ class Confirmation:
                 await self._records.forget(use.request_id)
             raise self._caller.with_origin(error, use.keys)
         if not unknown and outcome.kind in {Kind.NEVER_SENT, Kind.BUSY}:
-            # Nothing was done this time, so what an earlier run may have done is as open as it was.
+            # Nothing was done this time, so it is still open what an earlier run did.
             error.next_step = f"{error.next_step} {SENT_BEFORE} Its answer can still settle that."
             raise self._caller.with_origin(error, use.keys)
-        # A refusal after an attempt that may have worked is what a used code gets: it proves nothing. The next one who
-        # asks is sent a fresh code; what is known of this one stays.
+        # An earlier attempt may have used the code, and the server refuses a used code. So the refusal does not prove
+        # that there is no workspace. `initiate` asks for a fresh code from now on; the mark of this one stays.
         await self._records.forget(use.request_id)
         what = unknown[0].error.message if unknown else SENT_BEFORE
         cause = unknown[0].error if unknown else error
         raise self.unknown(use.request_id, use.keys, what, cause, len(attempts.outcomes))
 
-    def unknown(  # what an event and an error need
+    def unknown(
         self, request_id: str, keys: KeyManager, what: str, error: FavCRMError, attempts: int | None = None
     ) -> OutcomeUnknownError:
+        """Emit that an outcome is unknown, and return the error that says so."""
         self._emit(
             EventKind.OUTCOME_UNKNOWN,
             registration_id=request_id,

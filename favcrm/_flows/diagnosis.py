@@ -1,4 +1,4 @@
-"""From what the questions brought to a report.
+"""From the answers to the questions of a diagnosis to its report.
 
 The names of the fields inside the server's answers are not published, so they are looked for by the names that
 are likely, and the payload is kept with the check.
@@ -49,7 +49,7 @@ DOCTOR_GOOD = {
 
 @frozen
 class Finding:
-    """What one question brought: its answer, or the error in its place."""
+    """One question of a diagnosis with its answer, or with the error in place of an answer."""
 
     name: str
     answer: tuple[Tool, ...] | ToolResult | FavCRMError
@@ -231,7 +231,7 @@ def _failed(name: str, finding: Finding, *, status: CheckStatus = CheckStatus.FA
 
 
 def _doctor_doubt(told: Mapping[str, JSON], name: str) -> str | None:
-    """Return the doctor's word where it is not a good one."""
+    """Return the doctor's word for a status where that word is not a good one."""
     word = told.get(name)
     return word if isinstance(word, str) and word.casefold() not in DOCTOR_GOOD[name] else None
 

@@ -18,7 +18,6 @@ from favcrm._flows.records import (
     Records,
     Turns,
     id_of_invitation,
-    mark_of_code,
     name_of_invitation,
     name_of_registration,
 )
@@ -95,12 +94,9 @@ class Engine:
         self._warned = False
         self._accepted: list[Store] = []
         self.keys = KeyManager(backend, self.emit, key=key, store=store, source=key_source)
-        self._deadline = policy.deadline
         self._caller = Caller(backend, policy=policy, timeout=timeout)
         self._records = Records(backend, MemoryLedger() if ledger is None else ledger)
-        self.confirmation = Confirmation(
-            backend, self._caller, self._records, self.emit, deadline=policy.deadline
-        )
+        self.confirmation = Confirmation(self._caller, self._records, self.emit)
 
     def warn_that_key_is_not_kept(self) -> None:
         """Warn, once for each engine, that the key ends with this process."""
@@ -173,7 +169,7 @@ class Engine:
         if resend and besides is None:
             besides = await self._records.find(name)
         reservation = self._records.reservation(name)
-        turns = Turns(self.backend, self._deadline, "asks for a code for the same registration")
+        turns = Turns(self.backend, self._caller.policy.deadline, "asks for a code for the same registration")
         waited = False
         try:
             while True:
@@ -189,7 +185,7 @@ class Engine:
             if settles is not None and (await self._records.state(settles)).sent:
                 # The server gives a code for an invitation that is open, so no code before was accepted.
                 await self._records.mark_sent(settles, sent=False)
-            # Before anybody is told: a listener takes its time, and may not come back.
+            # Before the event, because the user's callback takes its time and may not come back.
             await self._records.keep(name, pending)
         finally:
             await reservation.give_back()
@@ -201,7 +197,13 @@ class Engine:
     async def _request_code(
         self, name: str, call: Call[PendingRegistration], *, waited: bool
     ) -> PendingRegistration:
-        """Ask the server for a code; where the one who was waited for never heard, an email may be on its way."""
+        """Ask the server for a code.
+
+        Args:
+            name: The registration's name.
+            call: The call.
+            waited: Whether another call was waited for. If that call had no answer, an email may be on its way.
+        """
         unheard = (await self._records.state(name)).sent
         if waited and unheard:
             raise OutcomeUnknownError(
@@ -232,15 +234,9 @@ class Engine:
         window = pending if isinstance(pending, PendingRegistration) else None
         request_id = check_request_id(window.request_id if window else pending)
         digits = read_code(code)
-        use = Use(
-            call=calls.verify_code(request_id, digits.reveal()),
-            request_id=request_id,
-            mark=partial(mark_of_code, request_id, digits),
-            window=window,
-            keys=keys or self.keys_for(),
-            before_sending=before_sending or _nothing,
-        )
-        return await self._confirm(use)
+        call = calls.verify_code(request_id, digits.reveal())
+        keys = keys or self.keys_for()
+        return await self._confirm(Use(call, request_id, digits, window, keys, before_sending))
 
     async def confirm_invite(
         self,
@@ -257,15 +253,9 @@ class Engine:
         request_id = id_of_invitation(token)
         if pending is None:
             pending = await self._records.find(name_of_invitation(token, self.endpoint))
-        use = Use(
-            call=calls.verify_invite(token.reveal(), digits.reveal(), person),
-            request_id=request_id,
-            mark=partial(mark_of_code, request_id, digits),
-            window=pending,
-            keys=keys or self.keys_for(),
-            before_sending=before_sending or _nothing,
-        )
-        return await self._confirm(use)
+        call = calls.verify_invite(token.reveal(), digits.reveal(), person)
+        keys = keys or self.keys_for()
+        return await self._confirm(Use(call, request_id, digits, pending, keys, before_sending))
 
     async def _confirm(self, use: Use) -> Workspace:
         if use.keys.store is None:
@@ -273,7 +263,7 @@ class Engine:
         try:
             return await self.confirmation.confirm(use)
         finally:
-            # Also where the key was received and could not be saved.
+            # Also where the key was received and could not be saved, so that calls can go on.
             if use.keys.key is not None:
                 self.keys = use.keys
 
@@ -361,7 +351,3 @@ class Engine:
         raise UnexpectedAnswerError(
             "The list of tools does not end.", problems=["$.nextCursor leads nowhere"]
         )
-
-
-def _nothing() -> None:
-    """What is done before a code is sent where nobody wants to know."""

@@ -1,4 +1,4 @@
-"""Who has the key: read from its store for each request, saved before it is returned, rescued if saving fails."""
+"""The key of one sign-up: read from its store for each request, saved before it is returned, else put in the escrow."""
 
 from __future__ import annotations
 
@@ -104,7 +104,11 @@ class KeyManager:
     async def ask(
         self, question: Callable[[Store], T], store: Store | None = None, *, hide: Secret | None = None
     ) -> T:
-        """Ask a store something, ours if none is given; whatever it raises becomes a `StoreError` without ``hide``."""
+        """Call a store, by default the one of this sign-up.
+
+        Raises:
+            StoreError: The store raised, whatever it was. No text of the error shows ``hide`` or a key.
+        """
         asked = self.store if store is None else store
         assert asked is not None  # a reference comes with its store
         try:
@@ -117,20 +121,20 @@ class KeyManager:
             raise StoreError(f"The store failed with {type(error).__name__}.") from None
 
     async def check_stores(self) -> None:
-        """Find out that the store can be written, and the escrow too, if there are any.
+        """Check that the store and the escrow can be written, if there are any.
 
         Raises:
-            StoreError: One cannot.
+            StoreError: One of them cannot.
         """
         for store in (self.store, self.escrow):
             if store is not None:
                 await self.ask(lambda asked: asked.check(), store)
 
     async def check_writable(self, request_id: str) -> None:
-        """Find out, before a code is used, that the store can be written and that the place is free.
+        """Check, before a code is used, that the store can be written and that the place of the key is free.
 
         Raises:
-            StoreError: It cannot, or it is not.
+            StoreError: The store cannot be written, or another key is in that place.
         """
         await self.check_stores()
         if self.store is not None:

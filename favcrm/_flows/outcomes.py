@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 @frozen(eq=False, repr=False)
 class Answered(Generic[R]):
-    """The server did it, and this is what it gave."""
+    """The server carried the call out and gave a value."""
 
     value: R
     x_request_id: str | None = None
@@ -45,7 +45,7 @@ class Answered(Generic[R]):
 
 @frozen(eq=False, repr=False)
 class Failed:
-    """There is no value, and this error says why."""
+    """The attempt brought no value, and the error says why."""
 
     kind: Kind
     error: FavCRMError
@@ -74,7 +74,7 @@ def judge(call: Call[R], response: Response, clock: Clock) -> Outcome[R]:
     try:
         return Answered(_read(call, answer), response.x_request_id)
     except UnexpectedAnswerError as error:
-        # The server took the call, and nobody can read what it made of it.
+        # The server took the call, so it may have been carried out although its answer cannot be read.
         return _unknown(error.message, response) if call.acts else Failed(Kind.REFUSED, error)
 
 

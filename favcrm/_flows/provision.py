@@ -203,8 +203,7 @@ class Provisioning:
         """Go all the way."""
         existing = await self._existing_key() if self._plan.use_existing else None
         if existing is not None:
-            # Not asked whether it can be written: nothing is going to be.
-            self._reach(State.STORE_CHECKED)
+            # The store is not checked, because nothing is going to be written.
             return await self._finish(existing)
         await self._check_store()
         await self._check_reader()
@@ -304,19 +303,14 @@ class Provisioning:
         return pending
 
     async def _confirm(self, route: Route, pending: PendingRegistration) -> Workspace:
-        """Read one code and use it; the code is in no variable of a frame that an error passes through."""
+        """Read one code and use it, unless the registration is confirmed already."""
         known = await self._engine.confirmation.find(pending.request_id, self._keys)
         if known is not None:
             return known
         try:
-            flow = route.confirm(
-                self._engine,
-                pending,
-                await self._read_code(pending),
-                self._keys,
-                partial(self._reach, State.VERIFY_SENT),
-            )
-            return await flow
+            code = await self._read_code(pending)
+            sent = partial(self._reach, State.VERIFY_SENT)
+            return await route.confirm(self._engine, pending, code, self._keys, sent)
         except OutcomeUnknownError:
             self._reach(State.OUTCOME_UNKNOWN)
             raise

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 SECRET_NAME = lazy_pattern(
     r"(tokens?|(api|access|secret|private|signing|mcp)keys?|secret|password|passphrase|invit[a-z]*code|^otp)$"
 )
-# A token that leads to the next page opens no door.
+# A token of these names leads to the next page of a list, and gives no access.
 PAGING = lazy_pattern(r"page|pagin|next|prev|cursor|continu|resum|sync")
 LINK = lazy_pattern(r"(invit|survey|magic|reset)[a-z]*(link|url|uri|href)$")
 PLAIN_LINKS = frozenset({"link", "url", "uri", "href"})
-# These say nothing about what is in them.
+# These fields wrap a payload, so their names say nothing about what is in them.
 ENVELOPES = frozenset({"structuredContent", "result", "content", "data", "value"})
-# A key in a sentence. A placeholder (three dots, or nothing but x after the prefix) is none.
+# A key in a sentence; a placeholder (three dots, or nothing but x after the prefix) is not one.
 KEY_IN_WORDS = lazy_pattern(r"(?<![A-Za-z0-9_-])fav_[a-z0-9]+_(?![Xx]+(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{16,}")
 IN_LINK = lazy_pattern(r"""(?<=[?&#;])([\w.-]{1,64}=)([^&#;\s"'<>]+)""")
-# What has none of these in it has no secret in it, which is found out in a hundredth of the time.
+# A text without any of these has no secret; looking for them takes a hundredth of the time of a search.
 SIGNS = ("fav_", "token", "key", "secret", "pass", "otp", "invit", "survey", "magic", "reset")
 # A shorter secret is hidden in its own field only: looked for everywhere, it would hide other things.
 SHORTEST_TO_SEARCH = 8

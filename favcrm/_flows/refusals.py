@@ -174,8 +174,8 @@ def to_error(
     return error(
         message,
         retry_after=failure.retry_after,
-        request_id=fields["request_id"],
-        server_code=fields["server_code"],
+        request_id=fields.get("request_id"),
+        server_code=fields.get("server_code"),
     )
 
 
@@ -200,7 +200,7 @@ def _shown(words: str, *, hide: tuple[str, ...], private: bool) -> str:
 
 
 def _quoting(message: str, fields: RefusalFields) -> str:
-    words = fields["summary"].rstrip(".")
+    words = fields.get("summary", "").rstrip(".")
     return f'{message} The server says: "{words}".' if words else message
 
 

@@ -1,4 +1,4 @@
-"""Repeated diagnosis that tells only what changed."""
+"""Repeated diagnosis that returns only reports that differ from the last."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Watch:
             if self._waits:
                 await self._engine.backend.sleep(self._interval * self._waits)
             report = await self._engine.diagnose()
-            # Where nobody answers, asking less often is kinder and costs nothing.
+            # An endpoint that does not answer is asked less and less often, so that it is not flooded when it is back.
             self._waits = 1 if report.endpoint_reachable else min(max(1, self._waits * 2), LONGEST_BACKOFF)
             if self._last is None or essence(report) != essence(self._last):
                 self._last = report

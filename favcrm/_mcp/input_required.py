@@ -34,25 +34,23 @@ async def in_rounds(
         params: The call's parameters.
         ask: Sends a round with its parameters, under an id of its own.
         on_input: Answers what the server asks for, or None.
-        sleep: Waits, where the server only wants to be asked again.
+        sleep: Waits before a round without answers.
 
     Raises:
         InputRequiredError: The server asks for input, and nobody gives it.
-        OutcomeUnknownError: What was to be given did not reach the server, which has begun.
+        OutcomeUnknownError: The answers did not reach the server, which has begun with the call.
     """
     given, wait = params, FIRST_WAIT
     for _ in range(MAX_ROUNDS):
-        response, lost = None, ""
         try:
             response = await ask(given)
         except (InvalidInputError, NotSentError) as error:
             if given is params:
                 raise
-            # "Nothing was sent" is true of this round alone.
+            # "Nothing was sent" is true of this round alone, because the earlier ones were sent.
             invalid = isinstance(error, InvalidInputError)
             lost = "what was to be given is no JSON" if invalid else "what was given did not reach it"
-        if response is None:
-            raise _unfinished(lost)
+            raise _unfinished(lost) from None
         requests = input_requests(response)
         if requests is None:
             return check_result_type(response)
@@ -74,7 +72,7 @@ async def _answer(requests: Mapping[str, JSON], on_input: OnInput | None) -> Map
 
 
 def _checked(answers: object) -> Mapping[str, JSON]:
-    """Refuse what is no answers: the server would only ask again."""
+    """Refuse anything but a mapping, because the server would only ask again."""
     if not isinstance(answers, Mapping):
         raise _unfinished("on_input gave no answers to it")
     return cast("Mapping[str, JSON]", answers)
@@ -85,7 +83,7 @@ def _unfinished(what: str) -> OutcomeUnknownError:
 
 
 def input_requests(response: Response) -> Mapping[str, JSON] | None:
-    """Return what an answer asks for, nothing but another attempt included; None where it asks for nothing."""
+    """Return what an answer asks for, or None if it is complete. Nothing but another round is an empty mapping."""
     result = response.result
     if not isinstance(result, dict) or result.get("resultType") != "input_required":
         return None
@@ -96,7 +94,7 @@ def input_requests(response: Response) -> Mapping[str, JSON] | None:
 def next_params(
     params: Mapping[str, JSON], response: Response, responses: Mapping[str, JSON]
 ) -> Mapping[str, JSON]:
-    """Return the parameters of the next round: the state of this answer as it is, and of no other."""
+    """Return the parameters of the next round, with the state of this answer unchanged."""
     result = response.result
     added: dict[str, JSON] = {"inputResponses": responses} if responses else {}
     if isinstance(result, dict) and "requestState" in result:
@@ -110,6 +108,6 @@ def check_result_type(response: Response) -> Response:
     kind = result.get("resultType", "complete") if isinstance(result, dict) else "complete"
     if kind == "complete":
         return response
-    # Kept as it came, for a key that may be in it; in a list, where no refusal is looked for.
+    # Kept, because a key may be in it. Inside a list it is not taken for a refusal.
     body = as_text([result])
     return evolve(response, result=None, body=body, defect="has a resultType that is not known")

@@ -1,27 +1,31 @@
-"""JSON-RPC 2.0 messages: writing a request, reading an HTTP answer to it from bytes."""
+"""JSON-RPC 2.0 messages: writing a request, and reading its HTTP answer from bytes."""
 
 from __future__ import annotations
 
+import codecs
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from favcrm._mcp.param_headers import PLAIN
 from favcrm._mcp.payloads import as_json
 from favcrm._mcp.sse import MESSAGE, EventDecoder
-from favcrm._mcp.transcoding import Transcoder
 from favcrm._patterns import lazy_pattern
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.transport import JSONRPCError, Response
 from favcrm.typing import JSON
 
 if TYPE_CHECKING:
+    from codecs import IncrementalDecoder
     from collections.abc import Mapping
 
     from favcrm._mcp.sse import Event
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-FIRST_ERROR_STATUS = 400
 STARTS_OF_JSON = (b"{", b"[")
+BYTES_THAT_TELL = 4
+"""How many bytes tell the encoding of JSON."""
+UTF8 = {"utf-8", "utf-8-sig"}
 OWN_ID = lazy_pattern("[1-9][0-9]{0,17}")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -45,13 +49,11 @@ def encode(message: Mapping[str, JSON]) -> bytes:
     try:
         return _encode(message).encode()
     except (TypeError, ValueError, RecursionError):
-        problem = Problem("arguments", "hold something that JSON cannot carry")
-    # Outside the except block: the encoder's error holds the message, and would stay as the context.
-    raise InvalidInputError([problem])
+        raise InvalidInputError([Problem("arguments", "hold something that JSON cannot carry")]) from None
 
 
 def as_id(value: JSON) -> int | None:
-    """Return one of our ids; some servers send it back as a text, or as a number with a fraction of zero."""
+    """Return one of our ids. Some servers send an id back as a text, or as a number with a fraction of zero."""
     if (isinstance(value, str) and OWN_ID.fullmatch(value)) or (
         isinstance(value, float) and value.is_integer()
     ):
@@ -62,20 +64,20 @@ def as_id(value: JSON) -> int | None:
 def is_stream(status: int, headers: Mapping[str, str]) -> bool:
     """Tell whether an HTTP answer is a stream of events."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return media_type == "text/event-stream" and status < FIRST_ERROR_STATUS
+    return media_type == "text/event-stream" and status < HTTPStatus.BAD_REQUEST
 
 
 class AnswerReader:
     """Reads the HTTP answer to one request: fed with chunks, asked for the `Response` at the end.
 
-    What proxies put around an answer is passed over. Whether a body is JSON or a stream of events is told by its
-    first character and not by its content type alone, which may be wrong.
+    The first character tells JSON from a stream of events, because proxies get content types wrong. What they put
+    around an answer is passed over.
 
     Args:
         request_id: The id of the request that is being answered.
         status: The HTTP status.
         headers: The HTTP headers, names in lower case.
-        max_bytes: How much is read at the most; what is longer is left unread.
+        max_bytes: How many bytes are read at most.
     """
 
     def __init__(
@@ -141,7 +143,7 @@ class AnswerReader:
         framed = self._events is not None
         if not framed and not self._defect:
             self._take_body(cut=cut)
-        # An error that names no request is the answer only where no better one came until the end.
+        # An error that names no request is the answer only if no better one came until the end.
         answer = self._answer or (None if cut else self._stray)
         if answer is None:
             return Response(
@@ -180,7 +182,7 @@ class AnswerReader:
         self._answer = _pick(found, self._request_id)
         self._messages += messages
         if self._answer is None and not messages:
-            # Kept: a key in an event that cannot be read, or that has another name or id, is a key all the same.
+            # Kept, because an event that cannot be read, or that has another name or id, may hold a key.
             self._body += f"{event.data}\n".encode()
 
     def _take_body(self, *, cut: bool) -> None:
@@ -188,7 +190,7 @@ class AnswerReader:
         if not cut:
             found = read_message(body.decode("utf-8", "replace"))
             self._answer = _pick(found, self._request_id) or _pick_stray(found, any_id=True)
-        # JSON that broke off is no answer, even if it looks like one; an event that is complete is.
+        # JSON that broke off is no answer, even if it can be read. A complete event is one.
         for event in () if self._answer else EventDecoder().feed(body):
             self._answer = self._answer or _pick(read_message(event.data), self._request_id)
         if self._answer is None and not cut:
@@ -196,6 +198,39 @@ class AnswerReader:
 
     def _unread(self) -> bytes:
         return bytes(self._body) if self._events is None else bytes(self._body) + self._events.unfinished
+
+
+class Transcoder:
+    """Returns chunks of bytes, cut anywhere, as UTF-8 without a byte order mark.
+
+    The first bytes tell the encoding, because declared charsets are often wrong.
+    """
+
+    def __init__(self) -> None:
+        self._start = b""
+        self._began = False
+        self._decoder: IncrementalDecoder | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next chunk and return what it becomes."""
+        if self._began:
+            return self._convert(chunk)
+        self._start += chunk
+        return self._begin() if len(self._start) >= BYTES_THAT_TELL else b""
+
+    def end(self) -> bytes:
+        """Return what was held back."""
+        return b"" if self._began else self._begin()
+
+    def _begin(self) -> bytes:
+        self._began = True
+        encoding = json.detect_encoding(self._start)
+        if encoding not in UTF8:
+            self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+        return self._convert(self._start).removeprefix(codecs.BOM_UTF8)
+
+    def _convert(self, chunk: bytes) -> bytes:
+        return chunk if self._decoder is None else self._decoder.decode(chunk).encode()
 
 
 def read_message(text: str) -> JSON:
@@ -214,8 +249,8 @@ def _pick(message: JSON, request_id: int) -> Mapping[str, JSON] | None:
 def _pick_stray(message: JSON, *, any_id: bool = False) -> Mapping[str, JSON] | None:
     """Return an error that names no request, or any other one than ours (``any_id``).
 
-    In a body there is one outstanding request, so an error may have any id there: servers answer refusals
-    with null or a word. In a stream, other people's answers may pass by.
+    A body answers one request, so its error may have any id: servers refuse with null or a word. In a stream, the
+    answers to other requests may pass by.
     """
     return next(
         (

@@ -1,20 +1,20 @@
-"""Which protocol era a server speaks, and what proves that it speaks another.
+"""Which protocol era a server speaks, and which answers prove that it speaks another one.
 
-There is no input or output here. `negotiate` is a generator: it yields what to send and is sent what came back, so
-that the blocking and the asynchronous side drive the same decisions. `find_remedy` decides, from an answer,
-whether the call certainly did not run and what has to happen before it may be sent again.
+There is no input or output here. `negotiate` is given a function that sends a message. `find_recovery` decides whether
+an answer proves that a call did not run, and what has to happen before the call may be sent again.
 
 The eras, with the versions of MCP that they cover:
 
-- ``bare``: one message for each call, no handshake. What FavCRM takes.
-- ``session``: ``initialize`` first; 2024-11-05 to 2025-11-25.
-- ``modern``: the version and the client in every request; 2026-07-28.
+- ``bare``: one message for each call, no handshake. FavCRM speaks it.
+- ``legacy``: ``initialize`` first; 2024-11-05 to 2025-11-25.
+- ``modern``: every request names the version and the client; 2026-07-28.
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum, auto
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from attrs import evolve, field, frozen
@@ -27,7 +27,7 @@ from favcrm.errors import NotSentError
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from favcrm.transport import Response
     from favcrm.typing import JSON
@@ -37,7 +37,7 @@ LEGACY_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 CLIENT_INFO: Mapping[str, JSON] = {"name": "favcrm-python", "version": favcrm.__version__}
 META = "io.modelcontextprotocol/"
 
-# JSON-RPC codes. Those from -32020 on are reserved for MCP, so they prove a server that knows 2026-07-28.
+# JSON-RPC codes. The codes from -32020 on are reserved for MCP, so they prove a server that knows 2026-07-28.
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
@@ -47,21 +47,24 @@ MISSING_CAPABILITY = -32021
 UNSUPPORTED_VERSION = -32022
 LEGACY_CODES = {INVALID_REQUEST, -32000, -32002}
 NEVER_RAN = {PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND}
-# Codes with which a server speaks for itself; of a tool's own failures they say nothing.
+# Codes of the server itself. A tool does not report its failures with them.
 SERVER_CODES = {INVALID_REQUEST, *range(-32099, -31999)}
 
-BAD_REQUEST = 400
-UNAUTHORIZED = 401
-NOT_FOUND = 404
-SERVICE_UNAVAILABLE = 503
-REFUSALS = range(400, 500)
-SERVER_ERRORS = range(500, 600)
-REDIRECTS = range(300, 400)
-SUCCESS = range(200, 300)
-# Statuses that speak of the caller or the moment, never of the era.
-NO_EVIDENCE = {UNAUTHORIZED, 403, 407, 408, 413, 429}
-NO_SUCH_ENDPOINT = {BAD_REQUEST, NOT_FOUND, 405}
-STRANGE_REQUEST = {*NO_SUCH_ENDPOINT, 406}
+SUCCESS = range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)
+REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
+REFUSALS = range(HTTPStatus.BAD_REQUEST, HTTPStatus.INTERNAL_SERVER_ERROR)
+SERVER_ERRORS = range(HTTPStatus.INTERNAL_SERVER_ERROR, 600)
+# Statuses that depend on the caller or the moment, and never on the era.
+NO_EVIDENCE = {
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
+NO_SUCH_ENDPOINT = {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+NOT_UNDERSTOOD = {*NO_SUCH_ENDPOINT, HTTPStatus.NOT_ACCEPTABLE}
 SPEAKS_OF_THE_ERA = lazy_pattern(r"initiali[sz]|protocol version", re.IGNORECASE)
 SESSION_IS_OVER = lazy_pattern(
     r"session( id)? (is |was |has |has been |does )?"
@@ -69,7 +72,7 @@ SESSION_IS_OVER = lazy_pattern(
     r"|(unknown|invalid|expired|terminated|missing|no such|no valid|no) (mcp[ -])?session",
     re.IGNORECASE,
 )
-# In a sign-up "expired" speaks of the code, also of the code of a session; as the name of a field "code" says nothing.
+# In a sign-up "expired" is said of the code, also of "the code of this session". As a field's name "code" says nothing.
 OF_A_SIGN_UP = lazy_pattern(
     r"\bcode\b(?![\\\"])|\botp\b|sign-?\s?up|registration|register|verif|invit", re.IGNORECASE
 )
@@ -77,86 +80,88 @@ VISIBLE = lazy_pattern("[!-~]+")
 
 WRONG_ADDRESS = "Check that the endpoint is the address of an MCP endpoint."
 
-Behaviour: TypeAlias = Literal["bare", "session", "modern"]
+ServerEra: TypeAlias = Literal["bare", "legacy", "modern"]
 
 
 @frozen
-class Agreement:
-    """How a server is spoken to.
+class NegotiatedProtocol:
+    """What client and server agreed on.
 
     Attributes:
-        era: Which behaviour it has.
+        era: The era of the server.
         version: The version of MCP, where the era has one.
-        session_id: What the server gave with its answer to ``initialize``. A credential.
+        session_id: The id that the server gave with its answer to ``initialize``. It is a credential.
     """
 
-    era: Behaviour
+    era: ServerEra
     version: str = ""
     session_id: Secret | None = None
 
 
-BARE = Agreement("bare")
-MODERN = Agreement("modern", MODERN_VERSIONS[0])
+BARE = NegotiatedProtocol("bare")
+MODERN = NegotiatedProtocol("modern", MODERN_VERSIONS[0])
 
 
 @frozen(eq=False, repr=False)
 class Step:
-    """One message of a negotiation, and the agreement under which it is written."""
+    """One message of a negotiation, and the protocol in which it is written."""
 
-    under: Agreement
+    protocol: NegotiatedProtocol
     method: str
     params: Mapping[str, JSON] = field(factory=dict["str", "JSON"])
     notification: bool = False
 
 
-Negotiation: TypeAlias = "Generator[Step, Response, Agreement | Response]"
-"""Yields steps and is sent their answers; returns what was agreed, or the answer that stands for the call's own."""
-
-
-def negotiate(*, probe: bool = True) -> Negotiation:
-    """Find out what a server speaks: ask it, then try ``initialize``.
+async def negotiate(
+    send: Callable[[Step], Awaitable[Response]], *, probe: bool = True
+) -> NegotiatedProtocol | Response:
+    """Find out what a server speaks: ``server/discover`` first, then ``initialize``.
 
     Args:
-        probe: Whether to ask with ``server/discover`` first, and not only where nothing else is found.
+        send: Sends a message, and returns the answer to it.
+        probe: Whether ``server/discover`` comes first. If not, it comes where ``initialize`` finds nothing.
+
+    Returns:
+        What was agreed, or an answer that stands for the call's own: the call would have got the same.
 
     Raises:
-        NotSentError: It speaks nothing that this client knows, or it failed. No call was sent.
+        NotSentError: The server speaks nothing that this client knows, or it failed. No call was sent.
     """
     discovered: Response | None = None
     if probe:
-        discovered = yield Step(MODERN, "server/discover")
+        discovered = await send(Step(MODERN, "server/discover"))
         if _offers(discovered) and _code(discovered) == UNSUPPORTED_VERSION:
-            # It speaks our version and still refused the request, as a server that has just changed does.
-            discovered = yield Step(MODERN, "server/discover")
-        verdict = _judge_discovery(discovered)
-        if verdict is not None:
-            return verdict
-    initialized = yield Step(BARE, "initialize", initialize_params(LEGACY_VERSIONS[0]))
-    agreement = _judge_initialize(initialized)
-    if agreement is None and initialized.status in NO_SUCH_ENDPOINT:
+            # It names our version and still refused the request, as a server does that was just upgraded.
+            discovered = await send(Step(MODERN, "server/discover"))
+        found = _judge_discovery(discovered)
+        if found is not None:
+            return found
+    initialized = await send(Step(BARE, "initialize", _initialize_params(LEGACY_VERSIONS[0])))
+    protocol = _judge_initialize(initialized)
+    if protocol is None and initialized.status in NO_SUCH_ENDPOINT:
         if discovered is None:
-            # What was known of it is not so any more; it may be a modern one by now.
-            discovered = yield Step(MODERN, "server/discover")
-            verdict = _judge_discovery(discovered)
-            if verdict is not None:
-                return verdict
+            # The server may have been upgraded since its era was found.
+            discovered = await send(Step(MODERN, "server/discover"))
+            found = _judge_discovery(discovered)
+            if found is not None:
+                return found
         raise _no_era(server_discover=discovered, initialize=initialized)
-    if agreement is None:
-        # The first failure says more than what a broken server made of the second request.
+    if protocol is None:
+        # The first failure says more than the second one, which a broken server made of the next request.
         failed = discovered is not None and discovered.status in SERVER_ERRORS
-        return stand_in(cast("Response", discovered) if failed else initialized)
-    if agreement.era == "session":
-        yield Step(agreement, "notifications/initialized", notification=True)
-    return agreement
+        return _early_response(cast("Response", discovered) if failed else initialized)
+    if protocol.era == "legacy":
+        await send(Step(protocol, "notifications/initialized", notification=True))
+    return protocol
 
 
-def initialize_params(version: str) -> Mapping[str, JSON]:
-    """Return with what a session begins: no capabilities, which a server would use in requests of its own."""
+def _initialize_params(version: str) -> Mapping[str, JSON]:
+    """Return the parameters of ``initialize``. They name no capability, because a server would use it unasked."""
     return {"protocolVersion": version, "capabilities": {}, "clientInfo": CLIENT_INFO}
 
 
-def _judge_discovery(response: Response) -> Agreement | Response | None:
-    """Return the verdict, or None where the server may be one that is initialized."""
+def _judge_discovery(response: Response) -> NegotiatedProtocol | Response | None:
+    """Return what the answer decides, or None where the server may speak the legacy era."""
     code = _code(response)
     if offered := _offers(response):
         return evolve(MODERN, version=offered)
@@ -173,13 +178,13 @@ def _judge_discovery(response: Response) -> Agreement | Response | None:
     return response if status in NO_EVIDENCE or status in REDIRECTS else None
 
 
-def _judge_initialize(response: Response) -> Agreement | None:
+def _judge_initialize(response: Response) -> NegotiatedProtocol | None:
     if isinstance(response.result, dict) and isinstance(
         version := response.result.get("protocolVersion"), str
     ):
         if version not in LEGACY_VERSIONS:
             raise _unknown_versions([version])
-        return Agreement("session", version, _session_id(response))
+        return NegotiatedProtocol("legacy", version, _session_id(response))
     if _code(response) == METHOD_NOT_FOUND:
         return BARE
     if _code(response) == UNSUPPORTED_VERSION and (offered := _offers(response)):
@@ -188,7 +193,7 @@ def _judge_initialize(response: Response) -> Agreement | None:
 
 
 def _session_id(response: Response) -> Secret | None:
-    """Return the session that an answer to ``initialize`` gives; of no other answer is it taken."""
+    """Return the session id of an answer to ``initialize``. No other answer begins a session."""
     given = response.headers.get("mcp-session-id")
     if given is None:
         return None
@@ -217,9 +222,13 @@ def _code(response: Response) -> int | None:
     return response.error.code if response.error else None
 
 
-def stand_in(response: Response) -> Response:
-    """Return the answer as the call's own, unless that would make the call look as if it may have run."""
-    busy = response.status == SERVICE_UNAVAILABLE and "retry-after" in response.headers
+def _early_response(response: Response) -> Response:
+    """Return the answer as the call's own.
+
+    Raises:
+        NotSentError: As the call's own, the answer would mean that the call may have run.
+    """
+    busy = response.status == HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" in response.headers
     failed = response.status in SERVER_ERRORS and not busy
     if response.complete and not failed and response.result is None:
         return response
@@ -250,11 +259,11 @@ def _describe(response: Response) -> str:
     status = "" if response.status is None else f" HTTP {response.status}"
     if response.error:
         return f"answered{status} with the JSON-RPC error {response.error.code}"
-    failed = response.status is not None and response.status not in range(200, 300)
+    failed = response.status is not None and response.status not in SUCCESS
     return f"answered{status}" if failed else f"answered{status} without a known result"
 
 
-class Remedy(Enum):
+class Recovery(Enum):
     """What has to happen before a call that did not run may be sent again."""
 
     NEGOTIATE = auto()
@@ -262,42 +271,42 @@ class Remedy(Enum):
     LIST_TOOLS = auto()
 
 
-def find_remedy(agreement: Agreement, response: Response, *, confirmed: bool) -> Remedy | None:
-    """Return what to do about an answer that proves that the call did not run, or None where it is the answer.
+def find_recovery(protocol: NegotiatedProtocol, response: Response, *, confirmed: bool) -> Recovery | None:
+    """Return what to do after an answer that proves that the call did not run, or None for any other answer.
 
     Args:
-        agreement: How the call was sent.
-        response: What came back.
-        confirmed: Whether a call was answered under this agreement before.
+        protocol: The protocol in which the call was written.
+        response: The answer.
+        confirmed: Whether a call was answered in this protocol before.
     """
     error, status = response.error, response.status
-    if response.result is not None or (error is None and (status is None or status < BAD_REQUEST)):
+    if response.result is not None or (error is None and (status is None or status < HTTPStatus.BAD_REQUEST)):
         return None
     code = _code(response)
     if code == UNSUPPORTED_VERSION:
-        return Remedy.NEGOTIATE
-    if agreement.session_id and _session_is_over(response):
-        return Remedy.INITIALIZE
-    # With success or a failure of the server's, the tool itself may have answered.
+        return Recovery.NEGOTIATE
+    if protocol.session_id and _session_is_over(response):
+        return Recovery.INITIALIZE
+    # With success, or with a failure of the server, the answer may be the tool's own.
     if status not in REFUSALS or status in NO_EVIDENCE:
         return None
-    if agreement.era == "modern" and code == HEADER_MISMATCH:
-        return Remedy.LIST_TOOLS
-    return Remedy.NEGOTIATE if _speaks_another_era(agreement, response, confirmed=confirmed) else None
+    if protocol.era == "modern" and code == HEADER_MISMATCH:
+        return Recovery.LIST_TOOLS
+    return Recovery.NEGOTIATE if _speaks_another_era(protocol, response, confirmed=confirmed) else None
 
 
 def _session_is_over(response: Response) -> bool:
-    """Tell whether the session has ended: 404 by the specification, the rest by what several servers do.
+    """Tell whether the session has ended. The specification says 404; several servers say it in other ways.
 
-    With success only an error of the server's own that says so proves that the call did not run.
+    With success, only an error with a code of the server itself proves that the call did not run.
     """
     words = _words(response)
     match response.status:
-        case 404:
-            return _is_bare(response) or not OF_A_SIGN_UP.search(words)
-        case 410:
-            return _is_bare(response) or _names_a_session(words)
-        case 400:
+        case HTTPStatus.NOT_FOUND:
+            return _has_no_reason(response) or not OF_A_SIGN_UP.search(words)
+        case HTTPStatus.GONE:
+            return _has_no_reason(response) or _names_a_session(words)
+        case HTTPStatus.BAD_REQUEST:
             return _names_a_session(words)
         case _:
             over = _code(response) in SERVER_CODES and SESSION_IS_OVER.search(words)
@@ -305,32 +314,32 @@ def _session_is_over(response: Response) -> bool:
 
 
 def _names_a_session(words: str) -> bool:
-    """Tell whether words are about a session of the protocol's, and not about a sign-up."""
+    """Tell whether words are about a session of MCP, and not about a sign-up."""
     return "session" in words.lower() and not OF_A_SIGN_UP.search(words)
 
 
-def _is_bare(response: Response) -> bool:
-    """Tell an answer that gives its status alone: nothing with it, or a page."""
+def _has_no_reason(response: Response) -> bool:
+    """Tell whether an answer is its status alone: without a body, or with a page for people."""
     return response.error is None and response.body.lstrip()[:1] in {"", "<"}
 
 
-def _speaks_another_era(agreement: Agreement, response: Response, *, confirmed: bool) -> bool:
-    code, modern = _code(response), agreement.era == "modern"
+def _speaks_another_era(protocol: NegotiatedProtocol, response: Response, *, confirmed: bool) -> bool:
+    code, modern = _code(response), protocol.era == "modern"
     words = _words(response)
     if code in LEGACY_CODES and (SPEAKS_OF_THE_ERA.search(words) or _names_a_session(words)):
         return True
     if not modern and (code == HEADER_MISMATCH or (code == INVALID_PARAMS and META in words)):
         return True
     doubtful = response.error is None if modern else not confirmed
-    return doubtful and response.status in STRANGE_REQUEST and _gives_no_reason(response)
+    return doubtful and response.status in NOT_UNDERSTOOD and _was_not_understood(response)
 
 
 def _words(response: Response) -> str:
     return response.error.message if response.error else response.body
 
 
-def _gives_no_reason(response: Response) -> bool:
-    """Tell an answer of somebody who did not understand from one of a tool that says no."""
+def _was_not_understood(response: Response) -> bool:
+    """Tell whether the request was not understood. A tool that refuses gives a reason in JSON."""
     if response.error is not None:
         return response.error.code in NEVER_RAN
     return not isinstance(as_json(response.body), dict)

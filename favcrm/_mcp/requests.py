@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from favcrm._mcp.jsonrpc import encode, encode_request
-from favcrm._mcp.negotiation import BARE, CLIENT_INFO, META
+from favcrm._mcp.negotiation import BARE, CLIENT_INFO, META, METHOD_NOT_FOUND
 from favcrm._mcp.param_headers import as_header_value
 from favcrm.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from favcrm._mcp.negotiation import Agreement
-    from favcrm._mcp.tools import ToolHeaders
+    from favcrm._mcp.negotiation import NegotiatedProtocol
+    from favcrm._mcp.param_headers import ToolHeaders
+    from favcrm.transport import Response
     from favcrm.typing import JSON
 
+MAX_PAGES = 100
 ACCEPT_STREAM = "text/event-stream"
 # Servers refuse a request that does not accept both, spelled out.
 COMMON_HEADERS = {"Content-Type": "application/json", "Accept": f"application/json, {ACCEPT_STREAM}"}
@@ -28,7 +30,7 @@ class Outgoing:
     """One HTTP request, before the headers that do not depend on the era.
 
     Attributes:
-        request_id: The JSON-RPC id that the answer will have, or None where none is waited for.
+        request_id: The JSON-RPC id of the answer, or None if nobody waits for an answer.
         headers: The headers.
         content: The body.
         http_method: ``POST``, ``GET`` to go on reading an answer, or ``DELETE`` to end a session.
@@ -41,7 +43,7 @@ class Outgoing:
 
 
 def with_meta(
-    agreement: Agreement,
+    protocol: NegotiatedProtocol,
     params: Mapping[str, JSON],
     *,
     capabilities: Mapping[str, JSON],
@@ -49,9 +51,9 @@ def with_meta(
 ) -> Mapping[str, JSON]:
     """Return the parameters of a request with what the era and the call put into their ``_meta``."""
     meta: dict[str, JSON] = {} if progress_token is None else {"progressToken": progress_token}
-    if agreement.era == "modern":
+    if protocol.era == "modern":
         meta |= {
-            f"{META}protocolVersion": agreement.version,
+            f"{META}protocolVersion": protocol.version,
             f"{META}clientCapabilities": capabilities,
             f"{META}clientInfo": CLIENT_INFO,
         }
@@ -59,7 +61,7 @@ def with_meta(
 
 
 def write_request(
-    agreement: Agreement,
+    protocol: NegotiatedProtocol,
     request_id: int,
     method: str,
     params: Mapping[str, JSON],
@@ -71,10 +73,10 @@ def write_request(
         InvalidInputError: The parameters hold something that JSON cannot carry.
     """
     content = encode_request(request_id, method, params)
-    if agreement is BARE:
+    if protocol is BARE:
         return Outgoing(request_id, COMMON_HEADERS, content)
-    headers = era_headers(agreement)
-    if agreement.era == "modern":
+    headers = era_headers(protocol)
+    if protocol.era == "modern":
         headers["Mcp-Method"] = method
         if method == "tools/call":
             headers["Mcp-Name"] = as_header_value(str(params["name"]))
@@ -82,53 +84,80 @@ def write_request(
     return Outgoing(request_id, headers, content)
 
 
-def write_notification(agreement: Agreement, method: str, params: Mapping[str, JSON]) -> Outgoing:
-    """Write a notification, to which nothing is answered."""
+def write_notification(protocol: NegotiatedProtocol, method: str, params: Mapping[str, JSON]) -> Outgoing:
+    """Write a notification, which has no answer."""
     message: dict[str, JSON] = {"jsonrpc": "2.0", "method": method}
-    return Outgoing(None, era_headers(agreement), encode(message | ({"params": params} if params else {})))
+    return Outgoing(None, era_headers(protocol), encode(message | ({"params": params} if params else {})))
 
 
-def write_answer(agreement: Agreement, asked: Mapping[str, JSON]) -> Outgoing | None:
-    """Write the answer to a request of the server's, which may ask whether we are there and nothing else.
+def write_cancellation(protocol: NegotiatedProtocol, request_id: int) -> Outgoing:
+    """Write the notice that nobody waits for the answer to a request any longer."""
+    params: Mapping[str, JSON] = {"requestId": request_id, "reason": "no longer waited for"}
+    return write_notification(protocol, "notifications/cancelled", params)
 
-    Returns:
-        The answer, or None where the request's id is neither text nor an integer, or is text that UTF-8 cannot carry.
+
+def write_answer(protocol: NegotiatedProtocol, asked: Mapping[str, JSON]) -> Outgoing | None:
+    """Write the answer to a request of the server's. It may ask with ``ping`` whether the client is there.
+
+    None if its id is neither a text nor an integer, or a text that cannot be written.
     """
     if not isinstance(asked["id"], int | str):
         return None
-    answer: Mapping[str, JSON] = {"error": {"code": -32601, "message": "Method not found"}}
+    answer: Mapping[str, JSON] = {"error": {"code": METHOD_NOT_FOUND, "message": "Method not found"}}
     if asked["method"] == "ping":
         answer = {"result": {}}
     try:
         content = encode({"jsonrpc": "2.0", "id": asked["id"], **answer})
     except InvalidInputError:
         return None
-    return Outgoing(None, era_headers(agreement), content)
+    return Outgoing(None, era_headers(protocol), content)
 
 
-def write_resumption(agreement: Agreement, request_id: int, last_event_id: str) -> Outgoing:
+def write_resumption(protocol: NegotiatedProtocol, request_id: int, last_event_id: str) -> Outgoing:
     """Write the request that goes on reading a stream after an event."""
-    headers = {**_without_body(agreement), "Accept": ACCEPT_STREAM, "Last-Event-ID": last_event_id}
+    headers = {**_without_body(protocol), "Accept": ACCEPT_STREAM, "Last-Event-ID": last_event_id}
     return Outgoing(request_id, headers, http_method="GET")
 
 
-def write_goodbye(agreement: Agreement) -> Outgoing:
+def write_goodbye(protocol: NegotiatedProtocol) -> Outgoing:
     """Write the request that ends a session."""
-    return Outgoing(None, _without_body(agreement), http_method="DELETE")
+    return Outgoing(None, _without_body(protocol), http_method="DELETE")
 
 
-def era_headers(agreement: Agreement) -> dict[str, str]:
+def era_headers(protocol: NegotiatedProtocol) -> dict[str, str]:
     """Return the headers that every request of an era has."""
     headers = dict(COMMON_HEADERS)
-    if agreement.era in {"session", "modern"}:
-        headers["MCP-Protocol-Version"] = agreement.version
-    if agreement.session_id is not None:
-        headers["Mcp-Session-Id"] = agreement.session_id.reveal()
+    if protocol.era in {"legacy", "modern"}:
+        headers["MCP-Protocol-Version"] = protocol.version
+    if protocol.session_id is not None:
+        headers["Mcp-Session-Id"] = protocol.session_id.reveal()
     return headers
 
 
-def _without_body(agreement: Agreement) -> dict[str, str]:
-    """Return the headers of a request without a body: some servers refuse one whose type is JSON."""
-    headers = era_headers(agreement)
+def _without_body(protocol: NegotiatedProtocol) -> dict[str, str]:
+    """Return the headers of a request without a body. Some servers refuse such a request if its type is JSON."""
+    headers = era_headers(protocol)
     del headers["Content-Type"]
     return headers
+
+
+async def read_pages(
+    ask: Callable[[Mapping[str, JSON]], Awaitable[Response]], *, max_pages: int = MAX_PAGES
+) -> Response:
+    """Ask for ``tools/list``, page by page, and return the last page that was answered.
+
+    Args:
+        ask: Asks for the page with these parameters.
+        max_pages: How many pages are read at most, because a server may name one more for ever.
+    """
+    params: Mapping[str, JSON] = {}
+    cursors: set[str] = set()
+    while True:
+        page = await ask(params)
+        cursor = page.result.get("nextCursor") if isinstance(page.result, dict) else None
+        if not isinstance(cursor, str) or cursor in cursors:
+            return page
+        cursors.add(cursor)
+        if len(cursors) == max_pages:
+            return page
+        params = {"cursor": cursor}

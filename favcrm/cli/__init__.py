@@ -14,6 +14,7 @@ __all__ = ["main"]
 
 MISSING_EXTRA = 'This command needs the extra "cli". Install it with: pip install "favcrm[cli]"'
 NO_OUTPUT = "Error: The standard output is closed. Nothing was done."
+NOTHING_DONE = "Nothing was done."
 INTERRUPTED = 130
 """What a shell expects of a command that Ctrl-C ended."""
 
@@ -21,7 +22,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command."""
     if sys.stdout is None:
-        # A key that comes only once could not be shown.
+        # A key could not be shown, and the server shows it only once.
         sys.exit(NO_OUTPUT)
     # A mail may hold letters that the terminal does not have.
     cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
@@ -30,7 +31,7 @@ def main() -> None:
 
         favcrm()
     except KeyboardInterrupt:
-        stop()
+        stop(NOTHING_DONE)
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in {"click", "rich"}:
             raise
@@ -38,13 +39,13 @@ def main() -> None:
     except OSError as error:
         give_up(error)
     finally:
-        # What is left is to end, and an impatient second Ctrl-C has nothing to add.
+        # A second Ctrl-C is ignored, because the command is at its end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def stop() -> NoReturn:
-    """End after Ctrl-C."""
-    say_stopped()
+def stop(done: str) -> NoReturn:
+    """End after Ctrl-C, with a sentence about what was and was not done."""
+    say_stopped(done)
     sys.exit(INTERRUPTED)
 
 
@@ -55,8 +56,8 @@ def give_up(error: OSError) -> NoReturn:
     sys.exit(f"Error: The command stopped before its end: {error.strerror or error}.")
 
 
-def say_stopped() -> None:
-    """Say that the user stopped the command."""
+def say_stopped(done: str) -> None:
+    """Say that the user stopped the command, and what was and was not done."""
     # A terminal has written "^C", or a question, at the start of this line.
     start = "\n" if sys.stderr.isatty() else ""
-    sys.stderr.write(f"{start}Stopped.\n")
+    sys.stderr.write(f"{start}Stopped. {done}\n")

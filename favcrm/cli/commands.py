@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from favcrm import __version__
-from favcrm.cli import stop
+from favcrm.cli import NOTHING_DONE, stop
 from favcrm.cli.options import Given, action, json_option
 from favcrm.cli.tools import COMMANDS
 from favcrm.settings import as_secret
@@ -28,7 +28,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             # click would call it an error.
-            stop()
+            stop(NOTHING_DONE)
 
 
 @click.group(cls=Commands, context_settings=SETTINGS)

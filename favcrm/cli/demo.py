@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from getpass import getpass
 from typing import TYPE_CHECKING, Any, cast
-
-import click
 
 from favcrm import (
     FavCRMClient,
@@ -20,6 +16,8 @@ from favcrm import (
     InvalidInputError,
     Registration,
 )
+from favcrm.cli import stop
+from favcrm.cli.keyboard import read_hidden
 from favcrm.sandbox import Sandbox, SandboxClock
 from favcrm.stores import MemoryStore
 
@@ -58,6 +56,8 @@ def run(output: Output, *, ask: bool) -> int:
     try:
         with own_settings(), ExitStack() as resources:
             sign_up_and_work(output, resources, ask=ask)
+    except KeyboardInterrupt:
+        stop("Nothing was kept.")
     except FavCRMError as error:
         output.finish(error)
         return 1
@@ -151,14 +151,11 @@ def work(output: Output, crm: FavCRMClient) -> None:
 
 def type_code() -> str:
     """Let a person type the code."""
-    try:
-        if sys.stdin.isatty():
-            return getpass(QUESTION)
-        click.echo(QUESTION, err=True)
-        return input()
-    except EOFError:
-        click.echo(err=True)
-    raise FavCRMError("No code was typed.", next_step="Run it again, and type the code that is in the mail.")
+    if code := read_hidden(QUESTION):
+        return code
+    raise FavCRMError(
+        "No code was typed.", next_step="Run the demo again, and type the code that is in the mail."
+    )
 
 
 def time_left(pending: PendingRegistration) -> str:

@@ -1,4 +1,4 @@
-"""Keys that commands receive, save and show."""
+"""The key in the config file: where it is, whose it is, and how a key from the portal gets there."""
 
 from __future__ import annotations
 
@@ -6,66 +6,69 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from favcrm import FavCRMClient, FavCRMError, RetryPolicy
+from favcrm import FavCRMClient, FavCRMError, RetryPolicy, Secret
+from favcrm.cli.keyboard import read_hidden
 from favcrm.cli.output import Found
 from favcrm.errors import PlanLimitError, StoreError
 from favcrm.settings import ENDPOINT_VARIABLES, KEY_VARIABLES, Settings, check_key, config_path
-from favcrm.stores.config_file import ConfigFileStore
+from favcrm.stores import ConfigFileStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
     from favcrm.cli.options import Given
-    from favcrm.models import Workspace
-    from favcrm.secret import Secret
     from favcrm.typing import JSON
 
-__all__ = ["key_file", "received", "refuse_another_key", "save_key"]
+__all__ = [
+    "KEY_NAME",
+    "config_file",
+    "elsewhere",
+    "key_in_file",
+    "key_of_another_endpoint",
+    "read_key",
+    "save_key",
+]
 
 KEY_NAME = "workspace"
 """The name under which a key is saved that was made in the portal."""
 
 
-def key_file(*, save: bool) -> tuple[ConfigFileStore | None, Path | None]:
-    """Return where a key is saved, and the path of that; nothing where it is not."""
-    path = config_path(os.environ, sys.platform)
-    return (ConfigFileStore(path), path) if save else (None, None)
-
-
 def key_in_file() -> Secret | None:
     """Return the key in the config file, whatever its workspace and whatever the environment says."""
-    return Settings.load(environment=environment_without({*KEY_VARIABLES, *ENDPOINT_VARIABLES})).api_key
+    return _settings_of_file().api_key
 
 
-def refuse_another_key(path: Path | None) -> None:
-    """Refuse to use a code whose key would find no room in the config file, if it is to be saved there."""
-    if path is not None and key_in_file() is not None:
+def key_of_another_endpoint(given: Given) -> str:
+    """Say for which address the key in the config file is, where it was not sent because of that."""
+    here = Settings.load(endpoint=given.url, api_key=given.api_key)
+    file = _settings_of_file()
+    if here.api_key is not None or file.api_key is None:
+        return ""
+    return f"the key in {config_file()} is for {file.endpoint}, so it was not sent to {here.endpoint}"
+
+
+def _settings_of_file() -> Settings:
+    return Settings.load(environment=environment_without({*KEY_VARIABLES, *ENDPOINT_VARIABLES}))
+
+
+def config_file() -> Path:
+    """Return the path of the config file.
+
+    Raises:
+        StoreError: This machine has no place for the file.
+    """
+    path = config_path(os.environ, sys.platform)
+    if path is None:
         raise StoreError(
-            # It may be the key of this very sign-up, where the command is run twice.
-            f"A key is in {path} already. The code was not used.",
-            next_step='See with "favcrm whoami" what that key opens. To have another key beside it, give --no-save '
-            "and --show-key: then the new one is only shown.",
+            "There is no place for a config file, because this machine names no home directory. Nothing was sent.",
+            next_step="Set HOME, or give --no-save and --show-key where a code is confirmed: then the key is shown.",
         )
-
-
-def received(workspace: Workspace, path: Path | None, *, show_key: bool, given: Given) -> Found:
-    """Return a workspace. Its key is masked unless it was asked for, or nobody else has it."""
-    key = workspace.api_key.reveal() if show_key or path is None else str(workspace.api_key)
-    names = {"organisationId": workspace.organisation_id, "companyId": workspace.company_id}
-    names |= {"userId": workspace.user_id, "apiKey": key, "loginUrl": workspace.login_url}
-    payload: dict[str, JSON] = {name: value for name, value in names.items() if value is not None}
-    payload |= {"nextSteps": list(workspace.next_steps), **workspace.extra}
-    lines = [f"Organisation: {workspace.organisation_id}", f"Key: {key}"]
-    if path is not None:
-        payload["apiKeySavedTo"] = str(path)
-        lines.append(f"Saved in: {path}")
-        lines += elsewhere(given)
-    return Found(payload, (*lines, *workspace.next_steps))
+    return path
 
 
 def elsewhere(given: Given) -> list[str]:
-    """Say it where the key in the config file is not the key of this address: that goes where the file says."""
+    """Say how the key in the config file comes to be used at this address, where it belongs to another one."""
     settings = Settings.load(endpoint=given.url, environment=environment_without(KEY_VARIABLES))
     return (
         []
@@ -79,13 +82,23 @@ def environment_without(names: Collection[str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in names}
 
 
+def read_key() -> Secret:
+    """Return a key that a person types, or that comes from a pipe."""
+    if key := read_hidden("Key: ").strip():
+        return Secret(key)
+    raise FavCRMError(
+        "No key was given, so none was saved.",
+        next_step='Run "favcrm login" in a terminal and type the key, or run "favcrm login KEY".',
+    )
+
+
 def save_key(given: Given, key: Secret, *, replace: bool) -> Found:
-    """Save a key that the server takes; in place of another one only where that was asked for."""
-    # Looked at before anything is sent or replaced: a key that can be sent, and settings that can be read.
+    """Save a key that the server takes; in place of another one only where the user asked for that."""
+    # The key and the settings are checked before anything is sent or replaced.
     check_key(key)
     Settings.load(endpoint=given.url)
-    store, path = key_file(save=True)
-    assert store is not None
+    path = config_file()
+    store = ConfigFileStore(path)
     there = key_in_file()
     if there is not None and there != key and not replace:
         raise StoreError(
@@ -107,16 +120,16 @@ def save_key(given: Given, key: Secret, *, replace: bool) -> Found:
 
 
 def try_key(given: Given, key: Secret) -> None:
-    """Ask the server something with a key.
+    """Ask the server whether it takes a key.
 
     Raises:
-        FavCRMError: The server does not take the key, or nobody knows whether it does.
+        FavCRMError: The server does not take the key, or did not answer.
     """
     try:
         with FavCRMClient(given.url, api_key=key, retry=RetryPolicy.never()) as crm:
             crm.call_tool("list_my_companies", {})
     except PlanLimitError:
-        # The server knows which plan the key belongs to, so the key is good.
+        # The key is good, because the server knows the plan of its workspace.
         return
     except FavCRMError as error:
         error.message = f"{error.message} The key was not saved."

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from favcrm.models import Check, DiagnosticReport
     from favcrm.sandbox import Mail
+    from favcrm.secret import Secret
     from favcrm.typing import JSON
 
 __all__ = ["Found", "Output", "Phase"]
@@ -54,11 +55,13 @@ class Found:
         payload: For machines.
         lines: For people.
         report: The diagnosis, where it is one.
+        unsaved: A key that is shown and saved nowhere.
     """
 
     payload: JSON
     lines: tuple[str, ...] = ()
     report: DiagnosticReport | None = None
+    unsaved: Secret | None = None
 
 
 class Output(ABC):

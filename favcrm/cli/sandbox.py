@@ -42,7 +42,7 @@ def serve(output: Output, *, port: int, doctor: bool) -> None:
             output.serving(server.url)
             show(mails, output)
     except KeyboardInterrupt:
-        say_stopped()
+        say_stopped("What was written in the sandbox is gone.")
 
 
 def start(sandbox: Sandbox, port: int) -> Server:

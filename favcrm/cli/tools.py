@@ -1,6 +1,6 @@
 """The commands that use FavCRM, with the names and options of the vendor's own command.
 
-What each does is in `favcrm.cli.work`, which is loaded when it is done.
+Their work is in `favcrm.cli.work` and `favcrm.cli.queries`, which are loaded when a command runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
+EMAIL_SENT = "An email with a code may have been sent."
+
 CommandT = TypeVar("CommandT", bound="Callable[..., object]")
 
 
@@ -30,7 +32,7 @@ def key_options(command: CommandT) -> CommandT:
 
 
 def keep_key(given: Given, *, no_save: bool, show_key: bool) -> None:
-    """Refuse to receive a key that nobody would have."""
+    """Refuse to receive a key that would be neither saved nor shown."""
     if no_save and not (show_key or given.as_json):
         raise click.UsageError("With --no-save, give --show-key or --json too: the key comes only once.")
 
@@ -48,14 +50,35 @@ def signup() -> None:
 @click.option("--timezone", help="An IANA name, such as Asia/Hong_Kong.")
 @click.option("--resend", is_flag=True, help="Ask for a new code, also where an earlier one is good.")
 @action
-def signup_request(given: Given, /, *, resend: bool, **fields: str | None) -> None:
+def signup_request(
+    given: Given,
+    *,
+    email: str,
+    organisation_name: str,
+    industry: str | None,
+    country: str | None,
+    timezone: str | None,
+    resend: bool,
+) -> None:
     """Ask for a 6-digit code by email.
 
     While the code of an earlier request is good, no second email is sent.
     """
     from favcrm.cli import work
 
-    work.perform(given, lambda: work.request_code(given, resend=resend, **fields))
+    work.perform(
+        given,
+        lambda: work.request_code(
+            given,
+            resend=resend,
+            email=email,
+            organisation_name=organisation_name,
+            industry=industry,
+            country=country,
+            timezone=timezone,
+        ),
+        stopped=EMAIL_SENT,
+    )
 
 
 @signup.command("verify")
@@ -98,6 +121,7 @@ def invite_create(
     work.perform(
         given,
         lambda: work.create_invite(given, email, name=name, role=role, expires_in_hours=expires_in_hours),
+        stopped="The invitation may have been created.",
     )
 
 
@@ -108,7 +132,7 @@ def invite_accept_request(given: Given, *, token: str) -> None:
     """Ask for the code that goes with an invitation."""
     from favcrm.cli import work
 
-    work.perform(given, lambda: work.request_invite_code(given, token))
+    work.perform(given, lambda: work.request_invite_code(given, token), stopped=EMAIL_SENT)
 
 
 @invite.command("accept-verify")
@@ -132,13 +156,13 @@ def invite_accept_verify(
 @click.command()
 @action
 def doctor(given: Given) -> None:
-    """Find out whether the workspace can be worked with.
+    """Find out whether the workspace is ready for work.
 
-    The exit status is 0 when it can, and 1 otherwise.
+    The exit status is 0 when the workspace is ready, and 1 otherwise.
     """
-    from favcrm.cli import work
+    from favcrm.cli import queries, work
 
-    work.perform(given, lambda: work.diagnose(given))
+    work.perform(given, lambda: queries.diagnose(given))
 
 
 @click.command()
@@ -181,9 +205,9 @@ def tool() -> None:
 @action
 def tool_list(given: Given) -> None:
     """List the tools."""
-    from favcrm.cli import work
+    from favcrm.cli import queries, work
 
-    work.perform(given, lambda: work.list_tools(given))
+    work.perform(given, lambda: queries.list_tools(given))
 
 
 @tool.command("describe")
@@ -191,9 +215,9 @@ def tool_list(given: Given) -> None:
 @action
 def tool_describe(given: Given, *, name: str) -> None:
     """Show a tool with its schemas."""
-    from favcrm.cli import work
+    from favcrm.cli import queries, work
 
-    work.perform(given, lambda: work.describe_tool(given, name))
+    work.perform(given, lambda: queries.describe_tool(given, name))
 
 
 @tool.command("call")
@@ -203,7 +227,7 @@ def tool_describe(given: Given, *, name: str) -> None:
 @action
 def tool_call(given: Given, *, name: str, arguments: str, show_key: bool) -> None:
     """Call a tool; its arguments are a JSON object."""
-    _call(given, name, arguments, show_key=show_key)
+    _call(given, name, arguments, show_key=show_key, stopped="The tool may have done its work.")
 
 
 @click.command()
@@ -213,21 +237,28 @@ def tool_call(given: Given, *, name: str, arguments: str, show_key: bool) -> Non
 def login(given: Given, *, key: Secret | None, replace: bool) -> None:
     """Save a key that was made in the portal in the config file.
 
-    The server is asked first whether it takes the key. Without KEY it is asked for, so that it stands in no
-    history.
+    The server is asked first whether it takes the key. Without KEY you type the key, or pipe it in, so that no
+    history of commands has it.
     """
     from favcrm.cli import keys, work
 
-    def ask() -> Secret:
-        return as_secret(click.prompt("Key", hide_input=True, err=True))
+    work.perform(
+        given,
+        lambda: keys.save_key(given, keys.read_key() if key is None else key, replace=replace),
+        stopped="The key was not saved.",
+    )
 
-    work.perform(given, lambda: keys.save_key(given, key or ask(), replace=replace))
 
+def _call(
+    given: Given, name: str, arguments: str = "{}", *, show_key: bool = False, stopped: str | None = None
+) -> None:
+    from favcrm.cli import queries, work
 
-def _call(given: Given, name: str, arguments: str = "{}", *, show_key: bool = False) -> None:
-    from favcrm.cli import work
-
-    work.perform(given, lambda: work.call_tool(given, name, arguments, show_key=show_key))
+    work.perform(
+        given,
+        lambda: queries.call_tool(given, name, arguments, show_key=show_key),
+        stopped=stopped or work.NOTHING_CHANGED,
+    )
 
 
 COMMANDS: tuple[click.Command, ...] = (doctor, login, plan, signup, team, tool, whatsapp, whoami)

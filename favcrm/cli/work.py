@@ -1,4 +1,4 @@
-"""What the commands do that use FavCRM. Each call is tried once: whoever calls decides what comes next."""
+"""What the commands do that use FavCRM. Each call is made once, because the user decides what comes next."""
 
 from __future__ import annotations
 
@@ -8,58 +8,87 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from favcrm import FavCRMClient, FavCRMError, FavCRMProvisioner, InvalidInputError, RetryPolicy, Secret
-from favcrm._mcp import payloads
 from favcrm._text import clean
-from favcrm.cli.keys import key_file, received, refuse_another_key
+from favcrm.cli import stop
+from favcrm.cli.keys import key_of_another_endpoint
 from favcrm.cli.output import Found
-from favcrm.errors import KeyNotStoredWarning, Problem, StoreError
+from favcrm.cli.receipt import Receipt, keep_aside, received, was_shown
+from favcrm.errors import PORTAL, AuthenticationError, StoreError
 from favcrm.events import EventKind
 from favcrm.ledger_file import FileLedger
-from favcrm.models import CheckStatus
+from favcrm.models import PendingRegistration
 from favcrm.results import plain
 from favcrm.settings import Settings, config_path
 
 if TYPE_CHECKING:
     from favcrm.cli.options import Given
     from favcrm.events import Event
-    from favcrm.models import Invitation, PendingRegistration, Tool, ToolResult
+    from favcrm.models import Invitation, ToolResult
+    from favcrm.secret import SecretRef
     from favcrm.typing import JSON
 
 ONCE = RetryPolicy.never()
+NOTHING_CHANGED = "Nothing was changed."
+SAVED = (
+    "This sign-up is confirmed already, and its key was saved. No email was sent.",
+    'See with "favcrm whoami" which companies the key opens.',
+)
+SHOWN = (
+    "This sign-up is confirmed already, and its key was shown and not saved.",
+    f'If you do not have the key, sign in at {PORTAL}, create one under Settings, MCP Keys, and run "favcrm login".',
+)
 FAILED, WRONG_USE = 1, 2
-WIDEST = 100
 MINUTE = 60
 HASH_LENGTH = 12
 
 
-def perform(given: Given, act: Callable[[], Found]) -> None:
-    """Do it and show what it brings; where it fails, say why and end with a status that tells."""
+def perform(given: Given, act: Callable[[], Found], *, stopped: str = NOTHING_CHANGED) -> None:
+    """Run a command and show its result; where it fails, say why and exit with the status of a failure.
+
+    Args:
+        given: What was said to every command.
+        act: What the command does.
+        stopped: What was and was not done where Ctrl-C ends the command.
+    """
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            # A command says by itself where a key is, and shows one that is not saved.
-            warnings.simplefilter("ignore", KeyNotStoredWarning)
             found = act()
         for words in dict.fromkeys(str(warning.message) for warning in caught):
             warn(given, words)
         show(given, found)
         if found.report is not None:
             found.report.raise_if_not_ready()
+    except KeyboardInterrupt:
+        stop(stopped)
     except FavCRMError as error:
         if isinstance(error, StoreError) and error.workspace is not None:
-            # It comes only once, so it is shown where it could not be saved.
+            # A key that could not be saved is shown, because the server shows it only once.
             show(given, received(error.workspace, None, show_key=True, given=given))
+        if isinstance(error, AuthenticationError) and (elsewhere := key_of_another_endpoint(given)):
+            warn(given, f"{elsewhere[0].upper()}{elsewhere[1:]}.")
         given.output.error(error)
         sys.exit(WRONG_USE if isinstance(error, InvalidInputError) else FAILED)
 
 
 def show(given: Given, found: Found) -> None:
-    """Write what was found."""
+    """Write a result. A key in it that is saved nowhere is kept aside where it cannot be written."""
+    try:
+        write(given, found)
+    except (OSError, KeyboardInterrupt):
+        if found.unsaved is not None:
+            warn(given, keep_aside(found.unsaved))
+        raise
+
+
+def write(given: Given, found: Found) -> None:
+    """Write a result."""
     if given.as_json:
         click.echo(json.dumps(found.payload, indent=2))
     elif found.report is None:
@@ -70,30 +99,73 @@ def show(given: Given, found: Found) -> None:
         output.finish()
 
 
+def answered(result: ToolResult | Invitation, *, show_key: bool) -> Found:
+    """Return the answer of a tool, its keys and one-time tokens masked unless the user asked for them."""
+    data = plain(result.data, Secret.reveal) if show_key else plain(result.data)
+    return Found(data, (*([result.summary] if result.summary else []), json.dumps(data, indent=2)))
+
+
 # Signing up
 
 
-def request_code(given: Given, *, resend: bool, **fields: str | None) -> Found:
-    """Ask for a code, unless one that was asked for before is still good."""
+def request_code(
+    given: Given,
+    *,
+    resend: bool,
+    email: str,
+    organisation_name: str,
+    industry: str | None,
+    country: str | None,
+    timezone: str | None,
+) -> Found:
+    """Ask for a code, unless the code of an earlier request is still good or was confirmed."""
     ledger = pending_ledger(given)
     events: list[Event] = []
     with FavCRMProvisioner(given.url, retry=ONCE, ledger=ledger, on_event=events.append) as favcrm:
-        pending = favcrm.initiate(**fields, resend=resend)
+        pending = favcrm.initiate(
+            email=email,
+            organisation_name=organisation_name,
+            industry=industry,
+            country=country,
+            timezone=timezone,
+            resend=resend,
+        )
     if ledger is None:
         warn(given, "This request could not be remembered, so asking again sends another email.")
     reused = any(event.kind is EventKind.CODE_REUSED for event in events)
-    then = f"Then: favcrm signup verify --request-id {clean(pending.request_id)} --code CODE"
+    key_ref = key_of(pending.request_id, ledger) if reused else None
     payload = {"requestId": pending.request_id, **asked(pending), "reused": reused}
+    payload["confirmed"] = key_ref is not None
+    if key_ref is not None:
+        return Found(payload, SHOWN if was_shown(key_ref) else SAVED)
+    then = f"Then: favcrm signup verify --request-id {clean(pending.request_id)} --code CODE"
     return Found(payload, (*told(pending, reused=reused), then))
 
 
 def verify_code(given: Given, request_id: str, code: str, *, save: bool, show_key: bool) -> Found:
     """Confirm a code."""
-    store, path = key_file(save=save)
-    refuse_another_key(path)
-    with FavCRMProvisioner(given.url, retry=ONCE, store=store, ledger=pending_ledger(given)) as favcrm:
-        workspace = favcrm.confirm(request_id, code)
-    return received(workspace, path, show_key=show_key, given=given)
+    receipt = Receipt(save=save)
+    ledger = pending_ledger(given)
+    key_ref = key_of(request_id, ledger)
+    if key_ref is not None and was_shown(key_ref):
+        raise StoreError(f"{SHOWN[0]} The code was not used.", next_step=SHOWN[1])
+    try:
+        with FavCRMProvisioner(
+            given.url, retry=ONCE, store=receipt.store, ledger=ledger, on_event=receipt.note
+        ) as favcrm:
+            workspace = favcrm.confirm(request_id, code)
+    except KeyboardInterrupt:
+        stop(receipt.stopped())
+    return received(workspace, receipt.path, show_key=show_key, given=given)
+
+
+def key_of(request_id: str, ledger: FileLedger | None) -> SecretRef | None:
+    """Return where the key of a confirmed registration is, or None where the registration is not confirmed."""
+    if ledger is not None:
+        # Without a ledger that can be read, the server says what became of the registration.
+        with suppress(StoreError):
+            return ledger.state(request_id).ref
+    return None
 
 
 def pending_ledger(given: Given) -> FileLedger | None:
@@ -129,18 +201,28 @@ def request_invite_code(given: Given, token: str) -> Found:
     """Ask for the code that goes with an invitation."""
     with FavCRMProvisioner(given.url, retry=ONCE, ledger=pending_ledger(given)) as favcrm:
         pending = favcrm.request_invite_code(token)
-    return Found(asked(pending), (*told(pending), "Then: favcrm team invite accept-verify"))
+    return Found(
+        asked(pending), (*told(pending), "Then: favcrm team invite accept-verify --token TOKEN --code CODE")
+    )
 
 
 def verify_invite(
     given: Given, token: str, code: str, name: str | None, *, save: bool, show_key: bool
 ) -> Found:
     """Confirm the code of an invitation."""
-    store, path = key_file(save=save)
-    refuse_another_key(path)
-    with FavCRMProvisioner(given.url, retry=ONCE, store=store, ledger=pending_ledger(given)) as favcrm:
-        workspace = favcrm.confirm_invite(token, code, person=name)
-    return received(workspace, path, show_key=show_key, given=given)
+    receipt = Receipt(save=save)
+    try:
+        with FavCRMProvisioner(
+            given.url,
+            retry=ONCE,
+            store=receipt.store,
+            ledger=pending_ledger(given),
+            on_event=receipt.note,
+        ) as favcrm:
+            workspace = favcrm.confirm_invite(token, code, person=name)
+    except KeyboardInterrupt:
+        stop(receipt.stopped())
+    return received(workspace, receipt.path, show_key=show_key, given=given)
 
 
 def asked(pending: PendingRegistration) -> dict[str, JSON]:
@@ -163,77 +245,3 @@ def told(pending: PendingRegistration, *, reused: bool = False) -> tuple[str, ..
         )
     place = f" to {pending.masked_email}" if pending.masked_email else ""
     return (f"A code was sent{place}, and is good for {time}.",)
-
-
-# Tools
-
-
-def call_tool(given: Given, name: str, arguments: str, *, show_key: bool) -> Found:
-    """Call a tool."""
-    values = payloads.as_json(arguments)
-    if not isinstance(values, dict):
-        raise InvalidInputError([Problem("JSON", "must be an object")])
-    with FavCRMClient(given.url, api_key=given.api_key, retry=ONCE) as crm:
-        return answered(crm.call_tool(name, values), show_key=show_key)
-
-
-def answered(result: ToolResult | Invitation, *, show_key: bool) -> Found:
-    """Return what a tool answered, with its keys and one-time tokens only for who asks for them."""
-    data = plain(result.data, Secret.reveal) if show_key else plain(result.data)
-    return Found(data, (*([result.summary] if result.summary else []), json.dumps(data, indent=2)))
-
-
-def list_tools(given: Given) -> Found:
-    """List the tools."""
-    tools = tools_of(given)
-    lines = [clean(f"{tool.name}: {tool.description}", longest=WIDEST) for tool in tools]
-    return Found([entry(tool) for tool in tools], tuple(lines))
-
-
-def describe_tool(given: Given, name: str) -> Found:
-    """Show one tool."""
-    for tool in tools_of(given):
-        if tool.name == name:
-            return Found(entry(tool), (json.dumps(entry(tool), indent=2),))
-    raise FavCRMError("There is no tool of this name.", next_step='Run "favcrm tool list" for the names.')
-
-
-def tools_of(given: Given) -> tuple[Tool, ...]:
-    """Return the tools."""
-    with FavCRMClient(given.url, api_key=given.api_key, retry=ONCE) as crm:
-        return crm.list_tools()
-
-
-def entry(tool: Tool) -> dict[str, JSON]:
-    """Return a tool as MCP lists it."""
-    listed: dict[str, JSON] = {
-        "name": tool.name,
-        "description": tool.description,
-        "inputSchema": tool.input_schema,
-        "outputSchema": tool.output_schema,
-        "annotations": tool.annotations,
-    }
-    return {name: value for name, value in listed.items() if value is not None}
-
-
-def diagnose(given: Given) -> Found:
-    """Find out whether the workspace can be worked with."""
-    url = Settings.load(endpoint=given.url).endpoint
-    with FavCRMProvisioner(given.url, api_key=given.api_key, retry=ONCE) as favcrm:
-        report = favcrm.diagnose()
-    checks = {check.name: check for check in report.checks}
-    document: dict[str, JSON] = {
-        "url": url,
-        "authenticated": report.auth_configured,
-        "reachable": report.endpoint_reachable,
-        "toolCount": report.tool_count,
-    }
-    if checks["endpoint"].status is CheckStatus.FAILED:
-        document["error"] = checks["endpoint"].detail
-    for name, shown in (("organisation", "currentUser"), ("plan", "plan"), ("whatsapp", "whatsapp")):
-        check = checks[name]
-        if check.raw is not None:
-            document[shown] = check.raw
-        elif check.status is not CheckStatus.SKIPPED:
-            document[f"{shown}Error"] = check.detail
-    return Found(document, report=report)

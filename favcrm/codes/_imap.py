@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
@@ -232,11 +232,11 @@ def _time_in(text: str) -> datetime | None:
 
 def close(box: MailBox) -> None:
     """Sign out, and close the connection in any case."""
+    with suppress(*troubles()):
+        box.logout()  # pyright: ignore[reportUnknownMemberType]  # a bare tuple
     # Where the connection is dead, signing out fails and leaves the socket open.
-    steps: tuple[Callable[[], object], ...] = (box.logout, box.client.shutdown)  # pyright: ignore[reportUnknownMemberType]
-    for step in steps:
-        with suppress(*troubles()):
-            step()
+    with suppress(*troubles()):
+        box.client.shutdown()
 
 
 def troubles() -> tuple[type[Exception], ...]:

@@ -211,7 +211,7 @@ class MailboxCode(_Mailbox):
         """Find out whether the mailbox can be read, before a code is asked for.
 
         Raises:
-            CodeUnavailableError: It cannot be reached, its certificate is not trusted, it is too slow, or it refuses.
+            CodeUnavailableError: The server cannot be reached, is not trusted, is too slow, or refuses the login.
             ModuleNotFoundError: The extra is not installed.
         """
         wait = Wait()
@@ -252,7 +252,7 @@ class AsyncMailboxCode(_Mailbox):
         """Find out whether the mailbox can be read, before a code is asked for.
 
         Raises:
-            CodeUnavailableError: It cannot be reached, its certificate is not trusted, it is too slow, or it refuses.
+            CodeUnavailableError: The server cannot be reached, is not trusted, is too slow, or refuses the login.
             ModuleNotFoundError: The extra is not installed.
         """
         from anyio import move_on_after

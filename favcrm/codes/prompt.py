@@ -62,7 +62,7 @@ async def prompt_async(pending: PendingRegistration) -> str:
         CodeExpiredError: The code was dead before it could be asked for.
     """
     with _hiding() as hidden:
-        # A notebook's question that is left behind would take the answer to the next one.
+        # A question that is left behind in a notebook would take the answer to the next question.
         return await result_of(partial(_ask, pending, hidden=hidden), interrupt=_is_notebook())
 
 
@@ -77,7 +77,8 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
         digits = _type(f"{question} ({minutes}:{seconds:02} left): ") if hidden else None
         if digits is None:
             raise CodeUnavailableError(
-                "Nobody can be asked for the code: there is no terminal or notebook to type it in."
+                "Nobody can be asked for the code: there is no terminal or notebook to type it in.",
+                next_step="Read the code in the email, and pass it as code= to confirm, or pass another read_code.",
             )
         if digits:
             return digits
@@ -93,10 +94,10 @@ def _tries_left(pending: PendingRegistration) -> str:
 
 def _type(question: str) -> str | None:
     """Return the six digits that a person types, nothing where it is something else, or None where nobody can."""
-    # Nobody can be asked: the input has ended, a notebook has no front end (its error is a subclass of the second), or
-    # there is no terminal. None says so to the caller, which raises CodeUnavailableError.
+    # Nobody can be asked where the input has ended, where a notebook has no front end (its error is a subclass of
+    # NotImplementedError), or where there is no terminal.
     with suppress(EOFError, NotImplementedError, OSError):
-        # Looked up now: a notebook puts its own in while a cell runs.
+        # Looked up at each call, because a notebook puts its own function there while a cell runs.
         digits = re.sub(r"[\s-]", "", getpass.getpass(question))
         return digits if CODE.fullmatch(digits) else ""
     return None
@@ -130,7 +131,7 @@ def _hiding() -> Generator[bool]:
     try:
         yield before is not None
     finally:
-        # getpass does this too, unless it was left waiting.
+        # getpass restores the terminal too, unless its thread was left behind.
         if before is not None:
             termios.tcsetattr(terminal, termios.TCSANOW, before)
         if terminal >= 0:

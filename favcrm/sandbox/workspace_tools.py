@@ -113,18 +113,10 @@ def create_member(
     context: CallContext, *, name: str, email: str | None = None, phone: str | None = None
 ) -> ToolAnswer:
     """Create a member."""
-    state = context.state
-    access = context.access
-    _may_write(state, access, "customers")
-    member: dict[str, JSON] = {
-        "memberId": new_id("mem_"),
-        "name": name,
-        "email": email,
-        "phone": phone,
-        "createdAt": state.iso(state.clock.time()),
-    }
-    access.company.members[str(member["memberId"])] = member
-    return ToolAnswer({"memberId": member["memberId"], "member": member}, f"{name} is a member now.", "card")
+    _may_write(context, "customers")
+    record: dict[str, JSON] = {"name": name, "email": email, "phone": phone, "createdAt": _now(context.state)}
+    members = context.access.company.members
+    return _create(members, "member", "mem_", record, f"{name} is a member now.")
 
 
 @tool(fields("memberId", memberId=text(1)), read_only=True)
@@ -153,19 +145,10 @@ def create_service(
     context: CallContext, *, name: str, duration_minutes: int, price: float | None = None
 ) -> ToolAnswer:
     """Create a service."""
-    state = context.state
-    access = context.access
-    _may_write(state, access)
-    service: dict[str, JSON] = {
-        "serviceId": new_id("svc_"),
-        "name": name,
-        "durationMinutes": duration_minutes,
-        "price": price,
-    }
-    access.company.services[str(service["serviceId"])] = service
-    return ToolAnswer(
-        {"serviceId": service["serviceId"], "service": service}, f"{name} is offered now.", "card"
-    )
+    _may_write(context)
+    record: dict[str, JSON] = {"name": name, "durationMinutes": duration_minutes, "price": price}
+    services = context.access.company.services
+    return _create(services, "service", "svc_", record, f"{name} is offered now.")
 
 
 @tool(fields(dateFrom=MOMENT, dateTo=MOMENT), read_only=True)
@@ -192,23 +175,19 @@ def list_bookings(
 )
 def create_booking(context: CallContext, *, member_id: str, service_id: str, start_time: str) -> ToolAnswer:
     """Book a service for a member."""
-    state = context.state
-    access = context.access
-    _may_write(state, access, "bookings")
-    company = access.company
+    _may_write(context, "bookings")
+    company = context.access.company
     member = _find(company.members, member_id, "Member")
     service = _find(company.services, service_id, "Service")
-    booking: dict[str, JSON] = {
-        "bookingId": new_id("bkg_"),
+    record: dict[str, JSON] = {
         "memberId": member_id,
         "serviceId": service_id,
         "startTime": start_time,
         "status": "confirmed",
-        "createdAt": state.iso(state.clock.time()),
+        "createdAt": _now(context.state),
     }
-    company.bookings[str(booking["bookingId"])] = booking
     summary = f"{service['name']} is booked for {member['name']}."
-    return ToolAnswer({"bookingId": booking["bookingId"], "booking": booking}, summary, "card")
+    return _create(company.bookings, "booking", "bkg_", record, summary)
 
 
 @tool(fields(), needs_key=False, read_only=True)
@@ -244,7 +223,7 @@ def _describe(company: Company, access: KeyAccess) -> dict[str, JSON]:
 
 def _quotas(state: State, access: KeyAccess) -> dict[str, tuple[int, int | None]]:
     """Return what is used and what is allowed."""
-    month = state.iso(state.clock.time())[:7]
+    month = _now(state)[:7]
     company = access.company
     booked = sum(str(booking["createdAt"]).startswith(month) for booking in company.bookings.values())
     return {
@@ -254,13 +233,28 @@ def _quotas(state: State, access: KeyAccess) -> dict[str, tuple[int, int | None]
     }
 
 
-def _may_write(state: State, access: KeyAccess, quota: str = "") -> None:
+def _may_write(context: CallContext, quota: str = "") -> None:
     """Raise a refusal where the plan does not allow to write one more."""
-    if state.rules.plan_status != "active":
-        raise over_limit(f"The plan is {state.rules.plan_status}.")
-    used, most = _quotas(state, access).get(quota, (0, None))
+    status = context.state.rules.plan_status
+    if status != "active":
+        raise over_limit(f"The plan is {status}.")
+    used, most = _quotas(context.state, context.access).get(quota, (0, None))
     if most is not None and used >= most:
         raise over_limit(f"Plan limit reached: {most} {quota}.")
+
+
+def _create(
+    records: dict[str, dict[str, JSON]], kind: str, prefix: str, values: dict[str, JSON], summary: str
+) -> ToolAnswer:
+    """Write a record with a new id, and answer with the record."""
+    identifier = new_id(prefix)
+    record: dict[str, JSON] = {f"{kind}Id": identifier, **values}
+    records[identifier] = record
+    return ToolAnswer({f"{kind}Id": identifier, kind: record}, summary, "card")
+
+
+def _now(state: State) -> str:
+    return state.iso(state.clock.time())
 
 
 def _find(records: dict[str, dict[str, JSON]], identifier: str, what: str) -> dict[str, JSON]:

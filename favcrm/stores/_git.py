@@ -19,7 +19,7 @@ def refuse_if_git_would_commit(path: Path) -> None:
     Where git cannot tell, such as where it is not installed, the file is taken for one that would be committed.
 
     Raises:
-        StoreError: It would be committed, or nobody knows.
+        StoreError: git would commit the file, or cannot tell.
     """
     # A link is followed, since git keeps the link and not what it leads to.
     target = Path(os.path.realpath(path))

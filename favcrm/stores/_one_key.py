@@ -43,7 +43,7 @@ class OneKeyStore(ABC):
         """Find out whether a key can be saved, and leave nothing behind. Whether one is there, `get` tells.
 
         Raises:
-            StoreError: It cannot.
+            StoreError: No key can be saved.
         """
         with wrap_errors(f"No key can be saved in {self._place}"):
             self._check()
@@ -65,10 +65,10 @@ class OneKeyStore(ABC):
             if_absent: Whether to refuse to replace another key, whatever its workspace.
 
         Returns:
-            Where it is, for `get`.
+            The reference of the key, for `get`.
 
         Raises:
-            StoreError: It was not saved, or another key is there and ``if_absent`` is true.
+            StoreError: The key was not saved, or another key is there and ``if_absent`` is true.
         """
 
         def decide(found: Mapping[str, str]) -> Changes:
@@ -86,9 +86,9 @@ class OneKeyStore(ABC):
         """Return the key, read at this moment.
 
         Raises:
-            MissingKeyError: There is none.
-            StoreError: It cannot be read, or the key that is there is another workspace's. That is not the same as
-                missing: a new key would find no room.
+            MissingKeyError: There is no key at the reference.
+            StoreError: The key cannot be read, or is the key of another workspace. Then the key is not missing, because
+                the place has no room for a new one.
         """
         with wrap_errors(f"{self._place} cannot be read"):
             secret = self._find(ref)
@@ -100,7 +100,7 @@ class OneKeyStore(ABC):
         """Remove the key; do nothing where there is none or it is another workspace's.
 
         Raises:
-            StoreError: It is there and cannot be removed.
+            StoreError: The key is there and cannot be removed.
         """
 
         def decide(found: Mapping[str, str]) -> Changes:
@@ -193,7 +193,7 @@ def checked_variable(variable: str) -> str:
     """Return the name of a variable.
 
     Raises:
-        InvalidInputError: It is none.
+        InvalidInputError: The text is no name of a variable.
     """
     if VARIABLE.fullmatch(variable):
         return variable

@@ -20,7 +20,7 @@ def edited(text: str, name: str, value: str | None) -> str:
     """Return the document with one top-level text set, or removed where the value is None.
 
     Raises:
-        UnreadableError: It is not TOML.
+        UnreadableError: The text is not TOML.
         StoreError: There is no way to do that which is certain to change nothing else.
     """
     old = toml_in(text)

@@ -122,10 +122,10 @@ class AWSSecretsManagerStore:
                 where two programs save at the same moment.
 
         Returns:
-            Where it is, for `get`.
+            The reference of the key, for `get`.
 
         Raises:
-            StoreError: It was not saved, or it is not certain that it was.
+            StoreError: The key was not saved, or it is not certain that it was.
         """
         ref = SecretRef.of(self.scheme, name)
         place = self._place(name)
@@ -152,8 +152,8 @@ class AWSSecretsManagerStore:
         """Return a secret.
 
         Raises:
-            MissingKeyError: There is none.
-            StoreError: It cannot be read.
+            MissingKeyError: There is no key at the reference.
+            StoreError: The key cannot be read.
         """
         secret = self._find(self._place(ref.name), failing=NOT_READ)
         if secret is None:
@@ -164,7 +164,7 @@ class AWSSecretsManagerStore:
         """Remove a secret at once, without AWS's time to restore it; do nothing where there is none.
 
         Raises:
-            StoreError: It is there and cannot be removed.
+            StoreError: The key is there and cannot be removed.
         """
         self._remove(self._place(ref.name))
 

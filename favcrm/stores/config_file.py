@@ -71,7 +71,7 @@ class ConfigFileStore(OneKeyFileStore):
             The copy, or None where there was no other key.
 
         Raises:
-            StoreError: It was not saved, and the file is as it was; also where git would commit the copy.
+            StoreError: The key was not saved, and the file is as it was; also where git would commit the copy.
 
         Example:
             >>> from favcrm import Secret

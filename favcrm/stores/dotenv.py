@@ -60,7 +60,7 @@ class DotenvStore(OneKeyFileStore):
         variable: The variable for the key. ``_NAME`` is appended for the workspace's name.
 
     Raises:
-        InvalidInputError: It is no name of a variable.
+        InvalidInputError: The text is no name of a variable.
 
     Example:
         >>> from favcrm import Secret

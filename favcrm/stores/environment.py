@@ -24,7 +24,7 @@ class EnvironmentStore(OneKeyStore):
         variable: The variable for the key. ``_NAME`` is appended for the workspace's name.
 
     Raises:
-        InvalidInputError: It is no name of a variable.
+        InvalidInputError: The text is no name of a variable.
 
     Example:
         >>> from favcrm import Secret

@@ -31,8 +31,7 @@ class EscrowStore:
 
     A file is whole or is not there. What a killed process has left of one is named by `get`.
 
-    It is meant for the moment in which every other store has failed. Move the key to a real store, and then
-    delete it here.
+    An escrow is for the moment in which the store fails. Move the key to a store that works, and delete it here.
 
     Args:
         directory: Where the files go. It is made where it is missing.
@@ -62,7 +61,7 @@ class EscrowStore:
         """Find out whether a file can be made, and leave nothing behind.
 
         Raises:
-            StoreError: It cannot.
+            StoreError: No key can be saved.
         """
         with wrap_errors(f"No key can be saved in {self._directory}"):
             dry_run_create(self._directory / "key.json", bytes(LONGEST_FILE))
@@ -84,10 +83,10 @@ class EscrowStore:
             if_absent: Ignored: another secret is never replaced.
 
         Returns:
-            Where it is, for `get`.
+            The reference of the key, for `get`.
 
         Raises:
-            StoreError: It was not saved.
+            StoreError: The key was not saved.
         """
         with wrap_errors(f"The key could not be saved in {self._directory}"):
             return self._put(name, secret, metadata)
@@ -96,7 +95,7 @@ class EscrowStore:
         """Return a secret.
 
         Raises:
-            MissingKeyError: It is not there.
+            MissingKeyError: There is no key at the reference.
             StoreError: Its file cannot be read, or is not one of this store's.
         """
         path = self.path(ref)
@@ -116,7 +115,7 @@ class EscrowStore:
         """Remove a secret and its file; do nothing where there is none.
 
         Raises:
-            StoreError: It is there and cannot be removed, or the file is not one of this store's.
+            StoreError: The key is there and cannot be removed, or the file is not one of this store's.
         """
         path = self.path(ref)
         with wrap_errors(f"{path} could not be removed"):

@@ -139,10 +139,10 @@ class KeyringStore:
             if_absent: Whether to refuse to replace another secret of that name.
 
         Returns:
-            Where it is, for `get`.
+            The reference of the key, for `get`.
 
         Raises:
-            StoreError: It was not saved, or it is not certain that it was.
+            StoreError: The key was not saved, or it is not certain that it was.
         """
         ref = SecretRef.of(self.scheme, name)
 
@@ -164,8 +164,8 @@ class KeyringStore:
         """Return a secret. Where the keyring is locked, it may ask the user to unlock it.
 
         Raises:
-            MissingKeyError: There is none.
-            StoreError: It cannot be read.
+            MissingKeyError: There is no key at the reference.
+            StoreError: The key cannot be read.
         """
         secret = self._in_time(lambda _: self._find(self._usable(), ref.name), failing=NOT_READ)
         if secret is None:
@@ -176,7 +176,7 @@ class KeyringStore:
         """Remove a secret, and look whether it is gone; do nothing where there is none.
 
         Raises:
-            StoreError: It is there and cannot be removed.
+            StoreError: The key is there and cannot be removed.
         """
 
         def remove(writing: Lock) -> None:
@@ -245,7 +245,7 @@ def _check_unlocked(backend: KeyringBackend) -> None:
     """Find out, with Secret Service, whether the collection is there and unlocked, without a prompt.
 
     Raises:
-        StoreError: It is locked.
+        StoreError: The keyring is locked.
     """
     if "keyring.backends.SecretService" not in _modules(backend):
         return

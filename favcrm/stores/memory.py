@@ -51,7 +51,7 @@ class MemoryStore:
             if_absent: Whether to refuse to replace another secret of that name.
 
         Returns:
-            Where it is, for `get`.
+            The reference of the key, for `get`.
 
         Raises:
             StoreError: Another secret of that name is there, and ``if_absent`` is true.
@@ -67,7 +67,7 @@ class MemoryStore:
         """Return a secret.
 
         Raises:
-            MissingKeyError: There is none.
+            MissingKeyError: There is no key at the reference.
         """
         if (secret := self._secrets.get(ref)) is not None:
             return secret

@@ -37,8 +37,8 @@ def store_from_ref(ref: str, **options: Any) -> Store:
             ``directory``. A reference does not hold them.
 
     Raises:
-        InvalidInputError: It is no reference of a store of this package, or the class does not take these options.
-        StoreError: It is the reference of a store that cannot be found again.
+        InvalidInputError: The text is no reference of a store of this package, or the class does not take the options.
+        StoreError: The reference is of a store that cannot be found again.
 
     Example:
         >>> from favcrm import Secret

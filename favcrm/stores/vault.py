@@ -161,10 +161,10 @@ class VaultStore:
             if_absent: Whether to refuse to replace another secret of that name.
 
         Returns:
-            Where it is, for `get`.
+            The reference of the key, for `get`.
 
         Raises:
-            StoreError: It was not saved, or it is not certain that it was.
+            StoreError: The key was not saved, or it is not certain that it was.
         """
         ref = SecretRef.of(self.scheme, name)
         place = self._place("data", name)
@@ -186,8 +186,8 @@ class VaultStore:
         """Return a secret.
 
         Raises:
-            MissingKeyError: There is none.
-            StoreError: It cannot be read.
+            MissingKeyError: There is no key at the reference.
+            StoreError: The key cannot be read.
         """
         entry = self._entry(self._place("data", ref.name), failing=NOT_READ)
         if not entry.there:
@@ -200,7 +200,7 @@ class VaultStore:
         """Remove a secret with all its versions; do nothing where there is none.
 
         Raises:
-            StoreError: It is there and cannot be removed.
+            StoreError: The key is there and cannot be removed.
         """
         with wrap_service_errors(_find_reason, failing=NOT_REMOVED):
             self._connected().delete(self._place("metadata", ref.name))

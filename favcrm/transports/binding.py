@@ -1,7 +1,7 @@
-"""What belongs to one process and, on the asynchronous side, to one event loop: connections, locks, sessions.
+"""State that belongs to one process and, on the async side, to one event loop: connections, locks, sessions.
 
-After a fork, two processes read each other's answers from one socket; in a second event loop, a connection of the
-first one fails or never answers. So each process and each event loop makes its own.
+After a fork, two processes would read each other's answers from one socket. In a second event loop, a connection of the
+first one fails or never answers. So each process and each event loop makes its own state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Home: TypeAlias = tuple[int, object]
-"""A process, and the event loop in it; None on the blocking side, which has none."""
+"""A process, and the event loop in it, or None on the sync side."""
 
 
 def this_process() -> Home:
@@ -33,13 +33,13 @@ def this_event_loop() -> Home:
 
 
 class Bound(Generic[T]):
-    """A state that each home makes for itself where it is first needed.
+    """A state that each home makes for itself at the first use.
 
-    The states of other homes are kept and left alone: after a fork, closing the parent's client could wait for a lock
-    that nobody releases, or end what the parent goes on using. For the same reason no lock is taken here.
+    The states of other homes are kept and left alone. After a fork, closing the parent's client could wait for a lock
+    that nobody releases, or end a connection that the parent uses. No lock is taken here for the same reason.
 
     Args:
-        make: Makes a state. Called once at the beginning too, so that wrong options are found out there.
+        make: Makes a state. It is called once at the beginning, so that wrong options are refused there.
         home: Returns where the caller runs.
         lent: The client that a user handed over for all states, so that there may be a state in one home only.
     """
@@ -56,7 +56,7 @@ class Bound(Generic[T]):
         """Return the state of the home that the caller runs in.
 
         Raises:
-            NotSentError: It was closed, or what was handed over belongs to another home.
+            NotSentError: It was closed, or the client that was handed over belongs to another home.
         """
         home = self._home()
         state = self._states.get(home)
@@ -79,13 +79,13 @@ class Bound(Generic[T]):
         return self._states.pop(self._home(), None)
 
     def close(self) -> T | None:
-        """Return what `take` returns, which the caller closes. What was handed over stays open and usable."""
+        """Return what `take` returns, for the caller to close. A client that was handed over stays usable."""
         self._closed = self._lent is None
         self._drop_closed_loops()
         return self.take()
 
     def _drop_closed_loops(self) -> None:
-        """Forget what belonged to an event loop that was closed with connections open: only Python can close them."""
+        """Forget the states of event loops that were closed with connections open. Only Python can close these."""
         for process, loop in tuple(self._states):
             is_closed: Callable[[], bool] | None = getattr(loop, "is_closed", None)
             if process == os.getpid() and is_closed is not None and is_closed():
@@ -96,7 +96,7 @@ _first_used: WeakKeyDictionary[object, Home] = WeakKeyDictionary()
 
 
 def keep_at_home(client: object, home: Home) -> None:
-    """Refuse a client that was handed over wherever it was not used first: its connections cannot be told apart.
+    """Refuse a client that was handed over in any home but its first, because its connections cannot be told apart.
 
     Raises:
         NotSentError: It was used in another process or event loop.
@@ -105,10 +105,10 @@ def keep_at_home(client: object, home: Home) -> None:
 
 
 def check_home(what: str, own: Home, home: Home) -> None:
-    """Refuse what belongs to another home.
+    """Refuse a thing that belongs to another home.
 
     Args:
-        what: How an error names what a user handed over.
+        what: The name of the thing in an error.
         own: Where it belongs.
         home: Where it is to be used.
 

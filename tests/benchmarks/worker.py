@@ -147,9 +147,10 @@ def blocking(contender: str, url: str, job: str) -> None:
 async def asynchronous(contender: str, url: str, job: str, *, at_once: bool = False) -> None:
     name, _, bound = contender.partition(":")
     if bound:
-        from favcrm.transports.http import clients
+        from favcrm.transports.http import AsyncHTTPTransport
+        from favcrm.transports.http.limits import Limits
 
-        clients.MAX_CONNECTIONS = int(bound)
+        AsyncHTTPTransport._limits = Limits(connections=int(bound))
     opened = {"bare": bare_async, "favcrm": favcrm_async, "mcp": mcp_async}[name]
     async with opened(url, job) as call:
         for line in sys.stdin:

@@ -5,14 +5,16 @@ import os
 import re
 import secrets
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli.processes import Terminal, run, start
+from cli.processes import Terminal
 from click.testing import CliRunner
 
 from favcrm.cli.commands import favcrm
 from favcrm.cli.demo import REGISTRATION
+from favcrm.cli.output import took
 from favcrm.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ CHECKS = ["endpoint", "key", "tools", "organisation", "plan", "whatsapp"]
 TOOK = r"(?:\d+ ms|\d+\.\d s)"
 MASKED_EMAIL = "yo*@example.com"
 SOMEBODYS_KEY = f"fav_mcp_{secrets.token_urlsafe(24)}"
-WRONG_CODE = "Read the newest email from FavCRM again"
 NO_CODE = "No code was typed."
 QUESTION = "The code (hidden while you type): "
 
@@ -86,9 +87,9 @@ def terminals() -> Iterator[list[Terminal]]:
         terminal.close()
 
 
-def demo(*arguments: str) -> Result:
+def demo(*arguments: str, stdin: str = "") -> Result:
     """Run the demo in this process."""
-    return CliRunner().invoke(favcrm, ["demo", *arguments])
+    return CliRunner().invoke(favcrm, ["demo", *arguments], input=stdin)
 
 
 def secrets_of(sandbox: Sandbox) -> set[str]:
@@ -100,9 +101,15 @@ def secrets_of(sandbox: Sandbox) -> set[str]:
     return keys | codes | {REGISTRATION.email}
 
 
-def test_through_a_pipe_it_is_plain(environment: dict[str, str]) -> None:
-    ran = run("demo", environment={**environment, "FORCE_COLOR": "1"})
-    assert (ran.returncode, ran.stderr) == (0, "")
+@pytest.mark.parametrize("extra", [True, False], ids=["over HTTP", "in process"])
+def test_without_a_terminal_the_output_is_plain(extra: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    if not extra:
+        monkeypatch.delitem(sys.modules, "favcrm.sandbox.server", raising=False)
+        monkeypatch.setitem(sys.modules, "mcp", None)
+    ran = demo()
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert ('in this process, because the extra "sandbox" is not installed' in ran.stdout) is not extra
     assert ran.stdout.isascii()
     assert "\x1b" not in ran.stdout
     intro, phases, report, end = ran.stdout.strip().split("\n\n")
@@ -113,9 +120,9 @@ def test_through_a_pipe_it_is_plain(environment: dict[str, str]) -> None:
     assert end.startswith("Ready.")
 
 
-def test_json_is_one_document(environment: dict[str, str]) -> None:
-    ran = run("demo", "--json", environment=environment)
-    assert (ran.returncode, ran.stderr) == (0, "")
+def test_json_is_one_document() -> None:
+    ran = demo("--json")
+    assert (ran.exit_code, ran.stderr) == (0, "")
     told = json.loads(ran.stdout)
     assert told.keys() == {"ready", "phases", "report", "error"}
     assert told["ready"] is True
@@ -135,27 +142,10 @@ def test_json_is_one_document(environment: dict[str, str]) -> None:
     )
 
 
-def test_in_a_terminal_it_is_for_people(environment: dict[str, str], terminals: list[Terminal]) -> None:
-    terminal = Terminal("demo", environment=environment)
-    terminals.append(terminal)
-    terminal.read_until("Start the sandbox")
-    for title in TITLES:
-        terminal.read_until(title)
-    terminal.read_until("╭")
-    for check in CHECKS:
-        terminal.read_until(check)
-    terminal.read_until("Ready.")
-    assert terminal.end() == 0
-    assert "\x1b[32m✓" in terminal.text
-    assert MASKED_EMAIL in terminal.text
-    assert REGISTRATION.email not in terminal.text
-    assert "fav_mcp_" not in terminal.text
-
-
 @pytest.mark.parametrize(
     ("variable", "value", "absent"), [("TERM", "dumb", "\x1b"), ("PYTHONIOENCODING", "ascii", "\\u")]
 )
-def test_a_modest_terminal_gets_what_it_can_show(
+def test_a_modest_terminal_gets_only_what_it_can_show(
     variable: str, value: str, absent: str, environment: dict[str, str], terminals: list[Terminal]
 ) -> None:
     terminal = Terminal("demo", environment={**environment, variable: value})
@@ -174,7 +164,7 @@ def test_no_key_no_code_and_no_email_is_shown(arguments: list[str], sandbox: Wat
     assert (MASKED_EMAIL in ran.output) is not ("--json" in arguments)
 
 
-def test_the_users_settings_are_left_alone(
+def test_the_settings_of_the_user_are_left_alone(
     sandbox: Watched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = tmp_path / "favcrm" / "config.toml"
@@ -197,7 +187,7 @@ def test_the_users_settings_are_left_alone(
     assert SOMEBODYS_KEY not in ran.output
 
 
-def test_a_workspace_that_is_not_ready(sandbox: Watched) -> None:
+def test_a_workspace_that_is_not_ready_exits_with_1(sandbox: Watched) -> None:
     sandbox.rules.plan_status = "suspended"
     ran = demo()
     assert ran.exit_code == 1
@@ -209,7 +199,7 @@ def test_a_workspace_that_is_not_ready(sandbox: Watched) -> None:
     )
 
 
-def test_a_refusal_in_json(sandbox: Watched) -> None:
+def test_a_refusal_in_json_holds_the_error_and_the_phases(sandbox: Watched) -> None:
     sandbox.add_account(REGISTRATION.email)
     ran = demo("--json")
     assert ran.exit_code == 1
@@ -226,7 +216,7 @@ def test_a_refusal_in_json(sandbox: Watched) -> None:
     assert REGISTRATION.email not in ran.output
 
 
-def test_a_refusal_in_words(sandbox: Watched) -> None:
+def test_a_refusal_in_words_is_on_stderr(sandbox: Watched) -> None:
     sandbox.add_account(REGISTRATION.email)
     ran = demo()
     assert ran.exit_code == 1
@@ -238,91 +228,99 @@ def test_a_refusal_in_words(sandbox: Watched) -> None:
     ]
 
 
-def test_a_person_types_the_code(environment: dict[str, str], terminals: list[Terminal]) -> None:
+def test_in_a_terminal_a_person_types_the_code(
+    environment: dict[str, str], terminals: list[Terminal]
+) -> None:
     terminal = Terminal("demo", "--ask", environment=environment)
     terminals.append(terminal)
     terminal.read_until(QUESTION)
     assert not terminal.echoes
     code = mailed_code(terminal.text)
     terminal.type(f"{another(code)}\n")
-    terminal.read_until(WRONG_CODE)
+    terminal.read_until("✗")
     terminal.read_until(QUESTION)
     terminal.type("a code\n")
     terminal.read_until("must be exactly six")
     terminal.read_until(QUESTION)
     terminal.type(f"{code[:3]} {code[3:]}\n")
+    terminal.read_until("╭")
+    for check in CHECKS:
+        terminal.read_until(check)
     terminal.read_until("Ready.")
     assert terminal.end() == 0
     assert terminal.echoes
+    assert "\x1b[32m✓" in terminal.text
+    assert all(title in terminal.text for title in TITLES)
     assert terminal.text.count(code) == 1
     assert terminal.text.count("✗") == 2
+    assert "fav_mcp_" not in terminal.text
 
 
-def test_ctrl_c_while_something_goes_on(environment: dict[str, str], terminals: list[Terminal]) -> None:
+def test_ctrl_c_while_the_demo_works_keeps_nothing(
+    environment: dict[str, str], terminals: list[Terminal]
+) -> None:
     terminal = Terminal("demo", environment=environment)
     terminals.append(terminal)
     terminal.read_until("Start the sandbox")
     terminal.type("\x03")
-    # Where it hits inside exec(), as importing does, Python ends by the signal itself; a shell says 130 to both.
+    # Where the signal comes inside exec(), as in an import, Python ends by the signal; a shell says 130 to both.
     assert terminal.end() in {130, -signal.SIGINT}
-    assert terminal.text.endswith("\nStopped.\r\n")
+    assert re.search(r"\nStopped\. Nothing was (kept|done)\.\r\n$", terminal.text)
     assert "Traceback" not in terminal.text
     # The cursor, which the spinner hid, is back.
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")
 
 
-def test_ctrl_c_at_the_question(environment: dict[str, str], terminals: list[Terminal]) -> None:
+@pytest.mark.parametrize(
+    ("keys", "status", "told"),
+    [("\x03", 130, "\r\nStopped. Nothing was kept.\r\n"), ("\x04", 1, NO_CODE)],
+    ids=["ctrl-c", "ctrl-d"],
+)
+def test_ctrl_c_and_ctrl_d_end_the_question(
+    keys: str, status: int, told: str, environment: dict[str, str], terminals: list[Terminal]
+) -> None:
     terminal = Terminal("demo", "--ask", environment=environment)
     terminals.append(terminal)
     terminal.read_until(QUESTION)
-    terminal.type("\x03")
-    assert terminal.end() == 130
+    terminal.type(keys)
+    terminal.read_until(told)
+    assert terminal.end() == status
     assert terminal.echoes
-    assert terminal.text.endswith(f"{QUESTION}\r\nStopped.\r\n")
 
 
-def test_ctrl_d_at_the_question(environment: dict[str, str], terminals: list[Terminal]) -> None:
-    terminal = Terminal("demo", "--ask", environment=environment)
-    terminals.append(terminal)
-    terminal.read_until(QUESTION)
-    terminal.type("\x04")
-    terminal.read_until(NO_CODE)
-    assert terminal.end() == 1
+def test_a_piped_code_is_asked_for_until_it_is_right(
+    sandbox: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong_first = [True, False]
 
+    def type_code() -> str:
+        code = str(sandbox.inbox[-1].code)
+        return another(code) if wrong_first.pop(0) else code
 
-def test_an_interrupt_without_a_terminal(environment: dict[str, str]) -> None:
-    with start("demo", "--ask", environment=environment) as process:
-        assert process.stderr
-        assert f"{QUESTION}\n" in iter(process.stderr.readline, "")
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate()
-    assert (process.returncode, errors) == (130, "Stopped.\n")
-
-
-def test_the_code_through_a_pipe_and_json(environment: dict[str, str]) -> None:
-    with start("demo", "--ask", "--json", environment=environment) as process:
-        assert process.stdin
-        assert process.stderr
-        mail = json.loads(process.stderr.readline())["mail"]
-        assert process.stderr.readline() == f"{QUESTION}\n"
-        process.stdin.write(f"{another(mail['code'])}\n")
-        process.stdin.flush()
-        assert json.loads(process.stderr.readline())["error"]["code"] == "invalid_code"
-        out, _ = process.communicate(f"{mail['code']}\n")
-    told = json.loads(out)
-    assert process.returncode == 0
+    monkeypatch.setattr("builtins.input", type_code)
+    ran = demo("--ask", "--json")
+    told = json.loads(ran.stdout)
+    assert ran.exit_code == 0
     assert told["ready"] is True
-    statuses = [phase["status"] for phase in told["phases"] if phase["name"] == "confirm"]
-    assert statuses == ["failed", "ok"]
-    assert mail["to"] == REGISTRATION.email
-    assert REGISTRATION.email not in out
-    assert mail["code"] not in out
+    assert [phase["status"] for phase in told["phases"] if phase["name"] == "confirm"] == ["failed", "ok"]
+    mail, question, wrong, question_again = ran.stderr.splitlines()
+    assert question == question_again == QUESTION
+    assert json.loads(wrong)["error"]["code"] == "invalid_code"
+    code = json.loads(mail)["mail"]["code"]
+    assert code not in ran.stdout
+    assert REGISTRATION.email not in ran.stdout
 
 
-def test_nobody_types_the_code(environment: dict[str, str]) -> None:
-    ran = run("demo", "--ask", environment=environment)
-    assert ran.returncode == 1
-    assert ran.stderr.endswith(
-        f"Error: {NO_CODE}\nNext step: Run it again, and type the code that is in the mail.\n"
+def test_an_absent_code_is_an_error() -> None:
+    ran = demo("--ask")
+    assert ran.exit_code == 1
+    assert (
+        f"Error: {NO_CODE}\nNext step: Run the demo again, and type the code that is in the mail.\n"
+        in ran.stderr
     )
     assert mailed_code(ran.stderr)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0124, "12 ms"), (1.25, "1.2 s")])
+def test_a_duration_is_shown_in_milliseconds_or_seconds(seconds: float, shown: str) -> None:
+    assert took(seconds) == shown

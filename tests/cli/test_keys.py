@@ -145,7 +145,7 @@ def test_a_key_that_could_not_be_checked_is_not_saved(
     assert config.read_bytes() == before
 
 
-def test_a_key_for_a_server_that_is_away_is_not_saved(
+def test_an_unreachable_server_saves_no_key(
     command: Command, config: Path, server: Server, sandbox: Sandbox
 ) -> None:
     server.close()
@@ -162,7 +162,7 @@ def test_a_key_whose_plan_is_used_up_is_saved(command: Command, config: Path, sa
     assert key_in(config) == key
 
 
-def test_a_key_that_finds_no_room_in_the_file_is_not_sent(
+def test_a_key_that_the_file_cannot_take_is_not_sent(
     command: Command, config: Path, sandbox: Sandbox
 ) -> None:
     config.write_text(f"{config.read_text()}api_key = 1\n")
@@ -174,7 +174,7 @@ def test_a_key_that_finds_no_room_in_the_file_is_not_sent(
 
 @another_key
 @each_way
-def test_no_code_is_used_while_a_key_is_in_the_file(
+def test_a_code_is_not_used_while_a_key_is_in_the_file(
     line: str, way: str, command: Command, config: Path, sandbox: Sandbox
 ) -> None:
     verify = verification(sandbox, command, way)
@@ -184,7 +184,7 @@ def test_no_code_is_used_while_a_key_is_in_the_file(
     assert (ran.exit_code, ran.stdout) == (1, "")
     assert ran.stderr.startswith(f"Error: A key is in {config} already. The code was not used.\n")
     assert sandbox.count(way) == 0
-    # The next step that is named works with the same code.
+    # The next step that the error names works with the same code.
     assert "give --no-save and --show-key" in ran.stderr
     shown = command(*verify, "--no-save", "--show-key")
     assert "Key: fav_mcp_" in shown.stdout
@@ -193,7 +193,7 @@ def test_no_code_is_used_while_a_key_is_in_the_file(
 
 @each_way
 @pytest.mark.parametrize("variable", ["FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN"])
-def test_a_key_in_the_environment_leaves_room_in_the_file(
+def test_a_key_in_the_environment_does_not_stop_a_save(
     variable: str,
     way: str,
     command: Command,
@@ -208,9 +208,7 @@ def test_a_key_in_the_environment_leaves_room_in_the_file(
 
 
 @each_way
-def test_a_saved_key_is_masked_for_machines(
-    way: str, command: Command, config: Path, sandbox: Sandbox
-) -> None:
+def test_a_saved_key_is_masked_in_json(way: str, command: Command, config: Path, sandbox: Sandbox) -> None:
     ran = command("--json", *verification(sandbox, command, way))
     received = json.loads(ran.stdout)
     assert received["apiKey"] == str(Secret(key_in(config)))
@@ -220,7 +218,7 @@ def test_a_saved_key_is_masked_for_machines(
 
 @each_way
 @each_mode
-def test_a_saved_key_is_shown_where_that_is_asked_for(
+def test_show_key_shows_a_saved_key(
     mode: tuple[str, ...], way: str, command: Command, config: Path, sandbox: Sandbox
 ) -> None:
     ran = command(*mode, *verification(sandbox, command, way), "--show-key")
@@ -240,7 +238,7 @@ def test_a_key_that_is_not_saved_is_shown_whole(
 
 @each_way
 @each_mode
-def test_a_key_that_could_not_be_saved_after_all_is_shown(
+def test_a_key_whose_save_fails_is_shown(
     mode: tuple[str, ...], way: str, command: Command, config: Path, sandbox: Sandbox
 ) -> None:
     """Somebody saves another key while the code is on its way."""

@@ -12,7 +12,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli.processes import PATIENCE, run, start
+from cli.processes import PATIENCE, start
 from cli.sandboxes import VERIFY, replace_tool
 
 from favcrm import PendingRegistration
@@ -42,18 +42,14 @@ def pending_file(config: Path) -> Path:
     return path
 
 
-def test_a_second_process_asks_for_no_second_email(
-    environment: dict[str, str], config: Path, sandbox: Sandbox
-) -> None:
-    first, second = (run("--json", *REQUEST, environment=environment) for _ in range(2))
-    assert (second.returncode, second.stderr) == (0, "")
-    asked, found = json.loads(first.stdout), json.loads(second.stdout)
+def test_a_second_request_sends_no_second_email(command: Command, config: Path, sandbox: Sandbox) -> None:
+    asked, found = load(command, *REQUEST), load(command, *REQUEST)
     assert (asked["reused"], found["reused"]) == (False, True)
     assert found["requestId"] == asked["requestId"]
     assert len(sandbox.inbox) == 1
     verify = ("signup", "verify", "--request-id", found["requestId"])
     code = str(sandbox.inbox.code_for(EMAIL))
-    assert run(*verify, "--code", code, environment=environment).returncode == 0
+    assert command(*verify, "--code", code).exit_code == 0
     assert "api_key" in config.read_text()
 
 
@@ -83,7 +79,7 @@ def test_the_same_request_again_says_that_no_email_was_sent(
 
 
 @pytest.mark.usefixtures("config")
-def test_resend_asks_for_a_new_code(command: Command, sandbox: Sandbox) -> None:
+def test_resend_sends_a_new_code(command: Command, sandbox: Sandbox) -> None:
     first = load(command, *REQUEST)
     second = load(command, *REQUEST, "--resend")
     assert not second["reused"]
@@ -93,14 +89,14 @@ def test_resend_asks_for_a_new_code(command: Command, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("config")
-def test_another_organisation_gets_a_code_of_its_own(command: Command, sandbox: Sandbox) -> None:
+def test_another_organisation_gets_its_own_code(command: Command, sandbox: Sandbox) -> None:
     load(command, *REQUEST)
     assert not load(command, *REQUEST[:-1], "Other")["reused"]
     assert len(sandbox.inbox) == 2
 
 
 @pytest.mark.usefixtures("config")
-def test_a_code_of_one_endpoint_is_not_taken_for_one_of_another(command: Command, sandbox: Sandbox) -> None:
+def test_another_endpoint_gets_its_own_code(command: Command, sandbox: Sandbox) -> None:
     load(command, *REQUEST)
     other = Sandbox()
     with other.serve() as server:
@@ -110,16 +106,34 @@ def test_a_code_of_one_endpoint_is_not_taken_for_one_of_another(command: Command
 
 
 @pytest.mark.usefixtures("config")
-def test_a_request_that_was_confirmed_is_over(command: Command, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    ("options", "kept", "then"),
+    [
+        ((), "its key was saved. No email was sent.", 'See with "favcrm whoami"'),
+        (("--no-save",), "its key was shown and not saved.", "If you do not have the key, sign in at"),
+    ],
+    ids=["saved", "shown"],
+)
+def test_a_request_after_a_sign_up_says_that_it_is_confirmed(
+    options: tuple[str, ...], kept: str, then: str, command: Command, sandbox: Sandbox
+) -> None:
     request_id = load(command, *REQUEST)["requestId"]
     code = str(sandbox.inbox.code_for(EMAIL))
-    load(command, "signup", "verify", "--request-id", request_id, "--code", code, "--no-save")
-    ran = command("--json", *REQUEST)
-    assert ran.exit_code == 1
-    assert json.loads(ran.stderr)["error"]["code"] == "already_registered"
+    verify = ("signup", "verify", "--request-id", request_id, "--code", code, *options)
+    load(command, *verify)
+    asked = load(command, *REQUEST)
+    assert (asked["reused"], asked["confirmed"]) == (True, True)
+    shown = command(*REQUEST).stdout
+    assert shown.startswith(f"This sign-up is confirmed already, and {kept}\n{then}")
+    assert "A code was sent" not in shown
+    again = command("--json", *verify)
+    assert again.exit_code == 1
+    assert json.loads(again.stderr)["error"]["code"] == "store_failed"
+    assert "The code was not used." in again.stderr
+    assert sandbox.count(VERIFY) == 1
 
 
-def test_what_is_remembered_holds_no_email(command: Command, config: Path) -> None:
+def test_the_pending_file_holds_no_email(command: Command, config: Path) -> None:
     load(command, *REQUEST)
     path = pending_file(config)
     assert "example.com" not in path.read_text()
@@ -136,7 +150,7 @@ def _is_a_directory(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_is_no_ledger, _is_a_directory])
-def test_a_request_that_cannot_be_remembered_is_made_with_a_warning(
+def test_an_unusable_ledger_is_a_warning(
     spoil: Callable[[Path], None], command: Command, config: Path, sandbox: Sandbox
 ) -> None:
     load(command, *REQUEST)
@@ -154,7 +168,7 @@ def test_a_request_that_cannot_be_remembered_is_made_with_a_warning(
     assert command("signup", "verify", "--request-id", request_id, "--code", code).exit_code == 0
 
 
-def test_a_machine_without_a_home_remembers_nothing(
+def test_a_machine_without_a_home_sends_a_code_with_a_warning(
     environment: dict[str, str], config: Path, command: Command, sandbox: Sandbox
 ) -> None:
     environment["FAVCRM_MCP_URL"] = config.read_text().split('"')[1]
@@ -164,11 +178,11 @@ def test_a_machine_without_a_home_remembers_nothing(
     code = str(sandbox.inbox.code_for(EMAIL))
     request_id = ran.stdout.splitlines()[-1].split()[5]
     verify = ("signup", "verify", "--request-id", request_id, "--code", code)
-    assert "path: must be given" in command(*verify).stderr
+    assert "this machine names no home directory" in command(*verify).stderr
     assert "fav_mcp_" in command(*verify, "--no-save", "--show-key").stdout
 
 
-def test_a_code_that_a_killed_process_sent_is_not_called_wrong(
+def test_a_code_that_a_killed_process_sent_has_an_unknown_outcome(
     environment: dict[str, str], config: Path, command: Command, sandbox: Sandbox
 ) -> None:
     request_id = load(command, *REQUEST)["requestId"]
@@ -187,12 +201,12 @@ def test_a_code_that_a_killed_process_sent_is_not_called_wrong(
 
 
 @pytest.mark.usefixtures("config")
-def test_a_code_that_dies_soon_is_told_in_seconds(command: Command, sandbox: Sandbox) -> None:
+def test_a_short_time_left_is_shown_in_seconds(command: Command, sandbox: Sandbox) -> None:
     sandbox.rules.code_ttl = 110
     assert re.search(r"is good for \d+ seconds\.", command(*REQUEST).stdout)
 
 
-def test_a_mail_to_an_address_that_is_not_told_is_told_without_one() -> None:
+def test_an_answer_without_a_masked_email_is_shown_without_one() -> None:
     pending = PendingRegistration(
         request_id="signup_req_1", expires_at=datetime.now(UTC) + timedelta(seconds=600.4)
     )

@@ -4,17 +4,27 @@ import json
 import re
 import signal
 import socket
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli.processes import Terminal, run, start
+from cli.processes import Terminal, start
 
 from favcrm import FavCRMClient, FavCRMProvisioner
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
 
 EMAIL = "ada@example.com"
+
+
+@pytest.fixture(autouse=True)
+def sigterm() -> Iterator[None]:
+    """Give SIGTERM back its handler, which the command changes where it runs in this process."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
 
 
 def read_until(process: subprocess.Popen[str], pattern: str) -> str:
@@ -27,7 +37,7 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_and_shows_its_mails_until_it_is_stopped(
+def test_a_served_sandbox_shows_its_mails_until_a_signal(
     end: signal.Signals, environment: dict[str, str]
 ) -> None:
     with start("sandbox", environment=environment) as process:
@@ -39,10 +49,10 @@ def test_it_serves_and_shows_its_mails_until_it_is_stopped(
             assert favcrm.diagnose().ready
         process.send_signal(end)
         _, errors = process.communicate()
-    assert (process.returncode, errors) == (0, "Stopped.\n")
+    assert (process.returncode, errors) == (0, "Stopped. What was written in the sandbox is gone.\n")
 
 
-def test_json_is_a_line_for_each_thing_that_happens(environment: dict[str, str]) -> None:
+def test_json_is_a_line_for_each_event(environment: dict[str, str]) -> None:
     with start("sandbox", "--json", "--doctor", environment=environment) as process:
         assert process.stdout
         began = json.loads(process.stdout.readline())
@@ -60,7 +70,7 @@ def test_json_is_a_line_for_each_thing_that_happens(environment: dict[str, str])
     assert (process.returncode, rest) == (0, "")
 
 
-def test_in_a_terminal_a_mail_is_drawn_and_obeys_nobody(environment: dict[str, str]) -> None:
+def test_a_mail_in_a_terminal_holds_no_control_characters(environment: dict[str, str]) -> None:
     terminal = Terminal("sandbox", environment=environment)
     try:
         terminal.read_until("FAVCRM_MCP_URL=")
@@ -74,20 +84,23 @@ def test_in_a_terminal_a_mail_is_drawn_and_obeys_nobody(environment: dict[str, s
         terminal.read_until("╯")
         terminal.type("\x03")
         assert terminal.end() == 0
-        assert terminal.text.endswith("\r\nStopped.\r\n")
+        assert terminal.text.endswith("\r\nStopped. What was written in the sandbox is gone.\r\n")
     finally:
         terminal.close()
 
 
-def test_it_has_the_port_that_is_asked_for_and_says_when_it_is_taken(environment: dict[str, str]) -> None:
+def test_a_taken_port_is_an_error(fail: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ran = run("sandbox", "--port", str(port), environment=environment)
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert re.fullmatch(rf"Error: Port {port} cannot be used: [^()\n]+\.\n", ran.stderr)
+        told = fail("sandbox", "--port", str(port))
+    assert re.fullmatch(rf"Error: Port {port} cannot be used: [^()\n]+\.\n", told)
 
 
-def test_a_port_that_does_not_exist_is_refused(environment: dict[str, str]) -> None:
-    ran = run("sandbox", "--port", "65536", environment=environment)
-    assert ran.returncode == 2
-    assert "65536 is not in the range" in ran.stderr
+def test_a_port_that_does_not_exist_is_a_wrong_use(fail: Any) -> None:
+    assert "65536 is not in the range" in fail("sandbox", "--port", "65536", status=2)
+
+
+def test_a_missing_extra_is_named(fail: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "favcrm.sandbox.server", raising=False)
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    assert 'pip install "favcrm[sandbox]"' in fail("sandbox")

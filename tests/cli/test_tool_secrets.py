@@ -1,21 +1,19 @@
-"""A key or a one-time token that a tool answers with is shown only to who asks for it."""
+"""A key or a one-time token that a tool answers with is masked unless the user asks for it."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
-from cli.processes import run
 from servers import Peer, Request, message, serve, whole
-
-from favcrm.sandbox import Sandbox
 
 TOKEN = "not-a-real-token-6789"
 
 
 def invitation(peer: Peer, request: Request) -> None:
     if request.json["method"] != "tools/call":
-        # It has no sessions, which is found out first.
+        # The client first asks whether the server has sessions, and this one has none.
         unknown = {"code": -32601, "message": "Method not found"}
         peer.send(whole(json.dumps({"jsonrpc": "2.0", "id": request.json["id"], "error": unknown}).encode()))
         return
@@ -26,25 +24,12 @@ def invitation(peer: Peer, request: Request) -> None:
 
 @pytest.mark.parametrize("mode", [(), ("--json",)], ids=["for people", "for machines"])
 @pytest.mark.parametrize(("options", "shown"), [((), "...6789"), (("--show-key",), TOKEN)])
-def test_a_token_in_an_answer(
-    environment: dict[str, str], mode: tuple[str, ...], options: tuple[str, ...], shown: str
+def test_show_key_shows_a_token(
+    succeed: Any, mode: tuple[str, ...], options: tuple[str, ...], shown: str
 ) -> None:
+    call = (*mode, "tool", "call", "create_survey_invitation", *options)
     with serve(invitation) as server:
-        environment |= {"FAVCRM_MCP_URL": server.url, "FAVCRM_API_KEY": "not-a-real-key-6789"}
-        ran = run(*mode, "tool", "call", "create_survey_invitation", *options, environment=environment)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    payload = json.loads(ran.stdout[ran.stdout.index("{") :])
+        output = succeed(*call, FAVCRM_MCP_URL=server.url, FAVCRM_API_KEY="not-a-real-key-6789")
+    payload = json.loads(output[output.index("{") :])
     assert payload == {"surveyToken": shown, "tokenCount": 5}
-    assert ("Send [hidden]." in ran.stdout) is not bool(mode)
-
-
-def test_a_tool_with_a_method_of_its_own_is_refused(environment: dict[str, str]) -> None:
-    sandbox = Sandbox()
-    with sandbox.serve() as server:
-        environment |= {"FAVCRM_MCP_URL": server.url, "FAVCRM_API_KEY": sandbox.add_organisation().reveal()}
-        ran = run(
-            "tool", "call", "create_team_member_invite", '{"email": "a@example.com"}', environment=environment
-        )
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert "call FavCRMClient.invite" in ran.stderr
-    assert sandbox.calls == ()
+    assert ("Send [hidden]." in output) is not bool(mode)

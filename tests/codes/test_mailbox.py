@@ -128,7 +128,7 @@ def test_the_newest_mail_wins_and_none_is_read_twice(server: MailServer, waiting
     assert read_code(waiting.pending()) == "333333"
 
 
-def test_a_mail_with_two_codes_says_nothing(server: MailServer, waiting: Waiting) -> None:
+def test_a_mail_with_two_codes_is_passed_over(server: MailServer, waiting: Waiting) -> None:
     server.deliver(mail("Your code is 111111."))
     server.deliver(mail("It is 222222 or 333333."))
     assert mailbox(server)(waiting.pending()) == "111111"
@@ -266,7 +266,7 @@ def test_no_secret_and_no_mail_is_logged_or_shown(
     assert repr(read_code) == f"<MailboxCode: INBOX at {server.host}>"
 
 
-def test_wrong_arguments_are_told_all_at_once() -> None:
+def test_wrong_arguments_raise_one_error_with_every_problem() -> None:
     with pytest.raises(InvalidInputError) as caught:
         MailboxCode(
             " ",
@@ -286,7 +286,7 @@ def test_wrong_arguments_are_told_all_at_once() -> None:
 
 
 @pytest.mark.parametrize("senders", [SENDER, ["FavCRM"], [SENDER, ""]])
-def test_senders_are_whole_addresses(senders: Any) -> None:
+def test_senders_that_are_no_addresses_are_refused(senders: Any) -> None:
     with pytest.raises(InvalidInputError, match="senders"):
         MailboxCode("imap.example.com", username="a", password="b", senders=senders)
 
@@ -303,7 +303,7 @@ def test_without_the_extra_it_says_what_to_install(
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_twin_reads_the_same(server: MailServer, waiting: Waiting) -> None:
+async def test_the_async_mailbox_reads_the_same_code(server: MailServer, waiting: Waiting) -> None:
     waiting.steps = [partial(server.deliver, mail("Your code is 123456."))]
     read_code = AsyncMailboxCode(**options(server))
     await read_code.check()
@@ -312,7 +312,7 @@ async def test_the_asynchronous_twin_reads_the_same(server: MailServer, waiting:
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_twin_raises_the_same(pymap: MailServer, waiting: Waiting) -> None:
+async def test_the_async_mailbox_raises_the_same_error(pymap: MailServer, waiting: Waiting) -> None:
     read_code = AsyncMailboxCode(**options(pymap, password="wrong"))
     with pytest.raises(CodeUnavailableError):
         await read_code(waiting.pending())

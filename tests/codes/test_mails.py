@@ -109,7 +109,7 @@ def test_the_number_that_is_called_a_code_wins(text: str) -> None:
         "The code:\n111111\nThe code:\n222222",
     ],
 )
-def test_between_equals_nobody_guesses(text: str) -> None:
+def test_numbers_with_equal_standing_are_all_returned(text: str) -> None:
     assert found(mail(text)) == {"111111", "222222"}
 
 
@@ -241,7 +241,7 @@ def test_a_sender_may_have_a_name(sender: str) -> None:
     "text",
     ["code ", "code: 123456 or ", "1 ", "ref ", "\n", "1(2)", "0123 ", "+1", "123456\n", "\u9a57", ":", ". "],
 )
-def test_a_long_mail_is_read_once(text: str) -> None:
+def test_a_long_mail_takes_one_pass(text: str) -> None:
     # Read again from each word, it would take hours.
     long = text * (100_000 // len(text))
     assert codes_in(mail(f"{long}a code{' 123456' * 10_000}"), SENDERS) is not None
@@ -250,6 +250,6 @@ def test_a_long_mail_is_read_once(text: str) -> None:
 @given(
     st.binary(), st.sampled_from(["text/plain", "text/html", "multipart/mixed; boundary=x", "message/rfc822"])
 )
-def test_no_mail_breaks_it(body: bytes, kind: str) -> None:
+def test_no_mail_raises(body: bytes, kind: str) -> None:
     codes_in(f"From: {SENDER}\r\nContent-Type: {kind}\r\n\r\n".encode() + body, SENDERS)
     codes_in(f"From: {SENDER}\r\n".encode() + body, SENDERS)

@@ -208,7 +208,7 @@ def test_the_question_says_why_the_last_code_was_refused_and_how_many_tries_are_
     assert questions[1].startswith(f"The code is wrong. {said}The 6-digit code")
 
 
-def test_three_wrong_answers_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_wrong_answers_raise_no_code_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda _: "31415")
     with pytest.raises(CodeUnavailableError, match="3 times") as caught:
         prompt(pending())
@@ -316,7 +316,7 @@ def test_a_cell_that_is_interrupted_ends_although_nothing_wakes_its_loop(
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_prompt_raises_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_async_prompt_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda _: "no")
     with pytest.raises(CodeUnavailableError):
         await prompt_async(pending())

@@ -79,7 +79,7 @@ def test_a_server_is_told_who_reads_before_the_folder_is_opened(scripted: Script
 
 
 @pytest.mark.parametrize("answer", ["NO not now", "BAD what"])
-def test_a_server_may_not_want_to_know_who_reads(scripted: ScriptedServer, answer: str) -> None:
+def test_a_refused_introduction_is_ignored(scripted: ScriptedServer, answer: str) -> None:
     scripted.capabilities += " ID"
     scripted.id_answer = answer
     mailbox(scripted).check()
@@ -131,7 +131,7 @@ def test_where_only_the_command_login_is_off_the_password_is_sent_otherwise(scri
     assert "LOGIN" not in scripted.commands
 
 
-def test_a_wrong_password_is_only_wrong(scripted: ScriptedServer) -> None:
+def test_a_wrong_password_is_not_taken_for_switched_off_passwords(scripted: ScriptedServer) -> None:
     scripted.login_answer = "NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)"
     with pytest.raises(CodeUnavailableError, match="refused the login"):
         mailbox(scripted).check()
@@ -176,7 +176,7 @@ def test_a_token_that_is_refused_is_not_shown(scripted: ScriptedServer) -> None:
     assert old.reveal() not in "".join(shown.format())
 
 
-def test_what_a_token_cannot_be_had_for_is_told_as_it_is(scripted: ScriptedServer) -> None:
+def test_an_error_of_the_token_function_is_raised_as_it_is(scripted: ScriptedServer) -> None:
     def refresh() -> str:
         raise TimeoutError("the provider is slow")
 
@@ -186,7 +186,7 @@ def test_what_a_token_cannot_be_had_for_is_told_as_it_is(scripted: ScriptedServe
 
 
 @pytest.mark.parametrize("token", ["", "a\1b", "a\r\nb"])
-def test_a_token_that_can_be_none_is_not_sent(scripted: ScriptedServer, token: str) -> None:
+def test_a_token_with_control_characters_is_not_sent(scripted: ScriptedServer, token: str) -> None:
     with pytest.raises(InvalidInputError, match="oauth_token"):
         with_token(scripted, lambda: token).check()
     assert scripted.commands == []
@@ -232,7 +232,7 @@ async def test_an_answer_that_never_ends_is_not_waited_for_past_the_expiry(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("colour", KINDS)
-async def test_check_ends_in_time_too(scripted: ScriptedServer, colour: str) -> None:
+async def test_a_check_ends_within_its_timeout(scripted: ScriptedServer, colour: str) -> None:
     scripted.dripping = "LOGIN"
     # A machine that is busy may take longer to connect.
     with pytest.raises(CodeUnavailableError, match=r"did not answer in time|cannot be reached"):

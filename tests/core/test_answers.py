@@ -84,7 +84,7 @@ PLACES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("result", PLACES.values(), ids=PLACES.keys())
-def test_the_payload_is_found(result: dict[str, Any]) -> None:
+def test_a_payload_is_found_in_each_place(result: dict[str, Any]) -> None:
     pending = value_of(REQUEST, Response(result=result))
     assert pending.request_id == "signup_req_1"
     assert pending.masked_email == "yo*@example.com"
@@ -106,7 +106,7 @@ def test_the_payload_is_found(result: dict[str, Any]) -> None:
     ],
     ids=range(9),
 )
-def test_the_data_of_any_tool(result: dict[str, Any], data: object) -> None:
+def test_any_tool_answers_the_first_payload_as_data(result: dict[str, Any], data: object) -> None:
     answer = value_of(ANY, Response(result=result))
     assert answer.data == data
     assert answer.raw == result
@@ -130,7 +130,7 @@ def lacks(problem: str) -> str:
     return f"The answer does not hold what the request promises: {problem}, so the request may have been carried out."
 
 
-def test_a_result_that_is_no_object_leaves_it_open() -> None:
+def test_a_result_that_is_no_object_leaves_the_outcome_unknown() -> None:
     assert error_of(ANY, Response(result=[1])).message == lacks("$ is not an object")
 
 
@@ -157,17 +157,17 @@ def test_a_wrong_field_is_named_without_its_value(name: str, wrong: object) -> N
     assert "SECRET" not in str(error)
 
 
-def test_a_time_that_is_none_is_named_without_its_value() -> None:
+def test_a_text_that_is_no_time_is_named_without_its_value() -> None:
     error = error_of(REQUEST, enveloped({**PENDING, "expiresAt": "SECRET"}))
     assert error.message == lacks("$.expiresAt is not an ISO 8601 time")
 
 
-def test_no_request_id_and_no_reason_leaves_it_open() -> None:
+def test_an_answer_without_request_id_and_reason_leaves_the_outcome_unknown() -> None:
     error = error_of(REQUEST, enveloped({"expiresAt": "x"}, "Code sent."))
     assert error.message == lacks("$.requestId is missing")
 
 
-def test_unknown_fields_are_kept_aside() -> None:
+def test_unknown_fields_become_extra() -> None:
     assert value_of(REQUEST, enveloped({**PENDING, "more": [1]})).extra == {"more": [1]}
 
 
@@ -199,7 +199,7 @@ def test_tools_keep_their_schemas_verbatim() -> None:
     ],
     ids=range(5),
 )
-def test_a_bad_list_of_tools(page: dict[str, Any], problem: str) -> None:
+def test_a_malformed_list_of_tools_raises_unexpected_answer(page: dict[str, Any], problem: str) -> None:
     assert error_of(LIST, Response(result=page)).problems == (problem,)
 
 
@@ -214,7 +214,7 @@ SIBLINGS = {
 }
 
 
-def test_rule_1_a_whole_answer(key: str) -> None:
+def test_rule_1_a_whole_answer_becomes_a_workspace_without_problems(key: str) -> None:
     workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, "more": {"copy": key}}))
     assert workspace.api_key.reveal() == key
     assert (workspace.organisation_id, workspace.company_id, workspace.user_id) == ("org_1", "co_1", "usr_1")
@@ -225,20 +225,20 @@ def test_rule_1_a_whole_answer(key: str) -> None:
 
 
 @pytest.mark.parametrize("steps", [None, [], "", ["One.", "Two."], "One."], ids=repr)
-def test_next_steps_are_text_a_list_or_nothing(steps: Any, key: str) -> None:
+def test_next_steps_may_be_a_text_a_list_or_nothing(steps: Any, key: str) -> None:
     workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, "nextSteps": steps}))
     assert workspace.next_steps == tuple([steps] if isinstance(steps, str) and steps else steps or ())
     assert workspace.problems == ()
 
 
-def test_the_key_is_not_in_the_next_steps(key: str) -> None:
+def test_a_key_in_the_next_steps_is_masked(key: str) -> None:
     workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, "nextSteps": f"export KEY={key}"}))
     assert workspace.next_steps == ("export KEY=[hidden]",)
 
 
 @pytest.mark.parametrize("wrong", [None, 7, [], {"a": 1}], ids=repr)
 @pytest.mark.parametrize("name", SIBLINGS)
-def test_rule_1_an_odd_sibling_ends_in_problems(name: str, wrong: object, key: str) -> None:
+def test_rule_1_a_malformed_field_beside_a_key_becomes_a_problem(name: str, wrong: object, key: str) -> None:
     workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, name: wrong}))
     assert workspace.api_key.reveal() == key
     fine = name == "nextSteps" and not wrong
@@ -274,7 +274,7 @@ def test_a_key_that_is_cut_off_is_not_taken_for_whole(key: str) -> None:
     assert isinstance(error_of(VERIFY, response), errors.OutcomeUnknownError)
 
 
-def test_a_placeholder_is_no_key() -> None:
+def test_a_placeholder_is_not_taken_for_a_key() -> None:
     text = "Set FAVCRM_API_KEY=fav_mcp_XXXXXXXXXXXXXXXXXXXXXXXX and start."
     error = error_of(VERIFY, Response(result={"content": [{"type": "text", "text": text}]}))
     assert not isinstance(error, errors.TransportError)
@@ -295,7 +295,7 @@ def test_an_unusual_prefix_is_a_problem_and_no_refusal() -> None:
     assert workspace.problems == ("$.apiKey has an unusual prefix",)
 
 
-def test_no_key_at_all_leaves_it_open() -> None:
+def test_an_answer_without_a_key_leaves_the_outcome_unknown() -> None:
     error = error_of(VERIFY, enveloped(SIBLINGS))
     assert isinstance(error, errors.OutcomeUnknownError)
     assert error.message == lacks("$.apiKey is missing")
@@ -320,7 +320,7 @@ UNREADABLE: dict[str, Response] = {
 
 
 @pytest.mark.parametrize("response", UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_an_answer_that_cannot_be_read_leaves_open_what_a_call_did(response: Response) -> None:
+def test_an_unreadable_answer_to_an_acting_call_leaves_the_outcome_unknown(response: Response) -> None:
     for call in EVERY_CALL:
         outcome = judge(call, response, CLOCK)
         assert isinstance(outcome, Failed)
@@ -334,7 +334,7 @@ def test_an_answer_that_cannot_be_read_leaves_open_what_a_call_did(response: Res
             assert type(outcome.error) is errors.UnexpectedAnswerError
 
 
-def test_questions_only_read() -> None:
+def test_an_unreadable_answer_to_a_reading_call_raises_unexpected_answer() -> None:
     asked = calls.ask_plan({"toolName": "create_member"})
     assert [call.tool for call in [*EVERY_CALL, asked] if not call.acts] == [
         "tools/list",
@@ -344,7 +344,7 @@ def test_questions_only_read() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_that_is_not_followed_did_nothing(status: int) -> None:
+def test_a_redirect_is_a_refusal(status: int) -> None:
     """It comes from what stands before the server."""
     error = error_of(ANY, Response(status=status, defect="is a redirect to nowhere"))
     assert type(error) is errors.RefusedError
@@ -416,7 +416,7 @@ FORMS: dict[str, Callable[[str, str, int], Response]] = {
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 @pytest.mark.parametrize(("code", "words", "status", "kind"), REFUSALS, ids=[row[0] for row in REFUSALS])
 @pytest.mark.parametrize("call", [REQUEST, VERIFY], ids=["request", "verify"])
-def test_every_wire_form_of_every_refusal(
+def test_each_wire_form_of_each_refusal_raises_its_error(
     call: calls.Call[Any], code: str, words: str, status: int, kind: type[errors.FavCRMError], form: Any
 ) -> None:
     error = error_of(call, form(code, words, status))
@@ -428,23 +428,23 @@ def test_every_wire_form_of_every_refusal(
 @pytest.mark.parametrize(
     "body", ["", "<html><body>Upgrade your plan, it has expired</body></html>"], ids=["empty", "HTML"]
 )
-def test_a_bare_status_is_enough_and_a_pages_words_do_not_count(status: int, body: str) -> None:
+def test_a_status_decides_where_the_body_is_a_page_or_empty(status: int, body: str) -> None:
     assert type(error_of(VERIFY, Response(status=status, body=body))) is BY_STATUS[status]
 
 
-def test_words_count_before_the_http_status() -> None:
+def test_words_decide_before_the_http_status() -> None:
     body = json.dumps({"message": "Too many wrong attempts."})
     assert isinstance(error_of(VERIFY, Response(status=429, body=body)), errors.TooManyAttemptsError)
 
 
-def test_a_code_counts_before_words() -> None:
+def test_a_code_decides_before_words() -> None:
     error = error_of(VERIFY, enveloped({"code": "code-expired", "message": "Invalid code."}))
     assert isinstance(error, errors.CodeExpiredError)
     assert error.server_code == "code-expired"
 
 
 @pytest.mark.parametrize("status", [404, 405, 302], ids=str)
-def test_a_status_that_tells_of_the_endpoint(status: int) -> None:
+def test_a_status_of_the_endpoint_raises_refused_with_the_status_as_server_code(status: int) -> None:
     error = error_of(ANY, Response(status=status, body="<html>"))
     assert type(error) is errors.RefusedError
     assert error.server_code == status
@@ -455,7 +455,7 @@ def test_a_status_that_tells_of_the_endpoint(status: int) -> None:
 @pytest.mark.parametrize(
     "words", ["This membership has expired", "The member already exists", "Invalid promo code"]
 )
-def test_sign_up_words_mean_nothing_else_where(words: str) -> None:
+def test_words_of_a_sign_up_make_a_plain_refusal_of_other_calls(words: str) -> None:
     result: dict[str, Any] = {"isError": True, "content": [{"type": "text", "text": words}]}
     error = error_of(ANY, Response(result=result))
     assert type(error) is errors.RefusedError
@@ -475,7 +475,7 @@ def test_sign_up_words_mean_nothing_else_where(words: str) -> None:
     ],
     ids=repr,
 )
-def test_an_ordinary_answer_of_any_tool_stays_one(data: object) -> None:
+def test_an_ordinary_answer_of_any_tool_is_no_refusal(data: object) -> None:
     assert value_of(ANY, enveloped(data, "Your plan allows this.")).data == data
 
 
@@ -502,7 +502,7 @@ def test_a_reason_beside_a_null_is_found() -> None:
         assert (type(error), error.server_code, error.summary) == (errors.PlanLimitError, "PLAN_LIMIT", "No.")
 
 
-def test_where_to_sign_in_and_how_to_upgrade() -> None:
+def test_login_url_and_upgrade_action_are_kept() -> None:
     known = enveloped({"code": "ACCOUNT_EXISTS", "loginUrl": "https://login.example"})
     assert error_of(VERIFY, known).login_url == "https://login.example"
     assert error_of(VERIFY, enveloped({"code": "ACCOUNT_EXISTS"})).login_url == "https://app.favcrm.io"
@@ -513,7 +513,7 @@ def test_where_to_sign_in_and_how_to_upgrade() -> None:
     assert error_of(ANY, Response(result=limit)).upgrade_action == "create_plan_upgrade_link"
 
 
-def test_rule_10_the_servers_words_are_bounded_and_harmless(key: str) -> None:
+def test_rule_10_the_servers_words_are_cut_and_stripped_of_control_characters(key: str) -> None:
     words = f"Wrong code {CODE}\x1b[31m\u202e for Bearer abc.def, {key}" + "x" * 5000
     error = error_of(VERIFY, Response(result={"isError": True, "content": [{"type": "text", "text": words}]}))
     assert len(error.summary) <= 500
@@ -570,7 +570,7 @@ ACCOUNT_REASONS: dict[str, Any] = {
     ],
     ids=["a result", "isError", "HTTP", "JSON-RPC", "isError text"],
 )
-def test_a_reason_is_found_wherever_it_stands(form: Callable[[Any], Response], reason: Any) -> None:
+def test_a_reason_is_found_in_each_place(form: Callable[[Any], Response], reason: Any) -> None:
     assert isinstance(error_of(REQUEST, form(reason)), errors.AlreadyRegisteredError)
 
 
@@ -600,7 +600,7 @@ def test_a_word_as_the_error_is_the_code_and_the_sentence_is_shown() -> None:
     assert (error_of(REQUEST, enveloped({"error": "no"}, "")).summary) == "no"
 
 
-def test_a_word_as_the_error_shows_no_secret(key: str) -> None:
+def test_a_secret_in_the_error_word_is_masked(key: str) -> None:
     for secret in (key, CODE):
         error = error_of(VERIFY, enveloped({"error": secret}, "", isError=True))
         assert (error.server_code, error.summary) == ("[hidden]", "[hidden]")
@@ -608,7 +608,7 @@ def test_a_word_as_the_error_shows_no_secret(key: str) -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, "", False, 0, [], {}], ids=repr)
-def test_an_error_that_is_empty_is_none(nothing: object) -> None:
+def test_an_empty_error_is_no_refusal(nothing: object) -> None:
     data = {"error": nothing, "errors": nothing}
     assert value_of(ANY, enveloped(data, ACCOUNT)).data == data
     told = {**data, "services": []}
@@ -637,7 +637,7 @@ def test_the_code_of_any_tool_that_is_a_word_names_the_error() -> None:
     assert isinstance(error_of(ANY, enveloped({"error": "no"}, "Unauthorized.")), errors.AuthenticationError)
 
 
-def test_data_that_is_text_is_no_reason() -> None:
+def test_text_data_is_no_refusal() -> None:
     assert isinstance(error_of(VERIFY, enveloped({"data": "It is done."})), errors.OutcomeUnknownError)
 
 
@@ -652,7 +652,7 @@ def test_details_inside_the_error_are_found() -> None:
     assert error_of(VERIFY, enveloped(known)).login_url == "https://login.example"
 
 
-def test_a_reason_that_nests_without_end_breaks_nothing() -> None:
+def test_a_deeply_nested_reason_is_read() -> None:
     reason: Any = {"code": "account_exists"}
     for _ in range(100_000):
         reason = {"error": [reason, reason]}
@@ -718,12 +718,12 @@ def test_a_key_without_the_scope_is_called_good(scope: str, lacking: str) -> Non
 
 
 @given(st.text() | st.text('=", \\abBearerscope'), st.sampled_from(EVERY_CALL))
-def test_no_challenge_breaks_it(header: str, call: calls.Call[Any]) -> None:
+def test_any_challenge_raises_authentication_error(header: str, call: calls.Call[Any]) -> None:
     error = error_of(call, Response(status=401, headers={"www-authenticate": header}))
     assert isinstance(error, errors.AuthenticationError)
 
 
-def test_a_challenge_is_bounded_and_harmless(key: str) -> None:
+def test_a_challenge_is_cut_and_masked(key: str) -> None:
     header = f'Bearer error="{CODE}", error_description="{EMAIL} \x1b[31m {key}", scope="{"x" * 5000}"'
     error = error_of(VERIFY, Response(status=401, headers={"www-authenticate": header}))
     assert error.challenge["error"] == "[hidden]"
@@ -743,7 +743,7 @@ def test_the_data_of_an_error_is_kept(key: str) -> None:
     assert "path" not in str(error) + repr(error)
 
 
-def test_there_is_no_data_without_an_error_of_json_rpc() -> None:
+def test_data_is_none_without_a_json_rpc_error() -> None:
     assert error_of(ANY, Response(status=404, body='{"error": "no"}')).data is None
     assert error_of(ANY, Response(error=JSONRPCError(-32602, "Wrong"))).data is None
 
@@ -857,14 +857,14 @@ def test_where_nothing_says_how_long_to_wait_the_reset_of_the_limit_does(
     ],
     ids=range(8),
 )
-def test_what_an_answer_without_a_value_means(response: Response, kind: Kind) -> None:
+def test_an_answer_without_a_value_has_its_outcome(response: Response, kind: Kind) -> None:
     for call in EVERY_CALL:
         outcome = judge(call, response, CLOCK)
         assert isinstance(outcome, Failed)
         assert outcome.kind is kind
 
 
-def test_a_defect_is_named() -> None:
+def test_the_message_names_a_defect() -> None:
     error = error_of(LIST, Response(status=200, defect="is empty", headers={"x-request-id": "req_1"}))
     assert error.message == "The answer is empty."
     assert error.request_id == "req_1"
@@ -888,7 +888,7 @@ def test_a_request_id_can_be_shown(told: str, shown: str | None) -> None:
 
 
 @pytest.mark.parametrize("skew", [0, -86_400, 86_400])
-def test_rule_4_a_wrong_local_clock_changes_nothing(skew: float) -> None:
+def test_rule_4_a_wrong_local_clock_does_not_change_the_expiry(skew: float) -> None:
     server_now = datetime.fromisoformat(PENDING["expiresAt"]).timestamp() - 600
     clock = SandboxClock(server_now + skew)
     call = calls.request_code(Registration(email=EMAIL, organisation_name="Acme"), clock)
@@ -904,7 +904,7 @@ def test_rule_4_a_wrong_local_clock_changes_nothing(skew: float) -> None:
     assert outcome.value.remaining() == 0
 
 
-def test_without_a_date_the_local_clock_counts() -> None:
+def test_without_a_date_the_local_clock_is_used() -> None:
     clock = SandboxClock(datetime.fromisoformat(PENDING["expiresAt"]).timestamp() - 60)
     call = calls.request_code(Registration(email=EMAIL, organisation_name="Acme"), clock)
     for date in ("", "yesterday", "Mon, 32 Foo 99999 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"):
@@ -972,7 +972,7 @@ RESPONSES = st.builds(
 
 @settings(max_examples=300)
 @given(RESPONSES, st.sampled_from(EVERY_CALL))
-def test_no_response_of_any_shape_breaks_it(response: Response, call: calls.Call[Any]) -> None:
+def test_a_response_of_any_shape_ends_in_an_outcome(response: Response, call: calls.Call[Any]) -> None:
     outcome = judge(call, response, CLOCK)
     if isinstance(outcome, Failed):
         assert isinstance(outcome.error, errors.FavCRMError)
@@ -990,7 +990,7 @@ def test_no_response_of_any_shape_breaks_it(response: Response, call: calls.Call
     st.sampled_from(EVERY_CALL),
     st.booleans(),
 )
-def test_no_bytes_of_any_shape_break_it(
+def test_bytes_of_any_shape_end_in_an_outcome(
     body: bytes,
     content_type: str,
     status: int,
@@ -1003,7 +1003,7 @@ def test_no_bytes_of_any_shape_break_it(
     assert isinstance(outcome, Answered) or isinstance(outcome.error, errors.FavCRMError)
 
 
-def test_deep_nesting_breaks_nothing() -> None:
+def test_deep_nesting_ends_in_an_outcome() -> None:
     for depth in (500, 900, 990, 2000, 100_000):
         body = b'{"jsonrpc":"2.0","id":1,"result":{"structuredContent":' + b"[" * depth + b"]" * depth + b"}}"
         for call in EVERY_CALL:
@@ -1013,14 +1013,14 @@ def test_deep_nesting_breaks_nothing() -> None:
             assert isinstance(outcome, Answered) or isinstance(outcome.error, errors.FavCRMError)
 
 
-def test_rule_1_a_bearer_in_an_unknown_field_loses_no_key(key: str) -> None:
+def test_rule_1_a_key_is_found_beside_a_bearer_in_an_unknown_field(key: str) -> None:
     told = {**SIBLINGS, "apiKey": key, "usage": f"Authorization: Bearer {key}"}
     workspace = value_of(VERIFY, enveloped(told))
     assert workspace.api_key.reveal() == key
     assert workspace.extra == {"usage": "Authorization: Bearer [hidden]"}
 
 
-def test_rule_1_unknown_fields_without_a_bottom_lose_no_key(key: str) -> None:
+def test_rule_1_a_key_is_found_beside_deeply_nested_unknown_fields(key: str) -> None:
     deep: Any = "down here"
     for _ in range(100_000):
         deep = [deep]
@@ -1048,7 +1048,7 @@ FAULTS: dict[str, Response] = {
 
 
 @pytest.mark.parametrize("response", FAULTS.values(), ids=FAULTS)
-def test_a_fault_of_the_server_leaves_open_what_a_call_did(response: Response) -> None:
+def test_a_fault_of_the_server_leaves_the_outcome_unknown(response: Response) -> None:
     for call in EVERY_CALL:
         outcome = judge(call, response, CLOCK)
         told = isinstance(outcome, Failed) and outcome.kind is Kind.UNKNOWN

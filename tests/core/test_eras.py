@@ -9,15 +9,16 @@ import pytest
 from attrs import frozen
 
 from favcrm import NotSentError, Secret
+from favcrm._backends import run_sync
 from favcrm._mcp.negotiation import (
     BARE,
     CLIENT_INFO,
     LEGACY_VERSIONS,
     MODERN,
-    Agreement,
-    Remedy,
+    NegotiatedProtocol,
+    Recovery,
     Step,
-    find_remedy,
+    find_recovery,
     negotiate,
 )
 from favcrm.transport import JSONRPCError, Response
@@ -50,8 +51,8 @@ def session(version: str = LEGACY_VERSIONS[0], **headers: str) -> Response:
 DISCOVERED = result({"supportedVersions": [MODERN_VERSION], "capabilities": {}})
 NO_SESSION = refusal(400, -32600, "Bad Request: Missing session ID")
 TAKEN = plain(202, defect="is empty")
-SESSION = Agreement("session", LEGACY_VERSIONS[0])
-OPEN = Agreement("session", LEGACY_VERSIONS[0], Secret("a-session"))
+SESSION = NegotiatedProtocol("legacy", LEGACY_VERSIONS[0])
+OPEN = NegotiatedProtocol("legacy", LEGACY_VERSIONS[0], Secret("a-session"))
 
 
 @frozen
@@ -59,7 +60,7 @@ class Played:
     """A negotiation, and what came of it."""
 
     steps: list[Step]
-    found: Agreement | Response | NotSentError
+    found: NegotiatedProtocol | Response | NotSentError
 
     @property
     def said(self) -> list[str]:
@@ -68,19 +69,19 @@ class Played:
 
 def play(*answers: Response, probe: bool = True) -> Played:
     """Answer the steps of a negotiation in turn; every answer is needed."""
-    negotiation = negotiate(probe=probe)
-    steps = [next(negotiation)]
-    found: Agreement | Response | NotSentError | None = None
+    steps: list[Step] = []
     waiting = list(answers)
+
+    async def send(step: Step) -> Response:
+        steps.append(step)
+        return waiting.pop(0)
+
+    found: NegotiatedProtocol | Response | NotSentError
     try:
-        while True:
-            steps.append(negotiation.send(waiting.pop(0)))
-    except StopIteration as done:
-        found = done.value
+        found = run_sync(negotiate(send, probe=probe))
     except NotSentError as error:
         found = error
     assert not waiting
-    assert found is not None
     return Played(steps, found)
 
 
@@ -92,7 +93,7 @@ def failed(played: Played) -> NotSentError:
 
 # The servers of today
 
-SERVERS: dict[str, tuple[list[Response], Agreement, list[str]]] = {
+SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
     "mcp 2.3 and fastmcp 4": ([DISCOVERED], MODERN, ["server/discover"]),
     "TypeScript 2.4, modern only, that was asked while it changed": (
         [refusal(400, -32022, "Unsupported", {"supported": [MODERN_VERSION]}), DISCOVERED],
@@ -111,7 +112,7 @@ SERVERS: dict[str, tuple[list[Response], Agreement, list[str]]] = {
     ),
     "mcp 1.12, which counters with its own version": (
         [refusal(400, -32600, "Unsupported protocol version"), session("2025-06-18"), TAKEN],
-        Agreement("session", "2025-06-18"),
+        NegotiatedProtocol("legacy", "2025-06-18"),
         ["server/discover", "initialize", "notifications/initialized"],
     ),
     "TypeScript 1.32, stateful": (
@@ -188,9 +189,9 @@ SERVERS: dict[str, tuple[list[Response], Agreement, list[str]]] = {
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_is_recognised(server: str) -> None:
-    answers, agreement, said = SERVERS[server]
+    answers, protocol, said = SERVERS[server]
     played = play(*answers)
-    assert played.found == agreement
+    assert played.found == protocol
     assert played.said == said
 
 
@@ -202,27 +203,27 @@ def test_what_is_answered_to_initialized_is_nothing(taken: Response) -> None:
 @pytest.mark.parametrize("version", LEGACY_VERSIONS)
 def test_every_older_version_may_be_countered_with(version: str) -> None:
     played = play(NO_SESSION, session(version), TAKEN)
-    assert played.found == Agreement("session", version)
-    assert played.steps[-1].under == played.found
+    assert played.found == NegotiatedProtocol("legacy", version)
+    assert played.steps[-1].protocol == played.found
 
 
 def test_what_is_said_depends_on_the_step() -> None:
     played = play(NO_SESSION, session(mcp_session_id="a-session"), TAKEN)
     discover, initialize, initialized = played.steps
-    assert (discover.under, discover.params, discover.notification) == (MODERN, {}, False)
-    assert (initialize.under, initialize.notification) == (BARE, False)
+    assert (discover.protocol, discover.params, discover.notification) == (MODERN, {}, False)
+    assert (initialize.protocol, initialize.notification) == (BARE, False)
     assert initialize.params == {
         "protocolVersion": "2025-11-25",
         "capabilities": {},
         "clientInfo": CLIENT_INFO,
     }
-    assert (initialized.under, initialized.params, initialized.notification) == (OPEN, {}, True)
+    assert (initialized.protocol, initialized.params, initialized.notification) == (OPEN, {}, True)
 
 
 def test_a_session_that_ended_is_begun_again_without_a_question() -> None:
     played = play(session(mcp_session_id="another"), TAKEN, probe=False)
     assert played.said == ["initialize", "notifications/initialized"]
-    assert played.found == Agreement("session", LEGACY_VERSIONS[0], Secret("another"))
+    assert played.found == NegotiatedProtocol("legacy", LEGACY_VERSIONS[0], Secret("another"))
 
 
 def test_an_id_of_a_refusal_is_no_session() -> None:
@@ -369,8 +370,8 @@ class Row:
     """A failure, and what it proves in which eras: whether a call was answered before, or not."""
 
     response: Response
-    confirmed: dict[str, Remedy]
-    doubtful: dict[str, Remedy]
+    confirmed: dict[str, Recovery]
+    doubtful: dict[str, Recovery]
 
 
 def row(
@@ -382,11 +383,11 @@ def row(
 ) -> Row:
     """Say in which eras there is which remedy; ``unconfirmed`` names those that negotiate only before an answer."""
     always = (
-        dict.fromkeys(negotiate or set(), Remedy.NEGOTIATE)
-        | dict.fromkeys(initialize or set(), Remedy.INITIALIZE)
-        | dict.fromkeys(list_tools or set(), Remedy.LIST_TOOLS)
+        dict.fromkeys(negotiate or set(), Recovery.NEGOTIATE)
+        | dict.fromkeys(initialize or set(), Recovery.INITIALIZE)
+        | dict.fromkeys(list_tools or set(), Recovery.LIST_TOOLS)
     )
-    return Row(response, always, always | dict.fromkeys(unconfirmed or set(), Remedy.NEGOTIATE))
+    return Row(response, always, always | dict.fromkeys(unconfirmed or set(), Recovery.NEGOTIATE))
 
 
 PAGE = "<html>Not here</html>"
@@ -522,5 +523,5 @@ EVIDENCE: dict[str, Row] = {
 @pytest.mark.parametrize("failure", EVIDENCE)
 def test_only_evidence_that_nothing_ran_permits_another_attempt(era: str, failure: str) -> None:
     row = EVIDENCE[failure]
-    assert find_remedy(ERAS[era], row.response, confirmed=True) == row.confirmed.get(era)
-    assert find_remedy(ERAS[era], row.response, confirmed=False) == row.doubtful.get(era)
+    assert find_recovery(ERAS[era], row.response, confirmed=True) == row.confirmed.get(era)
+    assert find_recovery(ERAS[era], row.response, confirmed=False) == row.doubtful.get(era)

@@ -90,9 +90,8 @@ def test_only_what_never_began_was_not_sent(rounds: int, error: type[Exception])
             raise NotSentError("The endpoint cannot be reached. Nothing was sent.")
         return asking(requestState="s")
 
-    with pytest.raises(error) as raised:
+    with pytest.raises(error):
         run_sync(in_rounds({}, ask, on_input=None, sleep=no_sleep))
-    assert raised.value.__context__ is None
 
 
 @pytest.mark.parametrize(("rounds", "error"), [(1, InvalidInputError), (2, OutcomeUnknownError)])

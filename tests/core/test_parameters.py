@@ -11,8 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from favcrm._mcp.param_headers import as_header_value, find_parameters, write_headers
-from favcrm._mcp.tools import ToolHeaders
+from favcrm._mcp.param_headers import ToolHeaders, as_header_value, find_parameters, write_headers
 from favcrm.transport import Response
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from favcrm import (
     Workspace,
     errors,
 )
-from favcrm._flows.received import MOST_KEPT, Received
+from favcrm._flows.confirmation import MOST_KEPT, Received
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
 from favcrm.transport import Request

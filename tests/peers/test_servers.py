@@ -59,7 +59,7 @@ async def test_an_agent_signs_up_and_works(url: str, colour: Colour, sandbox: Sa
 async def test_in_a_session(
     url: str, http: httpx.Client, answers: list[httpx.Response], sandbox: Sandbox
 ) -> None:
-    await sign_up_and_work(sandbox, "blocking", url, era="session", http_client=http)
+    await sign_up_and_work(sandbox, "blocking", url, era="legacy", http_client=http)
     asked = [answer.request for answer in answers]
     assert b'"initialize"' in asked[0].content
     assert {request.headers.get("mcp-protocol-version") for request in asked} == {None, "2025-11-25"}
@@ -69,7 +69,7 @@ async def test_in_a_session(
 def test_a_session_that_is_lost_is_begun_anew(
     url: str, http: httpx.Client, answers: list[httpx.Response], sandbox: Sandbox
 ) -> None:
-    with FavCRMClient(url, era="session", http_client=http, api_key=sandbox.add_organisation()) as crm:
+    with FavCRMClient(url, era="legacy", http_client=http, api_key=sandbox.add_organisation()) as crm:
         crm.call_tool("list_services")
         (lost,) = ids_of(answers)
         assert httpx.delete(url, headers={SESSION_ID: lost}).is_success

@@ -28,7 +28,7 @@ FAULTS = (Fault.RESET_BEFORE, Fault.HTML, Fault.server_error(502), Fault.TRUNCAT
 TRANSPORTS = {"blocking": HTTPTransport, "asynchronous": AsyncHTTPTransport}
 
 
-@pytest.fixture(params=["bare", "session", "modern"])
+@pytest.fixture(params=["bare", "legacy", "modern"])
 async def elsewhere(
     request: pytest.FixtureRequest, colour: Colour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Stage, None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import keyring.backend
 import pytest
 
 from favcrm import Secret, StoreError
@@ -69,3 +70,24 @@ def run_example(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv("FAVCRM_MCP_URL", server.url)
         monkeypatch.setattr("getpass.getpass", typed)
         return SimpleNamespace(**runpy.run_path(str(EXAMPLES / name)))
+
+
+class InMemory(keyring.backend.KeyringBackend):
+    """A keyring of the user's own."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], str] = {}
+        self.writes = 0
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.keep(service, username, password)
+
+    def keep(self, service: str, username: str, password: str) -> None:
+        self.writes += 1
+        self.kept[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.kept[service, username]

@@ -25,6 +25,7 @@ from favcrm.stores.aws import AWSSecretsManagerStore
 
 REGION = "eu-central-1"
 REF = SecretRef.of("aws", "acme")
+EXISTS = "ResourceExistsException"
 
 
 def client_of(service: str, **options: object) -> Any:
@@ -84,12 +85,12 @@ class TestOnAWS:
         assert made["Name"] == "favcrm/Stretch=20=2B=20=7EBreathe=7E"
         assert made["Description"] == "FavCRM key. organisation_id: org"
 
-    def test_others_find_the_key_as_plain_text(self, aws: AWS, key: Secret) -> None:
+    def test_the_key_is_the_whole_text_of_the_secret(self, aws: AWS, key: Secret) -> None:
         AWSSecretsManagerStore(prefix="agents/").put("acme", key, {})
         found = client_of("secretsmanager").get_secret_value(SecretId="agents/acme")
         assert Secret(found["SecretString"]) == key
 
-    def test_a_client_may_be_handed_over(self, aws: AWS, key: Secret) -> None:
+    def test_a_given_client_is_used(self, aws: AWS, key: Secret) -> None:
         client = client_of("secretsmanager", region_name="us-west-2")
         store = AWSSecretsManagerStore(client)
         assert store.get(store.put("acme", key, {})) == key
@@ -106,22 +107,6 @@ class TestOnAWS:
         client_of("secretsmanager").create_secret(Name="favcrm/+check")
         AWSSecretsManagerStore().check()
 
-    def test_the_same_key_may_be_saved_again(self, aws: AWS, key: Secret) -> None:
-        store = AWSSecretsManagerStore()
-        assert store.put("acme", key, {}) == store.put("acme", key, {}) == REF
-
-    def test_another_key_is_refused(self, aws: AWS, key: Secret) -> None:
-        store, other = AWSSecretsManagerStore(), new_key()
-        store.put("acme", key, {})
-        with refused(key, other, match="Another key is stored as aws://favcrm/acme. It was not replaced."):
-            store.put("acme", other, {})
-        assert store.get(REF) == key
-
-    def test_another_key_replaces_it_where_asked(self, aws: AWS, key: Secret) -> None:
-        store = AWSSecretsManagerStore()
-        store.put("acme", new_key(), {})
-        assert store.get(store.put("acme", key, {}, if_absent=False)) == key
-
     def test_a_secret_without_a_value_is_filled(self, aws: AWS, key: Secret) -> None:
         client_of("secretsmanager").create_secret(Name="favcrm/acme")
         store = AWSSecretsManagerStore()
@@ -129,7 +114,7 @@ class TestOnAWS:
             store.get(REF)
         assert store.get(store.put("acme", key, {})) == key
 
-    def test_of_programs_that_save_at_once_one_wins(self, aws: AWS) -> None:
+    def test_of_programs_that_save_at_once_one_saves_and_the_others_are_refused(self, aws: AWS) -> None:
         keys = [new_key() for _ in range(8)]
         start = threading.Barrier(len(keys))
 
@@ -147,16 +132,9 @@ class TestOnAWS:
         assert AWSSecretsManagerStore().get(REF) == winner
         assert len([told for told in results if told.startswith("Another key is stored")]) == len(keys) - 1
 
-    def test_a_key_is_removed(self, aws: AWS, key: Secret) -> None:
-        store = AWSSecretsManagerStore()
-        store.put("acme", key, {})
-        store.delete(REF)
-        store.delete(REF)
-        with refused(key, match="There is no key at aws://favcrm/acme.", kind=MissingKeyError):
-            store.get(REF)
-        assert store.get(store.put("acme", key, {})) == key
-
-    def test_a_secret_scheduled_for_deletion_is_no_place_for_a_key(self, aws: AWS, key: Secret) -> None:
+    def test_a_secret_scheduled_for_deletion_takes_no_key_and_is_not_missing(
+        self, aws: AWS, key: Secret
+    ) -> None:
         store = AWSSecretsManagerStore()
         store.put("acme", new_key(), {})
         client_of("secretsmanager").delete_secret(SecretId="favcrm/acme")
@@ -167,7 +145,7 @@ class TestOnAWS:
             with refused(key, match="^The key was not saved: .* such as scheduled for deletion. Restore"):
                 store.put("acme", key, {}, if_absent=if_absent)
 
-    def test_where_the_key_has_no_place_no_code_is_asked_for(self, aws: AWS) -> None:
+    def test_a_name_that_cannot_take_a_key_is_refused_before_a_code_is_asked_for(self, aws: AWS) -> None:
         registration = Registration(email="you@example.com", organisation_name="Acme")
 
         def provision(store: Store, sandbox: Sandbox) -> SecretRef:
@@ -223,7 +201,7 @@ class TestLogs:
             assert store.get(REF) == other
         assert hides(caplog.text, key, other)
 
-    def test_what_else_a_client_is_used_for_stays_as_it_is(
+    def test_other_calls_of_the_same_client_are_logged(
         self, aws: AWS, key: Secret, caplog: pytest.LogCaptureFixture
     ) -> None:
         client = client_of("secretsmanager")
@@ -234,19 +212,6 @@ class TestLogs:
         client.put_secret_value(SecretId="favcrm/acme", SecretString="theirs")
         assert client.get_secret_value(SecretId="favcrm/acme")["SecretString"] == "theirs"
         assert not hides(caplog.text, key), "botocore logs no bodies any more, so nothing must be dropped"
-
-    def test_two_stores_share_a_client(self, aws: AWS, key: Secret) -> None:
-        client = client_of("secretsmanager")
-        first, second = AWSSecretsManagerStore(client), AWSSecretsManagerStore(client, prefix="other/")
-        first.put("acme", key, {})
-        other = new_key()
-        second.put("acme", other, {})
-        assert (first.get(REF) == key, second.get(REF) == other) == (True, True)
-
-    def test_its_repr_shows_no_key(self, aws: AWS, key: Secret) -> None:
-        store = AWSSecretsManagerStore()
-        store.put("acme", key, {})
-        assert repr(store) == "AWSSecretsManagerStore(prefix='favcrm/')"
 
 
 class TestDenied:
@@ -270,7 +235,7 @@ class TestDenied:
 
         return allow
 
-    def test_what_is_needed_is_enough(self, allow: Callable[..., None], key: Secret) -> None:
+    def test_the_documented_rights_are_enough(self, allow: Callable[..., None], key: Secret) -> None:
         allow("CreateSecret", "PutSecretValue", "GetSecretValue", "DeleteSecret")
         store = AWSSecretsManagerStore()
         store.check()
@@ -280,14 +245,18 @@ class TestDenied:
         store.delete(REF)
 
     @pytest.mark.parametrize("actions", [(), ("GetSecretValue",), ("CreateSecret",)])
-    def test_the_check_finds_out(self, allow: Callable[..., None], actions: tuple[str, ...]) -> None:
+    def test_a_check_without_the_rights_raises_store_error(
+        self, allow: Callable[..., None], actions: tuple[str, ...]
+    ) -> None:
         allow(*actions)
         with refused(
             match="^The store cannot be used: AWS does not allow it. Allow secretsmanager:CreateSecret"
         ):
             AWSSecretsManagerStore().check()
 
-    def test_the_check_may_leave_its_secret(self, allow: Callable[..., None], aws: AWS) -> None:
+    def test_a_check_without_the_right_to_delete_leaves_its_secret(
+        self, allow: Callable[..., None], aws: AWS
+    ) -> None:
         allow("CreateSecret", "GetSecretValue")
         AWSSecretsManagerStore().check()
         AWSSecretsManagerStore().check()
@@ -295,21 +264,25 @@ class TestDenied:
         assert names() == ["favcrm/+check"]
 
     @pytest.mark.parametrize("actions", [(), ("GetSecretValue",)])
-    def test_nothing_is_saved(
+    def test_without_the_rights_nothing_is_saved(
         self, allow: Callable[..., None], actions: tuple[str, ...], key: Secret
     ) -> None:
         allow(*actions)
         with refused(key, match="^The key was not saved: AWS does not allow it."):
             AWSSecretsManagerStore().put("acme", key, {})
 
-    def test_nothing_is_replaced(self, allow: Callable[..., None], key: Secret) -> None:
+    def test_without_the_right_to_put_a_key_is_not_replaced(
+        self, allow: Callable[..., None], key: Secret
+    ) -> None:
         allow("GetSecretValue", "CreateSecret")
         store = AWSSecretsManagerStore()
         store.put("acme", new_key(), {})
         with refused(key, match="^The key was not saved: AWS does not allow it."):
             store.put("acme", key, {}, if_absent=False)
 
-    def test_nothing_is_read_or_removed(self, allow: Callable[..., None], key: Secret) -> None:
+    def test_without_the_rights_nothing_is_read_or_removed(
+        self, allow: Callable[..., None], key: Secret
+    ) -> None:
         allow()
         store = AWSSecretsManagerStore()
         with refused(match="^The key could not be read: AWS does not allow it."):
@@ -336,7 +309,9 @@ def resets(peer: Peer, _: Request) -> None:
 
 
 class TestBroken:
-    def test_a_server_that_is_down_is_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+    def test_a_server_that_is_down_raises_store_error(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
         with unused_address() as url:
             settle_in(monkeypatch, url)
             for failing, action in actions_of(AWSSecretsManagerStore(), key).items():
@@ -345,7 +320,7 @@ class TestBroken:
                 ):
                     action()
 
-    def test_a_server_that_never_answers_is_told_in_time(
+    def test_a_server_that_never_answers_raises_store_error_in_time(
         self, monkeypatch: pytest.MonkeyPatch, key: Secret
     ) -> None:
         with serve(lambda peer, _: peer.stall()) as silent:
@@ -367,7 +342,7 @@ class TestBroken:
         ],
         ids=["silent", "reset", "500", "no json"],
     )
-    def test_a_write_without_an_answer_is_told_as_uncertain(
+    def test_a_write_without_an_answer_is_called_uncertain(
         self, script: Script, reason: str, monkeypatch: pytest.MonkeyPatch, key: Secret
     ) -> None:
         def answer(peer: Peer, request: Request) -> None:
@@ -382,78 +357,81 @@ class TestBroken:
                 AWSSecretsManagerStore(quick()).put("acme", key, {})
             assert [request for request in broken.requests if key.reveal().encode() in request.body]
 
-    @pytest.mark.parametrize(
-        ("status", "code", "reason"),
-        [
-            (400, "UnrecognizedClientException", "AWS does not accept the credentials"),
-            (400, "ExpiredTokenException", "the AWS credentials have expired"),
-            (403, "ExpiredToken", "the AWS credentials have expired"),
-            (400, "InvalidSignatureException", "AWS does not accept the credentials"),
-            (403, "RequestTimeTooSkewed", "AWS does not accept the time of this machine"),
-            (400, "EncryptionFailure", "AWS could not use the KMS key"),
-            (400, "DecryptionFailure", "AWS could not use the KMS key"),
-            (400, "KMSAccessDeniedException", "AWS does not allow the use of the KMS key"),
-            (400, "LimitExceededException", "the AWS account has as many secrets, or versions of this one,"),
-            (400, "PreconditionNotMetException", "AWS does not do it while the secret is being replicated"),
-            (400, "InvalidRequestException", "AWS does not do it in the state the secret is in"),
-            (403, "InvalidClientTokenId", "AWS does not accept the credentials"),
-            (400, "AccessDeniedException", "AWS does not allow it"),
-            (403, "SomethingNew", "AWS does not allow it"),
-            (400, "ThrottlingException", "AWS takes no more requests for now"),
-            (400, "SomethingNew", "AWS refused it with status 400"),
-        ],
-    )
-    def test_a_refusal_is_certain(
-        self, status: int, code: str, reason: str, monkeypatch: pytest.MonkeyPatch, key: Secret
+    def test_a_refusal_raises_store_error_from_each_method(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
     ) -> None:
-        with serve(sends(aws_error(code, status))) as refusing:
+        with serve(sends(aws_error("ExpiredToken", 403))) as refusing:
             settle_in(monkeypatch, refusing.url)
             for failing, action in actions_of(AWSSecretsManagerStore(quick()), key).items():
-                with refused(key, match=f"^{failing}: {reason}."):
+                with refused(key, match=f"^{failing}: the AWS credentials have expired."):
                     action()
 
     @pytest.mark.parametrize(
-        ("code", "words", "reason"),
+        ("status", "code", "words", "reason"),
         [
-            ("InvalidSignatureException", "Signature expired: 20260511T", "the time of this machine"),
-            ("InvalidSignatureException", "Signature not yet current: 20260511T", "the time of this machine"),
-            ("AccessDeniedException", "Access to KMS is not allowed", "the use of the KMS key"),
+            (400, "UnrecognizedClientException", "", "AWS does not accept the credentials"),
+            (400, "InvalidSignatureException", "", "AWS does not accept the credentials"),
+            (
+                400,
+                "InvalidSignatureException",
+                "Signature expired: 2",
+                "AWS does not accept the time of this",
+            ),
+            (
+                400,
+                "InvalidSignatureException",
+                "Signature not yet current: 2",
+                "AWS does not accept the time",
+            ),
+            (403, "RequestTimeTooSkewed", "", "AWS does not accept the time of this machine"),
+            (400, "EncryptionFailure", "", "AWS could not use the KMS key"),
+            (400, "KMSAccessDeniedException", "", "AWS does not allow the use of the KMS key"),
+            (400, "AccessDeniedException", "Access to KMS", "AWS does not allow the use of the KMS key"),
+            (400, "AccessDeniedException", "", "AWS does not allow it"),
+            (403, "SomethingNew", "", "AWS does not allow it"),
+            (400, "SomethingNew", "", "AWS refused it with status 400"),
+            (
+                400,
+                "LimitExceededException",
+                "",
+                "the AWS account has as many secrets, or versions of this one",
+            ),
+            (
+                400,
+                "PreconditionNotMetException",
+                "",
+                "AWS does not do it while the secret is being replicated",
+            ),
+            (400, "InvalidRequestException", "", "AWS does not do it in the state the secret is in"),
+            (400, "ThrottlingException", "", "AWS takes no more requests for now"),
         ],
     )
-    def test_a_code_with_several_reasons_is_told_by_its_words(
-        self, code: str, words: str, reason: str, monkeypatch: pytest.MonkeyPatch, key: Secret
+    def test_a_refusal_to_make_a_secret_says_why_and_that_nothing_was_saved(
+        self, status: int, code: str, words: str, reason: str, key: Secret
     ) -> None:
-        body = json.dumps({"__type": code, "message": words}).encode()
-        with serve(sends(whole(body, 400))) as refusing:
-            settle_in(monkeypatch, refusing.url)
-            for failing, action in actions_of(AWSSecretsManagerStore(quick()), key).items():
-                with refused(key, match=f"^{failing}: AWS does not a.* {reason}. ") as caught:
-                    action()
-                assert words not in str(caught.value)
+        with refused(key, match=f"^The key was not saved: {reason}") as caught:
+            AWSSecretsManagerStore(HandMade(failed(code, words, status))).put("acme", key, {})
+        assert not words or words not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("kind", "arguments", "reason"),
         [
-            ("SSOTokenLoadError", {"error_msg": "x"}, "the AWS sign-in has expired or was never made"),
             ("UnauthorizedSSOTokenError", {}, "the AWS sign-in has expired or was never made"),
-            ("TokenRetrievalError", {"provider": "x", "error_msg": "x"}, "the AWS sign-in has expired"),
+            # Told by the class that it is made from.
+            ("SSOTokenLoadError", {"error_msg": "x"}, "the AWS sign-in has expired or was never made"),
             ("ProfileNotFound", {"profile": "x"}, "the AWS configuration cannot be used"),
         ],
     )
-    def test_what_is_wrong_with_the_set_up_is_told(
+    def test_an_exception_of_botocore_is_explained_by_its_class(
         self, kind: str, arguments: dict[str, str], reason: str, key: Secret
     ) -> None:
-        client = HandMade()
-
-        def fail() -> None:
-            error: Exception = getattr(import_module("botocore.exceptions"), kind)(**arguments)
-            raise error
-
-        client.on_create = fail
+        error: Exception = getattr(import_module("botocore.exceptions"), kind)(**arguments)
         with refused(key, match=f"^The key was not saved: {reason}"):
-            AWSSecretsManagerStore(client).put("acme", key, {})
+            AWSSecretsManagerStore(HandMade(error)).put("acme", key, {})
 
-    def test_no_credentials_are_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+    def test_missing_credentials_raise_store_error(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
         with unused_address() as url:
             monkeypatch.setenv("AWS_ENDPOINT_URL", url)
             for failing, action in actions_of(AWSSecretsManagerStore(region=REGION), key).items():
@@ -462,12 +440,14 @@ class TestBroken:
                 ):
                     action()
 
-    def test_no_region_is_told(self, key: Secret) -> None:
+    def test_a_missing_region_raises_store_error(self, key: Secret) -> None:
         for failing, action in actions_of(AWSSecretsManagerStore(), key).items():
             with refused(key, match=f"^{failing}: no AWS region is set. Say region=..., or set"):
                 action()
 
-    def test_a_missing_extra_is_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+    def test_a_missing_extra_raises_store_error_with_the_command_that_installs_it(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
         monkeypatch.setitem(sys.modules, "boto3", None)
         for action in actions_of(AWSSecretsManagerStore(), key).values():
             with refused(
@@ -489,19 +469,20 @@ def quick() -> Any:
 
 
 class HandMade:
-    """A client that somebody else wrote."""
+    """A client that somebody else wrote, which raises an error where a secret is made."""
 
-    def __init__(self, meta: object = None) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.kept: dict[str, str] = {}
         self.on_create: Callable[[], object] = lambda: None
+        self.error = error
         self.forgets = False
-        if meta is not None:
-            self.meta = meta
 
     def create_secret(self, *, Name: str, Description: str, SecretString: str) -> object:  # noqa: N803
         self.on_create()
+        if self.error is not None:
+            raise self.error
         if Name in self.kept:
-            raise failed("ResourceExistsException")
+            raise failed(EXISTS)
         self.kept[Name] = SecretString
         return {}
 
@@ -509,7 +490,7 @@ class HandMade:
         if self.forgets:
             return {}
         if ClientRequestToken:
-            raise failed("ResourceExistsException")
+            raise failed(EXISTS)
         self.kept[SecretId] = SecretString
         return {}
 
@@ -522,15 +503,14 @@ class HandMade:
         raise failed("ResourceNotFoundException")
 
 
-def failed(code: str) -> Exception:
-    error: Exception = import_module("botocore.exceptions").ClientError(
-        {"Error": {"Code": code}}, "Operation"
-    )
+def failed(code: str, words: str = "", status: int = 400) -> Exception:
+    answer = {"Error": {"Code": code, "Message": words}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error: Exception = import_module("botocore.exceptions").ClientError(answer, "Operation")
     return error
 
 
 class TestHandMadeClients:
-    def test_a_client_that_is_not_boto3s_is_fine(self, key: Secret) -> None:
+    def test_a_client_that_is_not_of_boto3_is_used(self, key: Secret) -> None:
         client = HandMade()
         store = AWSSecretsManagerStore(client)
         store.check()
@@ -539,7 +519,9 @@ class TestHandMadeClients:
         store.delete(REF)
 
     @pytest.mark.parametrize("same", [True, False])
-    def test_somebody_who_was_faster_is_not_overwritten(self, same: bool, key: Secret) -> None:
+    def test_a_key_that_another_program_saved_meanwhile_is_not_overwritten(
+        self, same: bool, key: Secret
+    ) -> None:
         client, other = HandMade(), new_key()
         theirs = key if same else other
         client.on_create = lambda: client.kept.update({"favcrm/acme": theirs.reveal()})
@@ -551,26 +533,18 @@ class TestHandMadeClients:
                 store.put("acme", key, {})
         assert store.get(REF) == theirs
 
-    def test_of_two_who_fill_an_empty_secret_one_is_refused(self, key: Secret) -> None:
-        client = HandMade()
-        client.on_create = lambda: (_ for _ in ()).throw(failed("ResourceExistsException"))
+    def test_of_two_programs_that_fill_an_empty_secret_one_is_refused(self, key: Secret) -> None:
         with refused(key, match="Another key is stored as"):
-            AWSSecretsManagerStore(client).put("acme", key, {})
+            AWSSecretsManagerStore(HandMade(failed(EXISTS))).put("acme", key, {})
 
-    def test_a_client_that_keeps_nothing_is_found_out(self, key: Secret) -> None:
-        client = HandMade()
+    def test_a_client_that_keeps_nothing_raises_store_error(self, key: Secret) -> None:
+        client = HandMade(failed(EXISTS))
         client.forgets = True
-        client.on_create = lambda: (_ for _ in ()).throw(failed("ResourceExistsException"))
         with refused(key, match="^It is not certain that the key was saved: AWS gives back something else."):
             AWSSecretsManagerStore(client).put("acme", key, {})
 
     def test_what_a_client_raises_is_not_shown(self, key: Secret) -> None:
-        client = HandMade()
-
-        def fail() -> None:
-            raise ValueError(key.reveal())
-
-        client.on_create = fail
+        client = HandMade(ValueError(key.reveal()))
         with refused(
             key, match="^It is not certain that the key was saved: AWS Secrets Manager failed with ValueE"
         ):

@@ -29,7 +29,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "config.toml"
 
 
-def test_it_is_the_file_that_the_settings_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_file_is_the_one_that_the_settings_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for label in ("FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN", "FAVCRM_MCP_URL"):
         monkeypatch.delenv(label, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -46,14 +48,16 @@ def test_it_is_the_file_that_the_settings_read(monkeypatch: pytest.MonkeyPatch, 
     assert [mode(parent) for parent in file.parents[:3]] == [0o700] * 3
 
 
-def test_without_a_home_a_path_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_directory_a_missing_path_raises_invalid_input_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for label in ("HOME", "XDG_CONFIG_HOME", "APPDATA"):
         monkeypatch.delenv(label, raising=False)
     with pytest.raises(InvalidInputError, match="path: must be given"):
         ConfigFileStore()
 
 
-def test_everything_else_stays_to_the_byte(path: Path) -> None:
+def test_a_change_of_the_key_leaves_every_other_byte(path: Path) -> None:
     own = "\"api_key\" =  'old' # from the portal\r\n"
     before = f'# mine\r\n{own}url = "https://a.example/mcp"\r\n[t]\r\napi_key = "t"\r\n'
     path.write_bytes(before.encode())
@@ -66,7 +70,7 @@ def test_everything_else_stays_to_the_byte(path: Path) -> None:
     assert path.read_bytes().decode() == before.replace("\"api_key\" =  'old' # from the portal\r\n", "")
 
 
-def test_the_mode_is_the_owners_alone(path: Path) -> None:
+def test_a_written_file_is_readable_by_its_owner_alone(path: Path) -> None:
     path.write_text('url = "https://a.example/mcp"\n')
     path.chmod(0o666)
     before = os.umask(0)
@@ -122,7 +126,9 @@ def test_an_unreadable_file_is_not_a_missing_key(path: Path) -> None:
         (b"x = " + b"9" * 5_000, "It is not TOML"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(path: Path, content: bytes, problem: str) -> None:
+def test_a_mistake_in_the_file_raises_store_error_with_its_line(
+    path: Path, content: bytes, problem: str
+) -> None:
     path.write_bytes(content)
     store = ConfigFileStore(path)
     for use in (store.check, lambda: store.get(REF), lambda: store.put("acme", Secret(new_key()), {})):
@@ -183,7 +189,7 @@ def test_of_keys_that_replace_each_other_at_once_none_is_lost(path: Path) -> Non
     assert {mode(file) for file in files} == {0o600}
 
 
-def test_a_name_that_is_taken_is_not_taken_for_a_copy(path: Path) -> None:
+def test_a_backup_takes_the_next_free_name(path: Path) -> None:
     store = ConfigFileStore(path)
     store.put("acme", Secret(new_key()), {})
     # A link to nothing is no file that exists, and a copy must not be written to where it leads.

@@ -47,13 +47,13 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_python_dotenv_reads_it(path: Path, key: str) -> None:
+def test_python_dotenv_reads_what_is_written(path: Path, key: str) -> None:
     DotenvStore(path).put("acme's", Secret(key), {})
     assert dotenv.dotenv_values(path) == {"FAVCRM_API_KEY": key, "FAVCRM_API_KEY_NAME": "acme's"}
     assert mode(path) == 0o600
 
 
-def test_everything_else_stays_to_the_byte(path: Path, key: str) -> None:
+def test_a_change_of_the_key_leaves_every_other_byte(path: Path, key: str) -> None:
     before = "# mine\r\nexport A='1'\r\n\r\nB=\"x${A}\"\r\nEMPTY\r\n"
     path.write_bytes(before.encode())
     path.chmod(0o644)
@@ -75,7 +75,7 @@ def test_a_value_that_names_another_is_followed(path: Path, key: str) -> None:
     assert dotenv.dotenv_values(path) == {"MY_KEY": key}
 
 
-def test_a_text_that_would_be_read_otherwise_is_refused(path: Path, key: str) -> None:
+def test_a_key_that_would_be_read_back_otherwise_is_refused(path: Path, key: str) -> None:
     path.write_text("A=1\n")
     with pytest.raises(StoreError, match="would not be read back") as caught:
         DotenvStore(path).put("acme", Secret(f"{key}${{A}}"), {})
@@ -121,12 +121,12 @@ def test_without_python_dotenv_it_says_what_to_install(
         DotenvStore(path).put("acme", Secret(key), {})
 
 
-def test_what_is_no_variable_is_refused(path: Path) -> None:
+def test_a_bad_name_of_a_variable_raises_invalid_input_error(path: Path) -> None:
     with pytest.raises(InvalidInputError, match="variable"):
         DotenvStore(path, "A-B")
 
 
-def test_git_would_commit_it(tree: Path, path: Path, key: str) -> None:
+def test_a_file_that_git_would_commit_is_refused(tree: Path, path: Path, key: str) -> None:
     store = DotenvStore(path)
     for attempt in (store.check, lambda: store.put("acme", Secret(key), {})):
         with pytest.raises(StoreError, match="git would commit") as caught:
@@ -137,7 +137,7 @@ def test_git_would_commit_it(tree: Path, path: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("place", [".env", "app/.env", "made/by/put/.env"])
-def test_git_ignores_it(tree: Path, place: str, key: str) -> None:
+def test_a_file_that_git_ignores_is_written(tree: Path, place: str, key: str) -> None:
     (tree / "app").mkdir()
     (tree / ".gitignore").write_text(".env\n")
     store = DotenvStore(tree / place)
@@ -146,7 +146,7 @@ def test_git_ignores_it(tree: Path, place: str, key: str) -> None:
     assert git(tree, "status", "--porcelain", "--untracked-files=all") == "?? .gitignore\n"
 
 
-def test_git_tracks_it_though_it_is_ignored(tree: Path, path: Path, key: str) -> None:
+def test_a_tracked_file_is_refused_though_it_is_ignored(tree: Path, path: Path, key: str) -> None:
     path.write_text("A=1\n")
     git(tree, "add", ".env")
     (tree / ".gitignore").write_text(".env\n")

@@ -89,7 +89,7 @@ def test_the_key_is_written_without_quotes(path: Path) -> None:
     assert dotenv.dotenv_values(path) == {KEY: key, f"{KEY}_NAME": "Stretch + 'Breathe' \\"}
 
 
-def test_a_template_is_filled_in(path: Path) -> None:
+def test_a_placeholder_is_no_key_and_is_replaced(path: Path) -> None:
     for template in ("", "<your key>", "YOUR_API_KEY", "fav_mcp_xxxxxxxx", "'{{FAVCRM_API_KEY}}'"):
         path.write_text(f"{KEY}={template} # from the portal\n")
         key = new_key()
@@ -100,7 +100,7 @@ def test_a_template_is_filled_in(path: Path) -> None:
         assert path.read_text() == f"{KEY}={key} # from the portal\n{NAME}\n"
 
 
-def test_what_is_no_utf_8_is_told_as_what_it_is(path: Path) -> None:
+def test_a_file_in_another_encoding_raises_store_error(path: Path) -> None:
     contents = {
         "It is UTF-16 and must be UTF-8": "A=1\n".encode("utf-16"),
         "Line 2 is not UTF-8": b"A=1\nB=\xff\n",

@@ -40,6 +40,6 @@ def test_nothing_is_left_after_delete() -> None:
 
 
 @pytest.mark.parametrize("variable", ["", "A B", "A=B", "1A", "A\0"])
-def test_what_is_no_variable_is_refused(variable: str) -> None:
+def test_a_bad_name_of_a_variable_raises_invalid_input_error(variable: str) -> None:
     with pytest.raises(InvalidInputError, match="variable: must be"):
         EnvironmentStore(variable)

@@ -47,7 +47,7 @@ def test_a_key_comes_back(store: EscrowStore, tmp_path: Path, key: str) -> None:
     }
 
 
-def test_nothing_is_ever_replaced(store: EscrowStore, key: str) -> None:
+def test_another_key_of_the_same_name_gets_a_number(store: EscrowStore, key: str) -> None:
     others = [new_key(), new_key()]
     refs = [store.put("acme", Secret(other), {}, if_absent=False) for other in (key, *others, key)]
     assert [ref.name for ref in refs] == ["acme", "acme (2)", "acme (3)", "acme"]
@@ -158,7 +158,9 @@ def test_a_link_is_not_followed(store: EscrowStore, tmp_path: Path, key: str) ->
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_there_is_an_end_to_it(store: EscrowStore, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_hundred_keys_of_one_name_the_next_is_refused(
+    store: EscrowStore, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(escrow, "MOST", 1)
     store.put("acme", Secret(new_key()), {})
     with pytest.raises(StoreError, match="1 other keys of that name") as caught:
@@ -169,6 +171,7 @@ def test_there_is_an_end_to_it(store: EscrowStore, key: str, monkeypatch: pytest
 def test_delete_removes_the_file(store: EscrowStore, key: str) -> None:
     store.delete(REF)
     ref = store.put("acme", Secret(key), {})
+    assert repr(store) == f"EscrowStore({str(store.path(ref).parent)!r})"
     store.delete(SecretRef("memory://favcrm/acme"))
     assert store.get(ref) == Secret(key)
     store.delete(ref)
@@ -182,18 +185,3 @@ def test_delete_removes_the_file(store: EscrowStore, key: str) -> None:
 def test_any_name_makes_a_file_in_the_directory(store: EscrowStore, name: str, key: str) -> None:
     path = store.path(store.put(name, Secret(key), {})) if name.isprintable() else store._directory / "x"
     assert path.parent == store._directory
-
-
-def test_what_cannot_be_saved_is_told_and_leaves_nothing(
-    store: EscrowStore, tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StoreError, match=r"could not be saved in .*escrow: No space left") as caught:
-        store.put("acme", Secret(key), {})
-    assert key not in seen(caught.value)
-    assert there(tmp_path / "escrow") == set()
-    with pytest.raises(StoreError, match="No key can be saved"):
-        store.check()

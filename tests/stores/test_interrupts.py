@@ -36,9 +36,9 @@ FILES: dict[str, Callable[[Path], Store]] = {
 
 
 STEPS: list[tuple[str, object, str]] = [
-    *((kind, owner, name) for kind in FILES for owner, name in ((Path, "write_bytes"), (os, "fsync"))),
-    ("config", Path, "replace"),
+    ("config", Path, "write_bytes"),
     ("dotenv", Path, "replace"),
+    ("escrow", os, "fsync"),
     ("escrow", os, "link"),
 ]
 

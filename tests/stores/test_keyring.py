@@ -14,7 +14,7 @@ import keyring
 import keyring.backend
 import keyring.errors
 import pytest
-from stores.service_checks import PATIENCE, hides, new_key, refused
+from stores.service_checks import PATIENCE, InMemory, hides, new_key, refused
 
 from favcrm import MissingKeyError, Secret, SecretRef
 from favcrm.stores.keyring import KeyringStore
@@ -29,27 +29,6 @@ def load(name: str) -> keyring.backend.KeyringBackend:
     made: type[keyring.backend.KeyringBackend] = getattr(import_module(module), kind)
     backend: keyring.backend.KeyringBackend = object.__new__(made)
     return backend
-
-
-class InMemory(keyring.backend.KeyringBackend):
-    """A keyring of the user's own."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], str] = {}
-        self.writes = 0
-
-    def get_password(self, service: str, username: str) -> str | None:
-        return self.kept.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.keep(service, username, password)
-
-    def keep(self, service: str, username: str, password: str) -> None:
-        self.writes += 1
-        self.kept[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        del self.kept[service, username]
 
 
 class Failing(InMemory):
@@ -141,51 +120,10 @@ def test_the_service_can_be_named(backend: InMemory, key: Secret) -> None:
         KeyringStore(backend).get(ref)
 
 
-def test_the_check_writes_nothing(backend: InMemory) -> None:
-    KeyringStore(backend).check()
-    assert backend.writes == 0
-
-
-def test_the_same_key_may_be_saved_again(backend: InMemory, key: Secret) -> None:
-    store = KeyringStore(backend)
-    assert store.put("acme", key, {}) == store.put("acme", key, {})
-    assert backend.writes == 1
-
-
-def test_another_key_is_refused(backend: InMemory, key: Secret) -> None:
-    store, other = KeyringStore(backend), new_key()
-    ref = store.put("acme", key, {})
-    with refused(key, other, match="Another key is stored as keyring://favcrm/acme. It was not replaced."):
-        store.put("acme", other, {})
-    assert store.get(ref) == key
-
-
-def test_another_key_replaces_it_where_asked(backend: InMemory, key: Secret) -> None:
-    store = KeyringStore(backend)
-    store.put("acme", new_key(), {})
-    assert store.get(store.put("acme", key, {}, if_absent=False)) == key
-
-
-def test_a_key_is_removed(backend: InMemory, key: Secret) -> None:
-    store = KeyringStore(backend)
-    ref = store.put("acme", key, {})
-    store.delete(ref)
-    store.delete(ref)
-    with refused(key, match="There is no key at", kind=MissingKeyError):
-        store.get(ref)
-
-
 def test_it_uses_the_keyring_of_the_process(default: None, backend: InMemory, key: Secret) -> None:
     keyring.set_keyring(backend)
     KeyringStore().put("acme", key, {})
     assert list(backend.kept.values()) == [key.reveal()]
-
-
-def test_its_repr_shows_no_key(key: Secret) -> None:
-    backend = InMemory()
-    store = KeyringStore(backend)
-    store.put("acme", key, {})
-    assert repr(store) == "KeyringStore(service='favcrm')"
 
 
 def test_no_log_shows_a_key(backend: InMemory, key: Secret, caplog: pytest.LogCaptureFixture) -> None:
@@ -221,7 +159,7 @@ def test_a_failure_before_the_write_says_that_nothing_was_saved(
 @pytest.mark.parametrize(
     ("error", "reason"), REASONS.items(), ids=lambda value: getattr(value, "__name__", "")
 )
-def test_a_failure_from_the_write_on_is_told_as_uncertain(
+def test_a_failure_from_the_write_on_is_called_uncertain(
     error: type[BaseException], reason: str, calls: int, key: Secret
 ) -> None:
     backend = Failing(error, calls)
@@ -236,14 +174,14 @@ def test_a_failure_to_read_is_no_missing_key(key: Secret) -> None:
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
-def test_a_failure_to_remove_is_told(calls: int, key: Secret) -> None:
+def test_a_failure_to_remove_raises_store_error(calls: int, key: Secret) -> None:
     backend = Failing(keyring.errors.PasswordDeleteError, calls)
     backend.kept["favcrm", "acme"] = key.reveal()
     with refused(key, match="^The key could not be removed: the keyring failed with PasswordDeleteError."):
         KeyringStore(backend).delete(SecretRef.of("keyring", "acme"))
 
 
-def test_a_keyring_that_keeps_nothing_is_found_out(key: Secret) -> None:
+def test_a_keyring_that_keeps_nothing_raises_store_error(key: Secret) -> None:
     class Forgetful(InMemory):
         def set_password(self, service: str, username: str, password: str) -> None:
             pass
@@ -254,7 +192,7 @@ def test_a_keyring_that_keeps_nothing_is_found_out(key: Secret) -> None:
         KeyringStore(Forgetful()).put("acme", key, {})
 
 
-def test_a_keyring_that_removes_nothing_is_found_out(key: Secret) -> None:
+def test_a_keyring_that_removes_nothing_raises_store_error(key: Secret) -> None:
     class Faithful(InMemory):
         def delete_password(self, service: str, username: str) -> None:
             pass
@@ -308,7 +246,7 @@ class TestNobodyAnswers:
         assert backend.left.wait(PATIENCE)
         assert store.get(SecretRef.of("keyring", "acme")) == key
 
-    def test_the_check_ends_too(self, default: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_check_ends_at_the_deadline(self, default: None, monkeypatch: pytest.MonkeyPatch) -> None:
         gate = threading.Event()
         monkeypatch.setattr(keyring, "get_keyring", lambda: gate.wait(PATIENCE))
         with refused(match="^The store cannot be used: the keyring did not answer within 0.2 seconds."):
@@ -331,7 +269,7 @@ class TestUnsafe:
         store.check()
         assert store.get(store.put("acme", key, {})) == key
 
-    def test_a_class_that_says_so_is_refused(self) -> None:
+    def test_a_class_that_is_named_plaintext_is_refused(self) -> None:
         class MyPlaintextKeyring(InMemory):
             pass
 
@@ -339,7 +277,7 @@ class TestUnsafe:
             KeyringStore(MyPlaintextKeyring()).check()
 
     @pytest.mark.parametrize("name", ["fail", "null"])
-    def test_a_keyring_that_is_none_is_refused(self, name: str, key: Secret) -> None:
+    def test_a_keyring_that_keeps_nothing_by_design_is_refused(self, name: str, key: Secret) -> None:
         backend = load(f"keyring.backends.{name}.Keyring")
         for store in (KeyringStore(backend), KeyringStore(backend, allow_plaintext=True)):
             with refused(match="^The store cannot be used: there is no keyring here. Start a keyring"):
@@ -386,7 +324,7 @@ class TestLookingAtSecretService:
         KeyringStore(load(SECRET_SERVICE)).check()
         assert (bus.looked_at, bus.closed) == (["default"], 1)
 
-    def test_a_locked_collection_is_told(self, bus: SimpleNamespace) -> None:
+    def test_a_locked_collection_raises_store_error(self, bus: SimpleNamespace) -> None:
         bus.locked = True
         with refused(match="^The store cannot be used: the keyring is locked. Unlock the keyring"):
             KeyringStore(load(SECRET_SERVICE)).check()
@@ -397,13 +335,15 @@ class TestLookingAtSecretService:
         KeyringStore(backend).check()
         assert bus.looked_at == ["/mine"]
 
-    def test_no_bus_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_d_bus_the_check_raises_store_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
         with refused(match="^The store cannot be used: there is no keyring here. Start a keyring"):
             KeyringStore(load(SECRET_SERVICE)).check()
 
 
-def test_a_missing_extra_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_raises_store_error_with_the_command_that_installs_it(
+    key: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     for action in (KeyringStore().check, lambda: KeyringStore().put("acme", key, {})):
         with refused(
@@ -412,8 +352,20 @@ def test_a_missing_extra_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -
             action()
 
 
-def test_a_missing_secretstorage_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_secretstorage_the_check_raises_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
     store = KeyringStore(load(SECRET_SERVICE))
     monkeypatch.setitem(sys.modules, "secretstorage", None)
     with refused(match="^This store needs the package secretstorage, which is not installed."):
         store.check()
+
+
+def test_where_no_thread_can_be_started_the_key_is_saved_in_the_callers_thread(
+    key: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        # As Python 3.12 does while the process ends.
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    store = KeyringStore(InMemory())
+    assert store.get(store.put("acme", key, {})) == key

@@ -41,7 +41,7 @@ def test_each_scheme_is_that_of_its_class(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("ref", ["", "acme", "config", "config:/favcrm/acme", "s3://favcrm/acme"])
-def test_what_is_no_reference_is_told_with_the_schemes_that_are_known(ref: str) -> None:
+def test_a_bad_reference_raises_invalid_input_error_with_the_known_schemes(ref: str) -> None:
     with pytest.raises(
         InvalidInputError, match=r"ref: must begin .* one of aws, config, dotenv, env, escrow"
     ):
@@ -60,7 +60,7 @@ def test_a_secret_among_options_that_do_not_fit_is_not_shown() -> None:
     assert token not in seen(caught.value)
 
 
-def test_options_must_fit() -> None:
+def test_options_that_do_not_fit_raise_invalid_input_error() -> None:
     with pytest.raises(
         InvalidInputError, match="do not fit EscrowStore: missing a required argument: 'directory'"
     ):

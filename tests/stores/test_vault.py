@@ -100,7 +100,7 @@ def test_without_a_namespace_none_is_sent(vault: Vault, store: VaultStore) -> No
     assert vault.namespaces == {None}
 
 
-def test_a_client_may_be_handed_over(vault: Vault, key: Secret) -> None:
+def test_a_given_client_is_used(vault: Vault, key: Secret) -> None:
     store = VaultStore(import_module("hvac").Client(url=vault.url, token=TOKEN))
     store.check()
     assert store.get(store.put("acme", key, {})) == key
@@ -114,25 +114,6 @@ def test_the_check_writes_nothing(vault: Vault, store: VaultStore) -> None:
     store.check()
     assert vault.versions == {}
     assert vault.requests == [("GET", "sys/internal/ui/mounts/secret"), ("POST", "sys/capabilities-self")]
-
-
-def test_the_same_key_may_be_saved_again(vault: Vault, store: VaultStore, key: Secret) -> None:
-    assert store.put("acme", key, {}) == store.put("acme", key, {}) == REF
-    assert len(vault.versions["favcrm/acme"]) == 1
-
-
-def test_another_key_is_refused(store: VaultStore, key: Secret) -> None:
-    other = new_key()
-    store.put("acme", key, {})
-    with refused(key, other, match="Another key is stored as vault://favcrm/acme. It was not replaced."):
-        store.put("acme", other, {})
-    assert store.get(REF) == key
-
-
-def test_another_key_replaces_it_where_asked(vault: Vault, store: VaultStore, key: Secret) -> None:
-    store.put("acme", new_key(), {})
-    assert store.get(store.put("acme", key, {}, if_absent=False)) == key
-    assert len(vault.versions["favcrm/acme"]) == 2
 
 
 def test_a_key_is_removed_with_its_versions(vault: Vault, store: VaultStore, key: Secret) -> None:
@@ -156,7 +137,7 @@ def test_a_version_that_is_marked_as_deleted_is_followed_by_a_new_one(
 
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("if_absent", [True, False])
-def test_somebody_who_was_faster_is_not_overwritten_unseen(
+def test_a_version_that_another_program_wrote_meanwhile_is_looked_at_first(
     same: bool, if_absent: bool, vault: Vault, store: VaultStore, key: Secret
 ) -> None:
     theirs = key if same else new_key()
@@ -174,13 +155,15 @@ def test_somebody_who_was_faster_is_not_overwritten_unseen(
     assert store.get(REF) == (theirs if if_absent else key)
 
 
-def test_somebody_who_always_is_faster_is_told(vault: Vault, store: VaultStore, key: Secret) -> None:
+def test_another_program_that_writes_again_and_again_raises_store_error(
+    vault: Vault, store: VaultStore, key: Secret
+) -> None:
     vault.before["POST", DATA] = lambda: vault.versions.setdefault("favcrm/acme", []).append({"api_key": "x"})
     with refused(key, match="^The key was not saved: somebody else writes to that name."):
         store.put("acme", key, {}, if_absent=False)
 
 
-def test_something_else_at_that_place_is_no_key(vault: Vault, store: VaultStore, key: Secret) -> None:
+def test_a_secret_without_the_field_is_no_key(vault: Vault, store: VaultStore, key: Secret) -> None:
     vault.versions["favcrm/acme"] = [{"password": "theirs"}]
     with refused(
         key, match="^The key could not be read: what is at vault://favcrm/acme has no field api_key."
@@ -220,13 +203,13 @@ class TestDenied:
 
         return allow
 
-    def test_what_is_needed_is_enough(self, allow: Callable[..., VaultStore], key: Secret) -> None:
+    def test_the_documented_rights_are_enough(self, allow: Callable[..., VaultStore], key: Secret) -> None:
         store = allow("create", "read")
         store.check()
         assert store.get(store.put("acme", key, {})) == key
 
     @pytest.mark.parametrize("capabilities", [(), ("deny",), ("create",), ("read",), ("update", "read")])
-    def test_the_check_finds_out(
+    def test_a_check_without_the_rights_raises_store_error(
         self, allow: Callable[..., VaultStore], capabilities: tuple[str, ...]
     ) -> None:
         with refused(
@@ -234,7 +217,9 @@ class TestDenied:
         ):
             allow(*capabilities).check()
 
-    def test_nothing_is_saved(self, allow: Callable[..., VaultStore], vault: Vault, key: Secret) -> None:
+    def test_without_the_rights_nothing_is_saved(
+        self, allow: Callable[..., VaultStore], vault: Vault, key: Secret
+    ) -> None:
         for capabilities in ((), ("read",)):
             with refused(
                 key, match="^The key was not saved: Vault does not allow it, or the token is not valid."
@@ -242,13 +227,13 @@ class TestDenied:
                 allow(*capabilities).put("acme", key, {})
         assert vault.versions == {}
 
-    def test_nothing_is_read_or_removed(self, allow: Callable[..., VaultStore]) -> None:
+    def test_without_the_rights_nothing_is_read_or_removed(self, allow: Callable[..., VaultStore]) -> None:
         with refused(match="^The key could not be read: Vault does not allow it"):
             allow().get(REF)
         with refused(match="^The key could not be removed: Vault does not allow it"):
             allow().delete(REF)
 
-    def test_a_token_that_is_not_valid_is_told(self, vault: Vault, key: Secret) -> None:
+    def test_an_invalid_token_raises_store_error(self, vault: Vault, key: Secret) -> None:
         for failing, action in actions_of(VaultStore(url=vault.url), key).items():
             with refused(key, match=f"^{failing}: Vault does not allow it, or the token is not valid. Check"):
                 action()
@@ -258,19 +243,21 @@ class TestMounts:
     @pytest.mark.parametrize(
         "mount", [{"type": "kv", "options": {"version": "1"}}, {"type": "pki", "options": None}]
     )
-    def test_another_engine_is_told(self, mount: dict[str, Any], vault: Vault, store: VaultStore) -> None:
+    def test_a_check_of_another_engine_raises_store_error(
+        self, mount: dict[str, Any], vault: Vault, store: VaultStore
+    ) -> None:
         vault.mounts["secret"] = mount
         with refused(
             match="^The store cannot be used: at the mount secret there is no KV engine of version 2. Check"
         ):
             store.check()
 
-    def test_no_mount_is_told(self, vault: Vault, store: VaultStore) -> None:
+    def test_a_check_without_a_mount_raises_store_error(self, vault: Vault, store: VaultStore) -> None:
         vault.mounts.clear()
         with refused(match="^The store cannot be used: Vault does not allow it"):
             store.check()
 
-    def test_a_server_that_does_not_tell_is_asked_for_capabilities(
+    def test_a_server_that_does_not_name_its_mounts_is_asked_for_capabilities(
         self, vault: Vault, store: VaultStore
     ) -> None:
         vault.before["GET", "sys/internal/ui/mounts/secret"] = lambda: (404, {"errors": []})
@@ -294,7 +281,7 @@ def actions_of(store: VaultStore, key: Secret) -> Mapping[str, Callable[[], obje
 
 
 class TestBroken:
-    def test_a_server_that_is_down_is_told(self, key: Secret) -> None:
+    def test_a_server_that_is_down_raises_store_error(self, key: Secret) -> None:
         with unused_address() as url:
             for failing, action in actions_of(VaultStore(url=url, token=TOKEN), key).items():
                 with refused(
@@ -312,13 +299,13 @@ class TestBroken:
             (500, "Vault failed with InternalServerError"),
         ],
     )
-    def test_a_refusal_is_told(self, status: int, reason: str, key: Secret) -> None:
+    def test_a_status_is_explained_by_each_method(self, status: int, reason: str, key: Secret) -> None:
         with serve(sends(whole(b'{"errors": []}', status))) as refusing:
             for failing, action in actions_of(VaultStore(url=refusing.url, token=TOKEN), key).items():
                 with refused(key, match=f"^{failing}: {reason}."):
                     action()
 
-    def test_a_server_that_never_answers_is_told_in_time(self, key: Secret) -> None:
+    def test_a_server_that_never_answers_raises_store_error_in_time(self, key: Secret) -> None:
         with serve(lambda peer, _: peer.stall()) as silent:
             for failing, action in actions_of(
                 VaultStore(url=silent.url, token=TOKEN, timeout=0.05), key
@@ -335,7 +322,7 @@ class TestBroken:
             ((200, {"data": {}}), "the answer is not one of Vault's KV engine of version 2"),
         ],
     )
-    def test_a_write_without_an_answer_is_told_as_uncertain(
+    def test_a_write_without_an_answer_is_called_uncertain(
         self, sent: tuple[int, object], reason: str, vault: Vault, store: VaultStore, key: Secret
     ) -> None:
         vault.before["POST", DATA] = lambda: sent
@@ -343,7 +330,7 @@ class TestBroken:
             store.put("acme", key, {})
 
     @pytest.mark.parametrize("sent", [(200, b"<html>"), (200, {"data": {"data": {}}}), (200, ["data"])])
-    def test_an_answer_that_is_not_vaults_is_told(
+    def test_an_answer_that_is_not_of_vault_raises_store_error(
         self, sent: tuple[int, object], vault: Vault, store: VaultStore, key: Secret
     ) -> None:
         vault.before["GET", DATA] = lambda: sent
@@ -355,7 +342,7 @@ class TestBroken:
         with refused(match="^The store cannot be used: the token may not create and read"):
             store.check()
 
-    def test_a_version_that_is_not_told_is_no_reason_to_overwrite(
+    def test_without_a_version_nothing_is_overwritten(
         self, vault: Vault, store: VaultStore, key: Secret
     ) -> None:
         vault.versions["favcrm/acme"] = [None]
@@ -377,7 +364,9 @@ class TestBroken:
         with refused(key, match="^It is not certain that the key was saved: Vault failed with ValueError."):
             VaultStore(Raising()).put("acme", key, {})
 
-    def test_a_missing_extra_is_told(self, monkeypatch: pytest.MonkeyPatch, key: Secret) -> None:
+    def test_a_missing_extra_raises_store_error_with_the_command_that_installs_it(
+        self, monkeypatch: pytest.MonkeyPatch, key: Secret
+    ) -> None:
         monkeypatch.setitem(sys.modules, "hvac", None)
         for action in actions_of(VaultStore(), key).values():
             with refused(

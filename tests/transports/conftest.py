@@ -7,13 +7,19 @@ from types import ModuleType
 import httpx
 import httpx2
 import pytest
-from colours import anyio_backend, colour, way
+from colours import WAYS, Colour, anyio_backend, colour
 
 from favcrm.secret import Secret
-from favcrm.transports.http import verdicts
+from favcrm.transports.http.session import ERA_CACHE
 
 # Fixtures of this folder too.
-__all__ = ["anyio_backend", "colour", "way"]
+__all__ = ["anyio_backend", "colour"]
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def way(request: pytest.FixtureRequest) -> tuple[Colour, str]:
+    """Sync and async. A module whose tests depend on the event loop imports `colours.way`, which has trio too."""
+    return WAYS[request.param]
 
 
 @pytest.fixture(params=[httpx, httpx2], ids=lambda library: library.__name__)
@@ -30,9 +36,9 @@ def key() -> Secret:
 
 
 @pytest.fixture(autouse=True)
-def no_verdicts() -> None:
-    """Forget what was found out about an address: a port is used again by the server of another test."""
-    verdicts.forget()
+def empty_era_cache() -> None:
+    """Forget the eras of other tests, because the server of another test may have had this port."""
+    ERA_CACHE.clear()
 
 
 @pytest.fixture(autouse=True)

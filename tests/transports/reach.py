@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import trustme
 from colours import Facade
 
+from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm.transport import Request
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport, Progress
+from favcrm.transports.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -55,14 +57,53 @@ class Wire:
         await self.inner.end()
 
 
+class MovedClock:
+    """A clock that moves only when a test moves it or something sleeps on it.
+
+    Attributes:
+        now: The seconds that it shows.
+        slept: How long something slept, each time.
+    """
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+class QuickClock(MovedClock):
+    """The real time, on which nobody waits: how long somebody would have slept is noted."""
+
+    def monotonic(self) -> float:
+        return SYSTEM_CLOCK.monotonic()
+
+
+def transport(colour: Colour, endpoint: str, *, limits: Limits | None = None, **options: Any) -> Any:
+    """Return a transport of a colour, with limits of a test's own if there are any."""
+    kind: Any = HTTPTransport if colour == "blocking" else AsyncHTTPTransport
+    if limits is not None:
+        kind = type(kind.__name__, (kind,), {"_limits": limits})
+    options.setdefault("era", "bare")
+    return kind(endpoint, **options)
+
+
 @asynccontextmanager
 async def reach(
     colour: Colour, endpoint: str, http_client: Any = None, **options: Any
 ) -> AsyncGenerator[Wire, None]:
-    """Open a transport; what is at the address is taken for FavCRM, and not asked what it speaks."""
-    kind = HTTPTransport if colour == "blocking" else AsyncHTTPTransport
-    options.setdefault("era", "bare")
-    wire = Wire(Facade(kind(endpoint, http_client=http_client, **options)))
+    """Open a transport. It speaks the bare era, unless the options name another."""
+    wire = Wire(Facade(transport(colour, endpoint, http_client=http_client, **options)))
     try:
         yield wire
     finally:
@@ -83,10 +124,19 @@ async def client_of(library: ModuleType, colour: Colour, **options: Any) -> Asyn
 
 @asynccontextmanager
 async def through(
-    library: ModuleType, colour: Colour, endpoint: str, **options: Any
+    library: ModuleType,
+    colour: Colour,
+    endpoint: str,
+    *,
+    limits: Any = None,
+    clock: Any = None,
+    **options: Any,
 ) -> AsyncGenerator[Wire, None]:
     """Open a transport over a client of a user's own."""
-    async with client_of(library, colour, **options) as client, reach(colour, endpoint, client) as wire:
+    async with (
+        client_of(library, colour, **options) as client,
+        reach(colour, endpoint, client, limits=limits, clock=clock) as wire,
+    ):
         yield wire
 
 

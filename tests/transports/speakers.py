@@ -140,7 +140,7 @@ def numbers_sessions() -> Script:
 
 def echoing(era: str, **scripts: Script) -> Script:
     """Return a server of an era that answers each call with its arguments."""
-    eras = {"bare": BARE, "modern": MODERN, "session": session(initialize=numbers_sessions())}
+    eras = {"bare": BARE, "modern": MODERN, "legacy": session(initialize=numbers_sessions())}
     replaced = {what.replace("_", "/"): script for what, script in scripts.items()}
     return speaks({**eras[era], "tools/call": echoes, **replaced})
 

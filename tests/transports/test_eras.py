@@ -32,7 +32,7 @@ from servers import (
     unused_address,
     whole,
 )
-from transports.reach import SHORT, client_of, reach, stand_in
+from transports.reach import SHORT, MovedClock, client_of, reach, stand_in
 from transports.speakers import (
     BARE,
     DISCOVERED,
@@ -53,8 +53,9 @@ from transports.speakers import (
 )
 
 from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, RetryPolicy
-from favcrm.transports import HTTPTransport, http
-from favcrm.transports.http import conversation, verdicts
+from favcrm._backends.clock import SYSTEM_CLOCK
+from favcrm.transports import HTTPTransport
+from favcrm.transports.http.session import ERA_CACHE, EraCache
 
 if TYPE_CHECKING:
     from colours import Colour
@@ -98,7 +99,7 @@ async def asking(
 
 FIRST_CALLS: dict[Era, tuple[Scripts, list[str], list[str]]] = {
     "bare": (BARE, [DISCOVER, INITIALIZE, CALLED], [CALLED]),
-    "session": (
+    "legacy": (
         session("session-1"),
         [DISCOVER, INITIALIZE, READY, CALLED],
         [INITIALIZE, READY, CALLED],
@@ -164,7 +165,7 @@ async def test_favcrms_own_host_is_spoken_to_directly_whatever_is_remembered(col
         sent.append(request)
         return httpx.Response(200, content=message(1, RESULT))
 
-    verdicts.remember("https://api.favcrm.io/mcp", "modern")
+    ERA_CACHE.remember("https://api.favcrm.io/mcp", "modern", SYSTEM_CLOCK.monotonic())
     async with asking(colour, "https://api.favcrm.io/mcp", answer) as wire:
         assert (await call(wire)).result == RESULT
     (request,) = sent
@@ -186,7 +187,7 @@ async def test_another_host_is_asked(colour: Colour) -> None:
 
 def test_an_unknown_era_is_refused() -> None:
     mistyped: Any = "modren"
-    with pytest.raises(InvalidInputError, match="era: must be one of auto, bare, modern, session"):
+    with pytest.raises(InvalidInputError, match="era: must be one of auto, bare, legacy, modern"):
         HTTPTransport("http://127.0.0.1:9/mcp", era=mistyped)
 
 
@@ -195,43 +196,32 @@ def test_an_unknown_era_is_refused() -> None:
 
 async def test_auto_asks_whatever_is_remembered(colour: Colour) -> None:
     with serve(speaks(MODERN)) as server:
-        verdicts.remember(server.url, "bare")
+        ERA_CACHE.remember(server.url, "bare", SYSTEM_CLOCK.monotonic())
         async with reach(colour, server.url, era="auto") as wire:
             await call(wire)
     assert all_said(server) == [DISCOVER, CALLED]
 
 
-class Clock:
-    """Time that a test moves, in place of the module."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-async def test_a_verdict_is_forgotten_after_an_hour(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(verdicts, "time", clock)
+async def test_an_era_is_found_out_again_after_an_hour(colour: Colour) -> None:
+    clock = MovedClock()
     with serve(speaks(MODERN)) as server:
         for seconds in (0.0, 3599.0, 1.0, 3600.0):
             clock.now += seconds
-            async with reach(colour, server.url, era=None) as wire:
+            async with reach(colour, server.url, era=None, clock=clock) as wire:
                 await call(wire)
     assert all_said(server) == [DISCOVER, CALLED, CALLED, DISCOVER, CALLED, DISCOVER, CALLED]
 
 
-def test_verdicts_are_of_one_address_and_not_without_end() -> None:
-    verdicts.remember("https://a.example/mcp", "modern")
-    assert verdicts.recall("https://a.example/mcp") == "modern"
-    assert verdicts.recall("https://a.example/other") == "auto"
-    for number in range(verdicts.MAX_VERDICTS - 1):
-        verdicts.remember(f"https://{number}.example/", "bare")
-    assert verdicts.recall("https://a.example/mcp") == "modern"
-    verdicts.remember("https://one.more.example/", "session")
-    assert verdicts.recall("https://a.example/mcp") == "auto"
-    assert verdicts.recall("https://one.more.example/") == "session"
+def test_a_full_cache_is_emptied() -> None:
+    cache = EraCache(size=2)
+    cache.remember("https://a.example/mcp", "modern", 0.0)
+    assert cache.recall("https://a.example/mcp", 1.0) == "modern"
+    assert cache.recall("https://a.example/other", 1.0) == "auto"
+    cache.remember("https://b.example/", "bare", 0.0)
+    assert cache.recall("https://a.example/mcp", 1.0) == "modern"
+    cache.remember("https://c.example/", "legacy", 0.0)
+    assert cache.recall("https://a.example/mcp", 1.0) == "auto"
+    assert cache.recall("https://c.example/", 1.0) == "legacy"
 
 
 # One at a time
@@ -326,8 +316,8 @@ def cut(peer: Peer, request: Request) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "failure"),
-    [("bare", resets), ("bare", cut), ("bare", page(502)), ("session", resets), ("modern", resets)],
-    ids=["bare, reset", "bare, cut", "bare, 502", "session, reset", "modern, reset"],
+    [("bare", resets), ("bare", cut), ("bare", page(502)), ("legacy", resets), ("modern", resets)],
+    ids=["bare, reset", "bare, cut", "bare, 502", "legacy, reset", "modern, reset"],
 )
 async def test_a_call_that_may_have_run_is_not_sent_again(colour: Colour, kind: Era, failure: Script) -> None:
     scripts, _, known = FIRST_CALLS[kind]
@@ -390,23 +380,19 @@ async def test_a_call_whose_negotiation_gets_no_answer_is_not_sent(
     )
     assert (raised.value.__cause__, raised.value.__context__) == (None, None)
     assert CALLED not in all_said(server)
-    assert verdicts.recall(server.url) == "auto"
+    assert ERA_CACHE.recall(server.url, SYSTEM_CLOCK.monotonic()) == "auto"
 
 
-async def test_a_call_without_time_left_after_its_negotiation_is_not_sent(
-    colour: Colour, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_call_without_time_left_after_its_negotiation_is_not_sent(colour: Colour) -> None:
     """Sent all the same, it may run, and nobody would hear of it."""
-    clock = Clock()
-    for module in (http, conversation):
-        monkeypatch.setattr(module, "time", clock)
+    clock = MovedClock()
 
     def late(peer: Peer, request: Request) -> None:
         clock.now += 10.0
         answers({"supportedVersions": ["2026-07-28"]})(peer, request)
 
     with serve(speaks({**MODERN, DISCOVER: late})) as server:
-        async with reach(colour, server.url, era="auto") as wire:
+        async with reach(colour, server.url, era="auto", clock=clock) as wire:
             with pytest.raises(NotSentError, match="No time was left"):
                 await call(wire, timeout=10.0)
     assert all_said(server) == [DISCOVER]
@@ -452,9 +438,9 @@ async def test_a_server_that_changes_its_era_is_asked_and_the_call_sent_again(
     script = speaks({**session("session-1"), DISCOVER: questions, CALLED: calls})
     with serve(script) as server:
         async with reach(colour, server.url, era="bare") as wire:
-            for era in ("auto", "modern", "session", "modern"):
+            for era in ("auto", "modern", "legacy", "modern"):
                 assert (await call(wire, api_key=key)).result == RESULT
-                assert verdicts.recall(server.url) == era
+                assert ERA_CACHE.recall(server.url, SYSTEM_CLOCK.monotonic()) == era
     assert all_said(server) == [
         *[CALLED],
         *[CALLED, DISCOVER, CALLED],
@@ -464,12 +450,12 @@ async def test_a_server_that_changes_its_era_is_asked_and_the_call_sent_again(
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {key.reveal()}"}
 
 
-async def test_a_stale_verdict_is_replaced(colour: Colour) -> None:
+async def test_a_remembered_era_that_is_stale_is_replaced(colour: Colour) -> None:
     with serve(speaks(session("session-1", tools_call=[page(400), answers(RESULT)]))) as server:
-        verdicts.remember(server.url, "modern")
+        ERA_CACHE.remember(server.url, "modern", SYSTEM_CLOCK.monotonic())
         async with reach(colour, server.url, era=None) as wire:
             assert (await call(wire)).result == RESULT
-            assert verdicts.recall(server.url) == "session"
+            assert ERA_CACHE.recall(server.url, SYSTEM_CLOCK.monotonic()) == "legacy"
     assert all_said(server)[:-1] == [CALLED, DISCOVER, INITIALIZE, READY, CALLED]
 
 

@@ -39,7 +39,7 @@ def on_asyncio(task: Task[T]) -> T:
 
 
 RUN: dict[str, Callable[[Task[Any]], Any]] = {"asyncio": on_asyncio, "trio": trio.run}
-ERAS: list[Era] = ["bare", "session", "modern"]
+ERAS: list[Era] = ["bare", "legacy", "modern"]
 
 
 def client_to(server: Server, era: Era = "bare", **options: Any) -> AsyncFavCRMClient:
@@ -75,8 +75,8 @@ def test_each_event_loop_has_connections_of_its_own(era: Era, first: str, second
 @pytest.mark.parametrize("loop", RUN)
 def test_each_event_loop_begins_a_session_of_its_own(loop: str) -> None:
     """The session of an event loop that ended without closing is left to the server."""
-    with serve(echoing("session")) as server:
-        crm = client_to(server, "session")
+    with serve(echoing("legacy")) as server:
+        crm = client_to(server, "legacy")
         for _ in range(2):
             RUN[loop](lambda: who(crm, "me"))
 
@@ -87,21 +87,6 @@ def test_each_event_loop_begins_a_session_of_its_own(loop: str) -> None:
         RUN[loop](call_and_close)
     assert sessions_of(server, "tools/call") == ["session-1", "session-2", "session-3"]
     assert sessions_of(server, "DELETE") == ["session-3"]
-
-
-@pytest.mark.parametrize("loop", RUN)
-def test_closing_ends_a_session_once(loop: str) -> None:
-    with serve(echoing("session")) as server:
-        crm = client_to(server, "session")
-
-        async def main() -> None:
-            await who(crm, "me")
-            await crm.aclose()
-            await crm.aclose()
-
-        RUN[loop](main)
-        RUN[loop](crm.aclose)
-    assert sessions_of(server, "DELETE") == ["session-1"]
 
 
 @pytest.mark.parametrize("loop", RUN)
@@ -137,9 +122,9 @@ def call_and_close_loop(crm: AsyncFavCRMClient, name: str) -> None:
 
 def test_an_event_loop_that_was_closed_with_connections_open_is_left_behind() -> None:
     """Nothing closes the connections then but Python, which warns of them as of all such connections."""
-    with serve(echoing("session")) as server, warnings.catch_warnings():
+    with serve(echoing("legacy")) as server, warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        crm = client_to(server, "session")
+        crm = client_to(server, "legacy")
         for number in range(3):
             call_and_close_loop(crm, f"{number}")
         asyncio.run(crm.aclose())
@@ -173,37 +158,6 @@ def test_event_loops_of_several_threads_are_used_at_once(era: Era) -> None:
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(work, range(4)))
     assert found == [{str({"who": f"{number}.{call}"}) for call in range(5)} for number in range(4)]
-
-
-def test_event_loops_of_two_threads_are_used_in_turn() -> None:
-    with serve(echoing("session")) as server:
-        crm = client_to(server, "session")
-
-        async def serve_here(started: threading.Event, ended: asyncio.Event) -> None:
-            started.set()
-            await ended.wait()
-
-        def run(loop: asyncio.AbstractEventLoop) -> None:
-            with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                runner.run(serve_here(threading.Event(), ended[loop]))
-
-        loops = [asyncio.new_event_loop() for _ in range(2)]
-        ended = {loop: asyncio.Event() for loop in loops}
-        threads = [threading.Thread(target=run, args=(loop,)) for loop in loops]
-        for thread in threads:
-            thread.start()
-        for number in range(6):
-            called = asyncio.run_coroutine_threadsafe(who(crm, f"{number}"), loops[number % 2])
-            assert called.result(PATIENCE) == {"who": f"{number}"}
-        asyncio.run_coroutine_threadsafe(crm.aclose(), loops[0]).result(PATIENCE)
-        assert sessions_of(server, "DELETE") == ["session-1"]
-        with pytest.raises(NotSentError, match="is closed"):
-            asyncio.run(who(crm, "a third loop"))
-        for loop, thread in zip(loops, threads, strict=True):
-            loop.call_soon_threadsafe(ended[loop].set)
-            thread.join(PATIENCE)
-    assert sessions_of(server, "tools/call") == ["session-1", "session-2"] * 3
-    assert sessions_of(server, "DELETE") == ["session-1"]
 
 
 @pytest.mark.parametrize("loop", RUN)

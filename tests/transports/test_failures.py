@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.from_thread
@@ -16,12 +16,12 @@ import anyio.lowlevel
 import colours
 import httpx
 import pytest
+from colours import way
 from servers import (
     Peer,
     Request,
     Script,
     answers,
-    chunk,
     chunked,
     hangs_up,
     head,
@@ -34,7 +34,7 @@ from servers import (
     unused_address,
     whole,
 )
-from transports.reach import SHORT, TIMEOUT, client_of, one_request, reach, stand_in, through
+from transports.reach import SHORT, TIMEOUT, MovedClock, client_of, one_request, reach, stand_in, through
 
 from favcrm import (
     FavCRMError,
@@ -44,9 +44,7 @@ from favcrm import (
     RefusedError,
     RetryPolicy,
 )
-from favcrm.transport import Request as MCPRequest
-from favcrm.transports import AsyncHTTPTransport, http
-from favcrm.transports.http import clients, conversation, exchange
+from favcrm.transports.http.limits import LIMITS, Limits
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -56,6 +54,10 @@ if TYPE_CHECKING:
     from favcrm.secret import Secret
 
 pytestmark = pytest.mark.anyio
+
+__all__ = ["way"]
+
+ENDPOINT = "https://favcrm.example/mcp"
 
 ONCE = RetryPolicy.never()
 
@@ -122,12 +124,6 @@ async def test_what_arrived_of_a_broken_body_is_kept(colour: Colour, part: str, 
     assert (response.complete, response.defect) == (False, "")
 
 
-async def test_a_redirect_to_where_it_breaks_is_an_unknown_outcome(colour: Colour) -> None:
-    with serve(redirects("/other"), resets) as server, pytest.raises(OutcomeUnknownError):
-        await one_request(colour, server.url)
-    assert len(server.requests) == 2
-
-
 async def test_headers_without_end_are_an_unknown_outcome(colour: Colour) -> None:
     def endless(peer: Peer, _: Request) -> None:
         peer.send(head()[:-2])
@@ -149,89 +145,51 @@ async def test_what_is_no_http_is_an_unknown_outcome(colour: Colour, answer: byt
 # Time
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])
-async def test_a_body_that_drips_for_ever_ends_at_the_deadline(colour: Colour, media_type: str) -> None:
-    """It drips as fast as the client reads, so that no single read takes long."""
-
-    def drip(peer: Peer, _: Request) -> None:
-        peer.send(chunked([], headers={"content-type": media_type})[0], chunk(b":"))
-        while True:
-            peer.send(chunk(b"x" * 100))
-
-    with serve(drip, answers()) as server:
-        async with reach(colour, server.url) as wire:
-            response = await wire.request(timeout=SHORT)
-            assert not response.complete
-            assert len(response.body) < 10_000_000
-            assert (await wire.request()).result == {}
-    assert server.greeted == [1, 2]
-
-
-async def test_an_answer_that_comes_late_is_kept(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_comes_late_is_kept(colour: Colour) -> None:
     """It may hold a key."""
-    now = [100.0]
-    monkeypatch.setattr(exchange, "time", Clock(now))
-    monkeypatch.setattr(http, "time", Clock(now))
-    monkeypatch.setattr(conversation, "time", Clock(now))
+    clock = MovedClock()
 
     def late(request: httpx.Request) -> httpx.Response:
-        now[0] += 11.0
+        clock.now += 11.0
         return httpx.Response(200, content=message(1, {"found": True}))
 
-    async with through(httpx, colour, "https://favcrm.example/mcp", **stand_in(httpx, colour, late)) as wire:
+    async with through(httpx, colour, ENDPOINT, clock=clock, **stand_in(httpx, colour, late)) as wire:
         response = await wire.request(timeout=10.0)
     assert response.body == '{"jsonrpc": "2.0", "id": 1, "result": {"found": true}}'
     assert not response.complete
 
 
-async def test_redirects_share_one_deadline(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_redirects_share_one_deadline(colour: Colour) -> None:
     given: list[float] = []
-    now = [100.0]
-    monkeypatch.setattr(exchange, "time", Clock(now))
-    monkeypatch.setattr(http, "time", Clock(now))
-    monkeypatch.setattr(conversation, "time", Clock(now))
+    clock = MovedClock()
 
     def answer(request: httpx.Request) -> httpx.Response:
         given.append(request.extensions["timeout"]["read"])
-        now[0] += 4.0
+        clock.now += 4.0
         return httpx.Response(307, headers={"location": "/again"})
 
-    async with through(
-        httpx, colour, "https://favcrm.example/mcp", **stand_in(httpx, colour, answer)
-    ) as wire:
+    async with through(httpx, colour, ENDPOINT, clock=clock, **stand_in(httpx, colour, answer)) as wire:
         assert (await wire.request(timeout=10.0)).status == 307
     assert given == [10.0, 6.0, 2.0, 0.0]
 
 
-class Clock:
-    """Time that a test moves, in place of the module."""
-
-    def __init__(self, now: list[float]) -> None:
-        self._now = now
-
-    def monotonic(self) -> float:
-        return self._now[0]
-
-
 @pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True)
-async def test_headers_that_take_for_ever_end_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_headers_that_take_for_ever_end_at_the_deadline() -> None:
     """httpx counts each read by itself: a client whose reads never take long stands for a header that drips."""
-    monkeypatch.setattr(exchange, "GRACE", 0.0)
 
     async def never(request: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
         raise AssertionError
 
     stand_in = {"transport": httpx.MockTransport(never)}
-    async with through(httpx, "asynchronous", "https://favcrm.example/mcp", **stand_in) as wire:
+    async with through(httpx, "asynchronous", ENDPOINT, limits=Limits(grace=0.0), **stand_in) as wire:
         with pytest.raises(OutcomeUnknownError, match=r"No answer came within [\d.]+ seconds"):
             await wire.request(timeout=SHORT)
 
 
 @pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True)
-async def test_a_body_that_takes_for_ever_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_takes_for_ever_ends_at_the_deadline() -> None:
     """As above, for a client that does not count reads at all."""
-    monkeypatch.setattr(exchange, "GRACE", 0.0)
 
     async def begin() -> AsyncGenerator[bytes, None]:
         yield b'{"begun":'
@@ -241,7 +199,7 @@ async def test_a_body_that_takes_for_ever_ends_at_the_deadline(monkeypatch: pyte
         return httpx.Response(200, content=begin())
 
     stand_in = {"transport": httpx.MockTransport(answer)}
-    async with through(httpx, "asynchronous", "https://favcrm.example/mcp", **stand_in) as wire:
+    async with through(httpx, "asynchronous", ENDPOINT, limits=Limits(grace=0.0), **stand_in) as wire:
         response = await wire.request(timeout=SHORT)
     assert (response.body, response.complete) == ('{"begun":', False)
 
@@ -257,8 +215,6 @@ async def test_a_handshake_that_stalls_is_no_connection(colour: Colour) -> None:
 
 
 # Every error of httpx and httpx2
-
-Raiser: TypeAlias = Callable[[Any], Any]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +243,7 @@ async def test_every_error_of_the_library_is_translated(
         raise getattr(library, name)("told by httpx", request=request)
 
     async with client_of(library, colour, **stand_in(library, colour, fail)) as client:
-        crm = colours.client(colour, "https://favcrm.example/mcp", http_client=client, retry=ONCE)
+        crm = colours.client(colour, ENDPOINT, http_client=client, retry=ONCE)
         with pytest.raises(error) as raised:
             await crm.call_tool("any")
     assert type(raised.value) is error
@@ -361,8 +317,7 @@ ASYNCHRONOUS = pytest.mark.parametrize("way", ["asyncio", "trio"], indirect=True
 @pytest.mark.parametrize(
     "part", ["before the answer", "inside the headers", "inside the body", "inside a stream"]
 )
-async def test_a_cancelled_call_leaves_the_pool_usable(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "MAX_CONNECTIONS", 1)
+async def test_a_cancelled_call_leaves_the_pool_usable(part: str) -> None:
     asked = anyio.Event()
 
     def stall(peer: Peer, request: Request) -> None:
@@ -372,7 +327,7 @@ async def test_a_cancelled_call_leaves_the_pool_usable(part: str, monkeypatch: p
 
     token = anyio.lowlevel.current_token()
     with serve(stall, answers()) as server:
-        async with reach("asynchronous", server.url) as wire:
+        async with reach("asynchronous", server.url, limits=Limits(connections=1)) as wire:
             async with anyio.create_task_group() as group:
                 group.start_soon(wire.request)
                 await asked.wait()
@@ -458,12 +413,11 @@ def check_alone(error: BaseException, key: Secret) -> None:
     assert key.reveal() not in repr(vars(error))
 
 
-# Turns
+# Waiting for a connection
 
 
 @ASYNCHRONOUS
-async def test_more_calls_than_connections_all_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "MAX_CONNECTIONS", 4)
+async def test_more_calls_than_connections_all_succeed() -> None:
     found: list[object] = []
     lock = threading.Lock()
     under_way, most = 0, 0
@@ -479,7 +433,7 @@ async def test_more_calls_than_connections_all_succeed(monkeypatch: pytest.Monke
         peer.send(whole(answer))
 
     with serve(script) as server:
-        async with reach("asynchronous", server.url) as wire:
+        async with reach("asynchronous", server.url, limits=Limits(connections=4)) as wire:
 
             async def one() -> None:
                 found.append((await wire.request()).result)
@@ -498,16 +452,15 @@ async def test_150_calls_at_once_all_succeed() -> None:
     with serve(answers({"content": []})) as server:
         crm = colours.client("asynchronous", server.url)
         async with anyio.create_task_group() as group:
-            for _ in range(clients.MAX_CONNECTIONS * 3 // 2):
+            for _ in range(LIMITS.connections * 3 // 2):
                 group.start_soon(crm.call_tool, "any")
         await crm.end()
     assert len(server.requests) == 150
-    assert len(server.greeted) <= clients.MAX_CONNECTIONS
+    assert len(server.greeted) <= LIMITS.connections
 
 
 @ASYNCHRONOUS
-async def test_waiting_too_long_for_a_turn_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "MAX_CONNECTIONS", 1)
+async def test_waiting_too_long_for_a_turn_sends_nothing() -> None:
     asked, gate = anyio.Event(), threading.Event()
     token = anyio.lowlevel.current_token()
     found: list[object] = []
@@ -518,7 +471,7 @@ async def test_waiting_too_long_for_a_turn_sends_nothing(monkeypatch: pytest.Mon
         peer.send(whole(message(request, "held")))
 
     with serve(held, answers("next")) as server:
-        async with reach("asynchronous", server.url) as wire:
+        async with reach("asynchronous", server.url, limits=Limits(connections=1)) as wire:
 
             async def one() -> None:
                 found.append((await wire.request()).result)
@@ -538,26 +491,26 @@ async def test_waiting_too_long_for_a_turn_sends_nothing(monkeypatch: pytest.Mon
 
 
 @ASYNCHRONOUS
-async def test_the_time_spent_waiting_for_a_turn_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock moves by 3 seconds while the call gets its turn."""
-    now, given = [100.0], list[float]()
-    monkeypatch.setattr(exchange, "time", Clock(now))
-    monkeypatch.setattr(http, "time", Clock(now))
-    monkeypatch.setattr(conversation, "time", Clock(now))
+async def test_the_time_spent_waiting_for_a_connection_counts() -> None:
+    """The clock moves by 3 seconds while the second call waits."""
+    clock, given = MovedClock(), list[float]()
+    asked, gate = anyio.Event(), anyio.Event()
 
     async def answer(request: httpx.Request) -> httpx.Response:
         given.append(request.extensions["timeout"]["read"])
-        return httpx.Response(200, content=message(1, {}))
+        asked.set()
+        await gate.wait()
+        return httpx.Response(200, content=message(len(given), {}))
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        transport = AsyncHTTPTransport("https://favcrm.example/mcp", http_client=client, era="bare")
-        lanes = transport._links.here().lanes
-        turn = lanes.turn
-
-        def slow_turn(timeout: float) -> Any:
-            now[0] += 3.0
-            return turn(timeout)
-
-        monkeypatch.setattr(lanes, "turn", slow_turn)
-        await transport.request(MCPRequest("tools/list", {}, timeout=10.0))
-    assert given == [7.0]
+    limits, stand_in = Limits(connections=1), {"transport": httpx.MockTransport(answer)}
+    async with (
+        through(httpx, "asynchronous", ENDPOINT, limits=limits, clock=clock, **stand_in) as wire,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(wire.request)
+        await asked.wait()
+        group.start_soon(wire.request)
+        await anyio.wait_all_tasks_blocked()
+        clock.now += 3.0
+        gate.set()
+    assert given == [10.0, 7.0]

@@ -19,7 +19,7 @@ from transports.speakers import SESSION_ID, echoes, echoing, numbers_sessions, r
 from favcrm.sandbox import Sandbox
 from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport
-from favcrm.transports.http.inherited import close_inherited, note
+from favcrm.transports.http.connections import close_after_fork, close_inherited
 
 if TYPE_CHECKING:
     from colours import Colour
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).with_name("forking.py")
 LIMIT = 60.0
-ERAS: list[Era] = ["bare", "session", "modern"]
+ERAS: list[Era] = ["bare", "legacy", "modern"]
 
 
 @pytest.fixture(params=["blocking", "asynchronous"])
@@ -135,13 +135,13 @@ def test_workers_of_a_master_have_connections_and_sessions_of_their_own(colour: 
         assert connections["master"] == connections["master again"]
         assert connections["one.0"] == connections["one.1"] == connections["one.2"]
         assert sessions["master"] == sessions["master again"]
-    if era == "session" and colour == "blocking":
+    if era == "legacy" and colour == "blocking":
         assert len({sessions["master"], sessions["one.0"], sessions["two.0"]}) == 3
         assert sorted(ended) == sorted(str(sessions[name]) for name in ("master", "one.0", "two.0"))
         assert ended[-1] == sessions["master"]
 
 
-@pytest.mark.parametrize("era", ["bare", "session"])
+@pytest.mark.parametrize("era", ["bare", "legacy"])
 def test_a_worker_is_not_given_the_answer_to_one_that_was_killed(colour: Colour, era: Era) -> None:
     script = Held(echoes, is_held)
     with (
@@ -156,7 +156,7 @@ def test_a_worker_is_not_given_the_answer_to_one_that_was_killed(colour: Colour,
     assert told == own(dict.fromkeys(["master", "killed", "two", "master again"]))
 
 
-@pytest.mark.parametrize("era", ["bare", "session"])
+@pytest.mark.parametrize("era", ["bare", "legacy"])
 def test_a_fork_during_a_call_waits_for_nothing(colour: Colour, era: Era) -> None:
     script = Held(echoes, is_held)
     with serve(echoing(era, tools_call=script)) as server, running("busy", server.url, era, colour) as master:
@@ -168,7 +168,7 @@ def test_a_fork_during_a_call_waits_for_nothing(colour: Colour, era: Era) -> Non
     assert told == own(dict.fromkeys(["thread", "child", "forked", "master"]))
 
 
-@pytest.mark.parametrize("era", ["session", "auto"])
+@pytest.mark.parametrize("era", ["legacy", "auto"])
 def test_a_fork_during_a_negotiation_waits_for_nothing(colour: Colour, era: str) -> None:
     begun: list[Request] = []
 
@@ -177,7 +177,7 @@ def test_a_fork_during_a_negotiation_waits_for_nothing(colour: Colour, era: str)
         return len(begun) == 1
 
     script = Held(numbers_sessions(), is_first)
-    server_script = echoing("session", initialize=script)
+    server_script = echoing("legacy", initialize=script)
     with serve(server_script) as server, running("busy", server.url, era, colour) as master:
         assert script.arrived.wait(PATIENCE)
         master.tell()
@@ -189,7 +189,7 @@ def test_a_fork_during_a_negotiation_waits_for_nothing(colour: Colour, era: str)
 
 
 def test_processes_of_multiprocessing_have_connections_of_their_own(colour: Colour) -> None:
-    with serve(echoing("session")) as server, running("processes", server.url, "session", colour) as master:
+    with serve(echoing("legacy")) as server, running("processes", server.url, "legacy", colour) as master:
         told = master.end()
     assert told == own(dict.fromkeys(["master", "one", "two", "master again"]))
     assert len({callers(server)[who].connection for who in ("master", "one", "two")}) == 3
@@ -236,4 +236,4 @@ def test_a_child_closes_its_copies_of_the_connections() -> None:
 
 
 def test_a_connection_without_a_socket_is_not_noted() -> None:
-    note(SimpleNamespace(get_extra_info=lambda _: None))
+    close_after_fork(SimpleNamespace(get_extra_info=lambda _: None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import colours
 import pytest
 from secrecy.search import Search
 from servers import Peer, Request, Script, answers, chunked, event, hangs_up, message, resets, serve
-from transports.reach import reach
+from transports.reach import MovedClock, QuickClock, reach
 from transports.speakers import (
     CALL,
     MODERN,
@@ -25,8 +25,9 @@ from transports.speakers import (
 )
 
 import favcrm
-from favcrm import InputRequiredError, InvalidInputError, OutcomeUnknownError, RetryPolicy
-from favcrm.transports.http import channels, conversation
+from favcrm import InputRequiredError, OutcomeUnknownError, RetryPolicy
+from favcrm.transports.http.limits import Limits
+from favcrm.typing import Era
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,16 +52,13 @@ MISMATCH = refuses(-32020, "Mcp-Param-Region is missing")
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was waited each time, in place of waiting."""
-    waits: list[float] = []
+def clock() -> MovedClock:
+    return MovedClock()
 
-    async def sleep(_: object, seconds: float) -> None:
-        waits.append(seconds)
 
-    for channel in (channels.BlockingChannel, channels.AsyncChannel):
-        monkeypatch.setattr(channel, "sleep", sleep)
-    return waits
+@pytest.fixture
+def quick() -> QuickClock:
+    return QuickClock()
 
 
 async def test_every_request_says_what_it_is(colour: Colour, key: Secret) -> None:
@@ -80,15 +78,6 @@ async def test_every_request_says_what_it_is(colour: Colour, key: Secret) -> Non
     assert discover.json["params"] == {"_meta": OUR_META}
     assert called.json["params"] == {**CALL, "_meta": OUR_META}
     assert listed.json["params"] == {"cursor": "2", "_meta": OUR_META}
-
-
-async def test_a_name_that_no_header_can_carry_is_encoded(colour: Colour) -> None:
-    with serve(speaks(MODERN)) as server:
-        async with reach(colour, server.url, era="modern") as wire:
-            await wire.request(CALLED, {"name": "名\r\nX-Other: 1", "arguments": {}})
-    (request,) = server.requests
-    assert request.headers["mcp-name"] == "=?base64?5ZCNDQpYLU90aGVyOiAx?="
-    assert "x-other" not in request.headers
 
 
 # Input that is asked for
@@ -160,61 +149,25 @@ async def test_who_cannot_answer_is_told(colour: Colour) -> None:
     assert len(server.requests) == 1
 
 
-async def test_a_mere_state_is_brought_back_soon(colour: Colour, slept: list[float]) -> None:
+async def test_a_mere_state_is_brought_back_soon(colour: Colour, quick: QuickClock) -> None:
     scripts = [*[asks(f"state {number}") for number in range(5)], answers(RESULT)]
     with serve(speaks({**MODERN, CALLED: scripts})) as server:
-        async with reach(colour, server.url, era="modern") as wire:
+        async with reach(colour, server.url, clock=quick, era="modern") as wire:
             assert (await call(wire)).result == RESULT
     assert [params.get("requestState") for params in params_of(server)] == [
         None,
         *[f"state {number}" for number in range(5)],
     ]
-    assert slept == [0.05, 0.1, 0.2, 0.25, 0.25]
+    assert quick.slept == [0.05, 0.1, 0.2, 0.25, 0.25]
 
 
-async def test_a_server_that_asks_for_ever_is_left(colour: Colour, slept: list[float]) -> None:
+async def test_a_server_that_asks_for_ever_is_left(colour: Colour, quick: QuickClock) -> None:
     with serve(speaks({**MODERN, CALLED: asks("again")})) as server:
         crm = colours.client(colour, server.url, era="modern")
         with pytest.raises(OutcomeUnknownError, match="still asks for input after 10 rounds"):
             await crm.call_tool("count")
         await crm.end()
     assert len(server.requests) == 10
-
-
-async def test_older_servers_do_not_ask(colour: Colour) -> None:
-    """There it is a result like any other."""
-    asking = {"resultType": "input_required", "content": []}
-    with serve(speaks(session(tools_call=answers(asking)))) as server:
-        async with reach(colour, server.url, era="session") as wire:
-            assert (await call(wire)).result == asking
-    assert len(requests_of(server, CALLED)) == 1
-
-
-@pytest.mark.parametrize("kind", ["later", None, 1])
-async def test_a_kind_of_result_that_nobody_knows_is_no_answer(colour: Colour, kind: object) -> None:
-    with serve(speaks({**MODERN, CALLED: answers({**RESULT, "resultType": kind})})) as server:
-        crm = colours.client(colour, server.url, era="modern")
-        with pytest.raises(OutcomeUnknownError, match="has a resultType that is not known"):
-            await crm.call_tool("count")
-        await crm.end()
-    assert len(server.requests) == 1
-
-
-async def test_a_key_in_such_a_result_is_not_lost(colour: Colour, key: Secret) -> None:
-    told = {"data": {"organisationId": "org_1", "apiKey": key.reveal()}, "summary": ""}
-    answer = answers({"resultType": "later", "content": [], "structuredContent": told})
-    with serve(speaks({**MODERN, CALLED: answer})) as server:
-        provisioner = colours.provisioner(colour, server.url, era="modern")
-        workspace = await provisioner.confirm("signup_req_1", code="123456")
-        await provisioner.end()
-    assert workspace.api_key == key
-
-
-@pytest.mark.parametrize("more", [{}, {"resultType": "complete"}])
-async def test_a_result_is_complete_unless_it_says_otherwise(colour: Colour, more: dict[str, Any]) -> None:
-    with serve(speaks({**MODERN, CALLED: answers({**RESULT, **more})})) as server:
-        async with reach(colour, server.url, era="modern") as wire:
-            assert (await call(wire)).result == {**RESULT, **more}
 
 
 # Arguments in headers
@@ -233,7 +186,7 @@ async def test_tools_that_must_not_be_offered_are_left_out_of_the_list(colour: C
         assert [tool.name for tool in await crm.list_tools()] == ["count", "plain"]
         await crm.end()
     with serve(speaks(session(tools_list=answers(listed)))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             assert (await wire.request(LISTED)).result == listed
 
 
@@ -297,32 +250,16 @@ async def test_headers_that_are_still_missing_are_the_answer(colour: Colour) -> 
     assert all_said(server) == [CALLED, LISTED, CALLED]
 
 
-async def test_a_list_without_end_is_read_for_a_while(
-    colour: Colour, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversation, "MAX_PAGES", 3)
-    endless = answers({"tools": [PLAIN], "nextCursor": "more"})
+async def test_a_list_without_end_is_read_for_a_while(colour: Colour) -> None:
+    cursors = itertools.count()
+
+    def endless(peer: Peer, request: Request) -> None:
+        answers({"tools": [PLAIN], "nextCursor": str(next(cursors))})(peer, request)
+
     with serve(speaks({**MODERN, CALLED: MISMATCH, LISTED: endless})) as server:
-        async with reach(colour, server.url, era="modern") as wire:
+        async with reach(colour, server.url, era="modern", limits=Limits(pages=3)) as wire:
             assert (await call(wire)).status == 400
     assert all_said(server) == [CALLED, LISTED, LISTED, LISTED]
-
-
-async def test_half_a_character_in_an_argument_that_travels_is_refused(colour: Colour) -> None:
-    with serve(speaks({**MODERN, LISTED: answers({"tools": [COUNT]})})) as server:
-        crm = colours.client(colour, server.url, era="modern")
-        await crm.list_tools()
-        with pytest.raises(InvalidInputError):
-            await crm.call_tool("count", {"region": "\ud800"})
-        await crm.end()
-    assert all_said(server) == [LISTED]
-
-
-async def test_a_result_that_looks_like_a_list_stays_as_it_is(colour: Colour) -> None:
-    result = {"content": [], "tools": [BAD]}
-    with serve(speaks({**MODERN, CALLED: answers(result)})) as server:
-        async with reach(colour, server.url, era="modern") as wire:
-            assert (await call(wire)).result == result
 
 
 # Progress
@@ -347,7 +284,7 @@ HALF = report('{"progressToken":TOKEN,"progress":1,"total":2,"message":"half\\u0
 MORE = report('{"progressToken":TOKEN,"progress":1.5}')
 
 
-@pytest.mark.parametrize("era", ["bare", "session", "modern"])
+@pytest.mark.parametrize("era", ["bare", "legacy", "modern"])
 async def test_progress_reaches_who_asked_for_it(colour: Colour, era: str) -> None:
     seen: list[Progress] = []
     table = {**session("session-1"), CALLED: reports(HALF, MORE)}
@@ -364,24 +301,20 @@ async def test_progress_reaches_who_asked_for_it(colour: Colour, era: str) -> No
     assert asked.json["params"]["_meta"]["progressToken"] == asked.json["id"]
 
 
-@pytest.mark.parametrize("era", ["bare", "session", "modern"])
+@pytest.mark.parametrize("era", ["bare", "legacy", "modern"])
 async def test_a_slow_listener_is_told_nothing_past_the_deadline(
-    colour: Colour, era: str, monkeypatch: pytest.MonkeyPatch
+    colour: Colour, era: Era, clock: MovedClock
 ) -> None:
     seen: list[float] = []
 
-    class Late:
-        monotonic = staticmethod(lambda: math.inf)
-
     def listen(progress: Progress) -> None:
         seen.append(progress.progress)
-        monkeypatch.setattr(conversation, "time", Late)
+        clock.now += 100.0
 
     table = {**session("session-1"), CALLED: reports(HALF, MORE)}
     with serve(speaks(table)) as server:
-        crm = colours.client(colour, server.url, era=era)
-        assert (await crm.call_tool("count", on_progress=listen)).raw == RESULT
-        await crm.end()
+        async with reach(colour, server.url, era=era, clock=clock) as wire:
+            await wire.request(CALLED, CALL, on_progress=listen)
     assert seen == [1]
 
 
@@ -449,19 +382,6 @@ async def test_progress_comes_before_the_answer_does(colour: Colour) -> None:
 
 
 # Streams of this era
-
-
-async def test_a_stream_that_breaks_off_is_not_sent_again(colour: Colour) -> None:
-    def broken(peer: Peer, request: Request) -> None:
-        peer.send(*chunked([b": ping\n\n"])[:-1])
-        hangs_up(peer, request)
-
-    with serve(speaks({**MODERN, CALLED: broken})) as server:
-        crm = colours.client(colour, server.url, era="modern", retry=ONCE)
-        with pytest.raises(OutcomeUnknownError):
-            await crm.call_tool("count")
-        await crm.end()
-    assert all_said(server) == [CALLED]
 
 
 FAILING: dict[str, Script] = {

@@ -19,7 +19,7 @@ import pytest
 from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import Peer, Request, chunked, event, serve
+from servers import Peer, Request, chunked, serve
 from transports.reach import client_of, stand_in
 
 from favcrm import RetryPolicy
@@ -366,24 +366,3 @@ async def test_the_key_comes_through_whatever_a_proxy_does(colour: Colour, name:
     with serve(script) as server:
         check_whole(await confirm(colour, server.url))
     assert len(server.requests) == 1
-
-
-@pytest.mark.anyio
-async def test_a_stream_that_is_called_json_and_breaks_off_behind_the_answer_is_read(colour: Colour) -> None:
-    def script(peer: Peer, request: Request) -> None:
-        pieces = chunked([event(answer(request.json["id"]))], headers={"content-type": "application/json"})
-        peer.send(*pieces[:-1])
-        peer.hang_up()
-
-    with serve(script) as server:
-        check_whole(await confirm(colour, server.url))
-
-
-@pytest.mark.anyio
-async def test_a_key_in_an_event_of_another_name_is_found(colour: Colour) -> None:
-    def script(peer: Peer, request: Request) -> None:
-        peer.send(*chunked([b"event: result\ndata: " + answer(request.json["id"]) + b"\n\n"]))
-
-    with serve(script) as server:
-        workspace = await confirm(colour, server.url)
-    assert workspace.api_key.reveal() == KEY

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import colours
 import pytest
+from colours import way
 from servers import (
     Peer,
     Request,
@@ -20,7 +21,7 @@ from servers import (
     stalls,
     whole,
 )
-from transports.reach import SHORT, reach
+from transports.reach import SHORT, QuickClock, reach
 from transports.speakers import (
     BARE,
     CALL,
@@ -38,7 +39,6 @@ from transports.speakers import (
 )
 
 from favcrm import OutcomeUnknownError, RetryPolicy
-from favcrm.transports.http import channels
 
 if TYPE_CHECKING:
     from colours import Colour
@@ -49,21 +49,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
+__all__ = ["way"]
+
 CALLED, CANCELLED = "tools/call", "notifications/cancelled"
 PRIMED = b"id: event-1\ndata:\n\n"
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was waited each time, in place of waiting."""
-    waits: list[float] = []
-
-    async def sleep(_: object, seconds: float) -> None:
-        waits.append(seconds)
-
-    for channel in (channels.BlockingChannel, channels.AsyncChannel):
-        monkeypatch.setattr(channel, "sleep", sleep)
-    return waits
+def clock() -> QuickClock:
+    """The clock of a transport that does not wait."""
+    return QuickClock()
 
 
 def streams(*events: bytes) -> Script:
@@ -96,11 +91,11 @@ NUMBER = 2
 
 @pytest.mark.parametrize("ending", [streams, breaks])
 async def test_a_stream_goes_on_after_its_last_event(
-    colour: Colour, key: Secret, slept: list[float], ending: Any
+    colour: Colour, key: Secret, clock: QuickClock, ending: Any
 ) -> None:
     script = session("session-1", tools_call=ending(b"retry: 500\n" + PRIMED), GET=goes_on())
     with serve(speaks(script)) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             assert (await call(wire, api_key=key)).result == RESULT
     (resumed,) = requests_of(server, "GET")
     assert resumed.headers["last-event-id"] == "event-1"
@@ -110,26 +105,19 @@ async def test_a_stream_goes_on_after_its_last_event(
     assert resumed.headers["authorization"] == f"Bearer {key.reveal()}"
     assert "content-type" not in resumed.headers
     assert (resumed.path, resumed.body) == ("/mcp", b"")
-    assert slept == [0.5]
+    assert clock.slept == [0.5]
     assert len(requests_of(server, CALLED)) == 1
     assert CANCELLED not in all_said(server)
 
 
-async def test_without_a_time_it_is_a_second(colour: Colour, slept: list[float]) -> None:
+async def test_without_a_time_it_is_a_second(colour: Colour, clock: QuickClock) -> None:
     with serve(speaks(session(tools_call=streams(PRIMED), GET=goes_on()))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             assert (await call(wire)).result == RESULT
-    assert slept == [1.0]
+    assert clock.slept == [1.0]
 
 
-async def test_a_time_of_none_is_no_time(colour: Colour, slept: list[float]) -> None:
-    with serve(speaks(session(tools_call=streams(b"retry: 0\n" + PRIMED), GET=goes_on()))) as server:
-        async with reach(colour, server.url, era="session") as wire:
-            assert (await call(wire)).result == RESULT
-    assert slept == [0.0]
-
-
-async def test_it_may_go_on_many_times(colour: Colour, slept: list[float]) -> None:
+async def test_it_may_go_on_many_times(colour: Colour, clock: QuickClock) -> None:
     """As long as there is something new, and with the newest id and time that were given."""
     parts = [
         streams(b"id: event-2\ndata:\n\n"),
@@ -139,11 +127,11 @@ async def test_it_may_go_on_many_times(colour: Colour, slept: list[float]) -> No
         goes_on(b"id: event-4\ndata:\n\n"),
     ]
     with serve(speaks(session(tools_call=streams(b"retry: 500\n" + PRIMED), GET=parts))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             assert (await call(wire)).result == RESULT
     resumed = [request.headers["last-event-id"] for request in requests_of(server, "GET")]
     assert resumed == ["event-1", "event-2", "event-2", "event-3", "event-3"]
-    assert slept == [0.5, 0.5, 0.5, 0.07, 0.07]
+    assert clock.slept == [0.5, 0.5, 0.5, 0.07, 0.07]
 
 
 @pytest.mark.parametrize(
@@ -151,13 +139,13 @@ async def test_it_may_go_on_many_times(colour: Colour, slept: list[float]) -> No
     [streams(), streams(b": ping\n\n"), streams(b"data: {\n\n"), breaks(), resets, hangs_up],
     ids=["nothing", "a comment", "no JSON", "broken", "reset", "closed"],
 )
-async def test_it_is_tried_twice_in_vain(colour: Colour, slept: list[float], nothing: Script) -> None:
+async def test_it_is_tried_twice_in_vain(colour: Colour, clock: QuickClock, nothing: Script) -> None:
     with serve(speaks(session("session-1", tools_call=streams(PRIMED), GET=nothing))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             response = await call(wire)
             assert (response.complete, response.result, response.status) == (False, None, 200)
             assert all_said(server)[2:] == [CALLED, "GET", "GET", CANCELLED]
-    assert slept == [1.0, 1.0]
+    assert clock.slept == [1.0, 1.0]
 
 
 REFUSALS: dict[str, Script] = {
@@ -176,30 +164,21 @@ REFUSALS: dict[str, Script] = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_a_server_that_does_not_go_on_leaves_it_open_what_became_of_the_call(
-    colour: Colour, slept: list[float], refusal: str
+    colour: Colour, clock: QuickClock, refusal: str
 ) -> None:
     script = session("session-1", tools_call=streams(PRIMED), GET=REFUSALS[refusal])
     with serve(speaks(script)) as server:
-        crm = colours.client(colour, server.url, era="session", retry=RetryPolicy.never())
+        crm = colours.client(colour, server.url, era="legacy", retry=RetryPolicy.never())
         with pytest.raises(OutcomeUnknownError, match="The answer broke off"):
             await crm.call_tool("count")
         assert all_said(server)[2:] == [CALLED, "GET", CANCELLED]
         await crm.end()
 
 
-async def test_a_failure_between_two_parts_is_no_end(colour: Colour, slept: list[float]) -> None:
-    parts = [resets, streams(b"id: event-2\ndata:\n\n"), resets, goes_on()]
-    with serve(speaks(session(tools_call=streams(PRIMED), GET=parts))) as server:
-        async with reach(colour, server.url, era="session") as wire:
-            assert (await call(wire)).result == RESULT
-    resumed = [request.headers["last-event-id"] for request in requests_of(server, "GET")]
-    assert resumed == ["event-1", "event-1", "event-2", "event-2"]
-
-
-async def test_an_error_in_the_stream_is_the_answer(colour: Colour, slept: list[float]) -> None:
+async def test_an_error_in_the_stream_is_the_answer(colour: Colour, clock: QuickClock) -> None:
     told = event(b'{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"no"}}')
     with serve(speaks(session(tools_call=streams(PRIMED), GET=streams(told)))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             response = await call(wire)
     assert response.error is not None
     assert (response.error.code, response.status) == (-32603, 200)
@@ -208,35 +187,26 @@ async def test_an_error_in_the_stream_is_the_answer(colour: Colour, slept: list[
 
 @pytest.mark.parametrize("retry", [b"", b"retry: 9000\n", b"retry: 999999999\n"])
 async def test_nothing_is_waited_for_past_the_deadline(
-    colour: Colour, slept: list[float], retry: bytes
+    colour: Colour, clock: QuickClock, retry: bytes
 ) -> None:
     with serve(speaks(session(tools_call=streams(retry + PRIMED)))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             response = await call(wire, timeout=0.9)
             assert not response.complete
-    assert slept == []
+    assert clock.slept == []
     assert "GET" not in all_said(server)
 
 
-async def test_a_part_that_is_silent_ends_at_the_deadline(colour: Colour, slept: list[float]) -> None:
+async def test_a_part_that_is_silent_ends_at_the_deadline(colour: Colour, clock: QuickClock) -> None:
     with serve(speaks(session(tools_call=streams(b"retry: 0\n" + PRIMED), GET=stalls))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             response = await call(wire, timeout=SHORT)
             assert not response.complete
     assert len(requests_of(server, "GET")) == 1
     assert len(requests_of(server, CALLED)) == 1
 
 
-async def test_what_was_told_is_kept_together(colour: Colour, slept: list[float]) -> None:
-    """Half an answer may hold a key."""
-    begun = breaks(PRIMED, b'data: {"id":2,"result":{"half')
-    with serve(speaks(session(tools_call=begun, GET=breaks(b"data: of it")))) as server:
-        async with reach(colour, server.url, era="session") as wire:
-            response = await call(wire)
-    assert response.body == 'data: {"id":2,"result":{"half' + "data: of it" * 2
-
-
-async def test_progress_and_questions_go_on(colour: Colour, slept: list[float]) -> None:
+async def test_progress_and_questions_go_on(colour: Colour, clock: QuickClock) -> None:
     told = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":%d}}'
     ping = event(b'{"id":1,"method":"ping"}')
     script = session(
@@ -244,7 +214,7 @@ async def test_progress_and_questions_go_on(colour: Colour, slept: list[float]) 
     )
     reports: list[Progress] = []
     with serve(speaks(script)) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             response = await wire.request(CALLED, CALL, on_progress=reports.append)
     assert response.result == RESULT
     assert [report.progress for report in reports] == [1, 2]
@@ -252,28 +222,28 @@ async def test_progress_and_questions_go_on(colour: Colour, slept: list[float]) 
 
 
 @pytest.mark.parametrize("first", [b": ping\n\n", b"data:\n\n", "id: 名\ndata:\n\n".encode(), b"id: 1"])
-async def test_without_an_id_nothing_goes_on(colour: Colour, slept: list[float], first: bytes) -> None:
+async def test_without_an_id_nothing_goes_on(colour: Colour, clock: QuickClock, first: bytes) -> None:
     with serve(speaks(session(tools_call=streams(first)))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             assert not (await call(wire)).complete
     assert "GET" not in all_said(server)
-    assert slept == []
+    assert clock.slept == []
 
 
 @pytest.mark.parametrize("era", ["bare", "modern"])
-async def test_an_id_is_enough_in_every_era(colour: Colour, slept: list[float], era: Era) -> None:
+async def test_an_id_is_enough_in_every_era(colour: Colour, clock: QuickClock, era: Era) -> None:
     def go_on(peer: Peer, request: Request) -> None:
         peer.send(*chunked([event(message(1, RESULT))]))
 
     table = BARE if era == "bare" else MODERN
     with serve(speaks({**table, CALLED: streams(PRIMED), "GET": go_on})) as server:
-        async with reach(colour, server.url, era=era) as wire:
+        async with reach(colour, server.url, clock=clock, era=era) as wire:
             assert (await call(wire)).result == RESULT
     assert all_said(server) == [CALLED, "GET"]
     assert "content-type" not in server.requests[1].headers
 
 
-async def test_a_body_that_breaks_off_does_not_go_on(colour: Colour, slept: list[float]) -> None:
+async def test_a_body_that_breaks_off_does_not_go_on(colour: Colour, clock: QuickClock) -> None:
     """Only streams have events; an id in a body of JSON is text."""
 
     def half(peer: Peer, request: Request) -> None:
@@ -281,7 +251,7 @@ async def test_a_body_that_breaks_off_does_not_go_on(colour: Colour, slept: list
         peer.hang_up()
 
     with serve(speaks(session(tools_call=half))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, clock=clock, era="legacy") as wire:
             assert not (await call(wire)).complete
     assert "GET" not in all_said(server)
 
@@ -289,6 +259,6 @@ async def test_a_body_that_breaks_off_does_not_go_on(colour: Colour, slept: list
 async def test_a_real_wait_is_a_wait(colour: Colour) -> None:
     """Once without anything in place of the clock."""
     with serve(speaks(session(tools_call=streams(b"retry: 1\n" + PRIMED), GET=goes_on()))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             assert (await call(wire)).result == RESULT
     assert len(requests_of(server, "GET")) == 1

@@ -13,7 +13,7 @@ import anyio.lowlevel
 import colours
 import httpx
 import pytest
-from colours import Facade
+from colours import Facade, way
 from secrecy.search import Search
 from servers import (
     Peer,
@@ -34,7 +34,6 @@ from transports.reach import SHORT, client_of, reach, stand_in
 from transports.speakers import (
     CALL,
     MODERN,
-    NO_SESSION,
     RESULT,
     SESSION_ID,
     TAKEN,
@@ -49,10 +48,10 @@ from transports.speakers import (
     speaks,
 )
 
-from favcrm import CodeExpiredError, NotSentError, OutcomeUnknownError, RefusedError, RetryPolicy
+from favcrm import NotSentError, OutcomeUnknownError, RetryPolicy
 from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport
-from favcrm.transports.http import conversation, exchange
+from favcrm.transports.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +62,10 @@ if TYPE_CHECKING:
     from favcrm.typing import Era
 
 pytestmark = pytest.mark.anyio
+
+__all__ = ["way"]
+
+IMPATIENT = Limits(grace=SHORT)
 
 ONCE = RetryPolicy.never()
 INITIALIZE, READY, CALLED = "initialize", "notifications/initialized", "tools/call"
@@ -80,7 +83,7 @@ def ids(requests: Iterable[Request]) -> list[str | None]:
 
 async def test_every_request_but_the_first_is_of_the_session(colour: Colour, key: Secret) -> None:
     with serve(speaks(session("session-1"))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             await call(wire, api_key=key)
             await wire.request(api_key=key)
     first, *later = server.requests
@@ -92,55 +95,12 @@ async def test_every_request_but_the_first_is_of_the_session(colour: Colour, key
     assert not [name for name in later[1].headers if name in {"mcp-method", "mcp-name"}]
 
 
-@pytest.mark.parametrize("where", ["an error", "a result"])
-async def test_an_id_on_any_other_answer_is_not_taken(colour: Colour, where: str) -> None:
-    """Adopted, the id of a refusal would break every later call."""
-    if where == "an error":
-        script = speaks({**session("session-1"), "server/discover": NO_SESSION})
-    else:
-        script = speaks(session("session-1", tools_call=answers(RESULT, headers={SESSION_ID: "another"})))
-    with serve(script) as server:
-        async with reach(colour, server.url, era="auto") as wire:
-            await call(wire)
-            await call(wire)
-    assert ids(requests_of(server, CALLED)) == ["session-1"] * 2
-
-
 async def test_a_session_may_have_no_id(colour: Colour) -> None:
     with serve(speaks(session())) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             await call(wire)
     assert all_said(server) == [*OPENING, CALLED]
     assert ids(server.requests) == [None] * 3
-
-
-@pytest.mark.parametrize("given", ["two words", "tab\there", "caf\xe9", "bell\x07"])
-async def test_an_id_that_no_header_can_carry_is_refused(colour: Colour, given: str) -> None:
-    with serve(speaks(session(given))) as server:
-        async with reach(colour, server.url, era="session") as wire:
-            with pytest.raises((NotSentError, OutcomeUnknownError)) as raised:
-                await call(wire)
-    assert isinstance(raised.value, NotSentError)
-    assert given not in str(raised.value)
-    assert all_said(server) == [INITIALIZE]
-
-
-@pytest.mark.parametrize("version", ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"])
-async def test_the_version_is_the_one_that_was_countered_with(colour: Colour, version: str) -> None:
-    with serve(speaks(session(initialize=initialized(version=version)))) as server:
-        async with reach(colour, server.url, era="session") as wire:
-            await call(wire)
-    assert server.requests[0].json["params"]["protocolVersion"] == "2025-11-25"
-    assert [request.headers["mcp-protocol-version"] for request in server.requests[1:]] == [version] * 2
-
-
-@pytest.mark.parametrize("version", ["2026-07-28", "2027-05-05", "1.0"])
-async def test_a_version_that_nobody_here_knows_ends_it(colour: Colour, version: str) -> None:
-    with serve(speaks(session(initialize=initialized(version=version)))) as server:
-        async with reach(colour, server.url, era="session") as wire:
-            with pytest.raises(NotSentError, match=version):
-                await call(wire)
-    assert all_said(server) == [INITIALIZE]
 
 
 @pytest.mark.parametrize(
@@ -158,17 +118,13 @@ async def test_a_version_that_nobody_here_knows_ends_it(colour: Colour, version:
 )
 async def test_whatever_is_answered_to_initialized_is_fine(colour: Colour, taken: Script) -> None:
     with serve(speaks(session(notifications_initialized=taken))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             assert (await call(wire)).result == RESULT
     assert all_said(server) == [*OPENING, CALLED]
 
 
 @pytest.mark.parametrize("ending", ["silent", "chatty"])
-async def test_a_stream_that_is_answered_to_initialized_is_left(
-    colour: Colour, monkeypatch: pytest.MonkeyPatch, ending: str
-) -> None:
-    monkeypatch.setattr(exchange, "GRACE", SHORT)
-
+async def test_a_stream_that_is_answered_to_initialized_is_left(colour: Colour, ending: str) -> None:
     def keep_open(peer: Peer, _: Request) -> None:
         peer.send(chunked([])[0], b"3\r\n:\n\n\r\n")
         while ending == "chatty":
@@ -176,7 +132,7 @@ async def test_a_stream_that_is_answered_to_initialized_is_left(
         peer.stall()
 
     with serve(speaks(session(notifications_initialized=keep_open))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy", limits=IMPATIENT) as wire:
             assert (await call(wire)).result == RESULT
     assert all_said(server) == [*OPENING, CALLED]
 
@@ -210,7 +166,7 @@ async def test_a_session_that_is_over_is_begun_again_and_the_call_sent_once_more
         )
     )
     with serve(script) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             assert (await call(wire)).result == RESULT
             assert (await call(wire)).result == RESULT
             assert (await call(wire)).result == RESULT
@@ -222,47 +178,15 @@ async def test_a_session_that_is_over_is_begun_again_and_the_call_sent_once_more
     assert len(set(numbers)) == 4
 
 
-@pytest.mark.parametrize("status", [200, 400, 404, 410])
-@pytest.mark.parametrize(
-    "words", ["The code has expired", "Your sign-up session has expired", "Verification session not found"]
-)
-async def test_words_about_a_sign_up_are_no_end_of_a_session(colour: Colour, status: int, words: str) -> None:
-    refused = refuses(-32000, words, status)
-    with serve(speaks(session("session-1", tools_call=refused))) as server:
-        favcrm = colours.provisioner(colour, server.url, era="session", retry=ONCE)
-        with pytest.raises(CodeExpiredError if "expired" in words else RefusedError):
-            await favcrm.confirm("signup_req_1", "271828")
-        await favcrm.end()
-    assert len(requests_of(server, CALLED)) == 1
-
-
-async def test_a_result_that_speaks_of_a_session_is_an_answer(colour: Colour) -> None:
-    told = {"isError": True, "content": [{"type": "text", "text": "Session not found"}]}
-    with serve(speaks(session("session-1", tools_call=answers(told)))) as server:
-        async with reach(colour, server.url, era="session") as wire:
-            assert (await call(wire)).result == told
-    assert len(requests_of(server, CALLED)) == 1
-
-
 async def test_a_new_session_without_an_id_has_none(colour: Colour) -> None:
     script = speaks(
         session(initialize=[initialized("session-1"), initialized()], tools_call=[page(404), answers(RESULT)])
     )
     with serve(script) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             assert (await call(wire)).result == RESULT
     assert ids(requests_of(server, CALLED)) == ["session-1", None]
     assert all_said(server)[-1] == CALLED
-
-
-async def test_a_second_refusal_is_the_answer(colour: Colour) -> None:
-    script = speaks(session("session-1", tools_call=refuses(-32600, "Session not found", 404)))
-    with serve(script) as server:
-        async with reach(colour, server.url, era="session") as wire:
-            response = await call(wire)
-            assert response.status == 404
-            assert response.error is not None
-            assert all_said(server) == [*OPENING, CALLED, *OPENING, CALLED]
 
 
 async def test_a_session_that_cannot_be_begun_again_was_not_sent_the_call(colour: Colour) -> None:
@@ -273,7 +197,7 @@ async def test_a_session_that_cannot_be_begun_again_was_not_sent_the_call(colour
         )
     )
     with serve(script) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             with pytest.raises(NotSentError, match="No answer came to initialize"):
                 await call(wire)
             assert (await call(wire)).result == RESULT
@@ -294,7 +218,7 @@ async def test_calls_that_find_it_over_at_once_begin_one(colour: Colour) -> None
         )
     )
     with serve(script) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             await call(wire)
             responses = await many(colour, wire, 4, lambda: None)
     assert [response.result for response in responses] == [RESULT] * 4
@@ -308,12 +232,10 @@ async def test_calls_that_find_it_over_at_once_begin_one(colour: Colour) -> None
     ids=["202", "404", "405", "500", "reset", "closed", "silent"],
 )
 async def test_closing_ends_the_session_whatever_is_answered(
-    colour: Colour, goodbye: Script, key: Secret, monkeypatch: pytest.MonkeyPatch
+    colour: Colour, goodbye: Script, key: Secret
 ) -> None:
-    if goodbye is stalls:
-        monkeypatch.setattr(conversation, "GRACE", SHORT)
     with serve(speaks(session("session-1", DELETE=goodbye))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy", limits=IMPATIENT) as wire:
             await call(wire, api_key=key)
             await wire.end()
     assert all_said(server) == [*OPENING, CALLED, "DELETE"]
@@ -327,7 +249,7 @@ async def test_closing_ends_the_session_whatever_is_answered(
 
 async def test_without_a_session_closing_says_nothing(colour: Colour) -> None:
     with serve(speaks(session("session-1"))) as server:
-        async with reach(colour, server.url, era="session"):
+        async with reach(colour, server.url, era="legacy"):
             pass
     assert server.requests == []
 
@@ -337,7 +259,7 @@ async def test_a_session_ends_once_and_a_client_that_stays_open_may_begin_anothe
     with serve(speaks(script)) as server:
         async with (
             client_of(httpx, colour) as client,
-            reach(colour, server.url, client, era="session") as wire,
+            reach(colour, server.url, client, era="legacy") as wire,
         ):
             await call(wire)
             await wire.end()
@@ -352,7 +274,7 @@ async def test_a_client_that_was_closed_first_says_nothing(colour: Colour) -> No
     with serve(speaks(session("session-1"))) as server:
         async with (
             client_of(httpx, colour) as client,
-            reach(colour, server.url, client, era="session") as wire,
+            reach(colour, server.url, client, era="legacy") as wire,
         ):
             await call(wire)
             await Facade(client).end()
@@ -405,7 +327,7 @@ async def test_a_server_that_asks_is_answered_while_it_is_waited_for(
     notified = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}'
     script = speaks(session("session-1", tools_call=asks(gate, notified, asked), answer=answered))
     with serve(script) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             assert (await call(wire, api_key=key)).result == RESULT
     (answer,) = requests_of(server, "answer")
     assert answer.json == {"jsonrpc": "2.0", **told}
@@ -421,7 +343,7 @@ async def test_an_id_that_is_none_is_not_answered(colour: Colour) -> None:
         peer.send(*chunked([asked, event(message(request, RESULT))]))
 
     with serve(speaks(session("session-1", tools_call=streamed))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             assert (await call(wire)).result == RESULT
     assert [request.json["id"] for request in requests_of(server, "answer")] == [7]
 
@@ -434,7 +356,7 @@ async def test_a_server_that_asks_and_asks_gets_no_more_time(colour: Colour) -> 
         peer.stall()
 
     with serve(speaks(session("session-1", tools_call=streamed, answer=stalls))) as server:
-        crm = colours.client(colour, server.url, era="session", retry=ONCE, timeout=SHORT)
+        crm = colours.client(colour, server.url, era="legacy", retry=ONCE, timeout=SHORT)
         with pytest.raises(OutcomeUnknownError):
             await crm.call_tool("count")
         await crm.end()
@@ -442,15 +364,12 @@ async def test_a_server_that_asks_and_asks_gets_no_more_time(colour: Colour) -> 
 
 
 @pytest.mark.parametrize("refused", [page(500), resets, stalls], ids=["500", "reset", "silent"])
-async def test_an_answer_that_is_not_taken_changes_nothing(
-    colour: Colour, refused: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversation, "GRACE", SHORT)
+async def test_an_answer_that_is_not_taken_changes_nothing(colour: Colour, refused: Script) -> None:
     gate = threading.Event()
     gate.set()
     script = speaks(session(tools_call=asks(gate, b'{"id":1,"method":"ping"}'), answer=refused))
     with serve(script) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy", limits=IMPATIENT) as wire:
             assert (await call(wire)).result == RESULT
     assert len(requests_of(server, "answer")) == 1
 
@@ -496,7 +415,7 @@ async def test_a_server_whose_answer_does_not_come_is_told(colour: Colour, failu
         crm = colours.client(
             colour,
             server.url,
-            era="session",
+            era="legacy",
             retry=ONCE,
             timeout=SHORT * 2 if failure == "silent" else None,
         )
@@ -507,13 +426,10 @@ async def test_a_server_whose_answer_does_not_come_is_told(colour: Colour, failu
 
 
 @pytest.mark.parametrize("refused", [page(500), resets, stalls], ids=["500", "reset", "silent"])
-async def test_what_is_answered_to_that_is_nothing(
-    colour: Colour, refused: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversation, "GRACE", SHORT)
+async def test_a_refused_cancellation_changes_nothing(colour: Colour, refused: Script) -> None:
     script = speaks(session("session-1", tools_call=resets, notifications_cancelled=refused))
     with serve(script) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy", limits=IMPATIENT) as wire:
             with pytest.raises(OutcomeUnknownError):
                 await call(wire)
     check_cancelled(server)
@@ -522,7 +438,7 @@ async def test_what_is_answered_to_that_is_nothing(
 @pytest.mark.parametrize("where", ["initialize", "notifications_initialized"])
 async def test_the_beginning_of_a_session_is_never_cancelled(colour: Colour, where: str) -> None:
     with serve(speaks(session("session-1", **{where: stalls}))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             with pytest.raises(NotSentError):
                 await call(wire, timeout=SHORT)
     assert CANCELLED not in all_said(server)
@@ -534,7 +450,7 @@ async def test_the_beginning_of_a_session_is_never_cancelled(colour: Colour, whe
 )
 async def test_a_call_that_was_answered_is_not_cancelled(colour: Colour, answer: Script) -> None:
     with serve(speaks(session("session-1", tools_call=answer))) as server:
-        async with reach(colour, server.url, era="session") as wire:
+        async with reach(colour, server.url, era="legacy") as wire:
             await call(wire)
     assert CANCELLED not in all_said(server)
 
@@ -553,7 +469,7 @@ async def test_a_call_that_was_never_sent_is_not_cancelled(colour: Colour) -> No
 
     async with (
         client_of(httpx, colour, **stand_in(httpx, colour, answer)) as client,
-        reach(colour, "https://favcrm.example/mcp", client, era="session") as wire,
+        reach(colour, "https://favcrm.example/mcp", client, era="legacy") as wire,
     ):
         with pytest.raises(NotSentError):
             await call(wire)
@@ -570,7 +486,7 @@ async def test_a_call_that_is_cancelled_is_cancelled_at_the_server_too() -> None
         peer.stall()
 
     with serve(speaks(session("session-1", tools_call=stall))) as server:
-        async with reach("asynchronous", server.url, era="session") as wire:
+        async with reach("asynchronous", server.url, era="legacy") as wire:
             async with anyio.create_task_group() as group:
                 group.start_soon(call, wire)
                 await asked.wait()
@@ -588,7 +504,7 @@ async def test_a_task_that_is_cancelled_is_cancelled_at_the_server_too() -> None
         peer.stall()
 
     with serve(speaks(session("session-1", tools_call=stall))) as server:
-        async with reach("asynchronous", server.url, era="session") as wire:
+        async with reach("asynchronous", server.url, era="legacy") as wire:
             task = asyncio.create_task(call(wire))
             await asked.wait()
             task.cancel()
@@ -609,7 +525,7 @@ def test_a_call_that_is_interrupted_is_cancelled_at_the_server_too() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with serve(speaks(session("session-1", tools_call=interrupt))) as server:
-            transport = HTTPTransport(server.url, era="session")
+            transport = HTTPTransport(server.url, era="legacy")
             with pytest.raises(KeyboardInterrupt):
                 transport.request(MCPRequest(CALLED, CALL, timeout=30.0))
             check_cancelled(server)
@@ -650,7 +566,7 @@ async def test_neither_key_nor_session_comes_out_of_a_failure(
         crm = colours.client(
             colour,
             server.url,
-            era="session",
+            era="legacy",
             api_key=key,
             retry=ONCE,
             timeout=SHORT if "silent" in failure else None,

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import pytest
 import trustme
+from colours import way
 from servers import PATIENCE, Peer, Request, Script, answers, chunked, event, head, message, serve, whole
-from transports.reach import SHORT, Wire, client_of, reach, through
+from transports.reach import SHORT, MovedClock, Wire, client_of, reach, through
 
 from favcrm import OutcomeUnknownError
 from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport
-from favcrm.transports.http import exchange, time_limit
-from favcrm.transports.http.time_limit import TimeIsUpError, TimeLimit, put_under_limits
+from favcrm.transports.http.connections import TimeIsUpError, TimeLimit, put_under_limits
+from favcrm.transports.http.limits import Limits
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
+__all__ = ["way"]
+
 PAUSE = 0.01
 DRIPS = int(PATIENCE / PAUSE)
 LONG = 10 * PATIENCE
@@ -43,9 +46,7 @@ MODEST = 1.0
 NO_ANSWER = r"No answer came within [\d.]+ seconds, and the request may have been carried out"
 
 
-@pytest.fixture(autouse=True)
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "GRACE", 0.05)
+IMPATIENT = Limits(grace=0.05)
 
 
 def drip(send: Any) -> None:
@@ -83,7 +84,7 @@ AT_FIRST = answers(headers={"connection": "close"})
 @pytest.mark.parametrize("timeout", [1e10, math.inf])
 async def test_a_time_without_end_is_a_time(colour: Colour, timeout: float) -> None:
     with serve(answers()) as server:
-        async with reach(colour, server.url) as wire:
+        async with reach(colour, server.url, limits=IMPATIENT) as wire:
             assert (await wire.request(timeout=timeout)).result is not None
 
 
@@ -92,7 +93,7 @@ async def test_a_header_section_that_drips_ends_at_the_deadline(
     colour: Colour, part: str, key: Secret
 ) -> None:
     with serve(AT_FIRST, DRIPPING[part]) as server:
-        async with reach(colour, server.url) as wire:
+        async with reach(colour, server.url, limits=IMPATIENT) as wire:
             await wire.request()
             with pytest.raises(OutcomeUnknownError, match=NO_ANSWER) as raised:
                 await wire.request(api_key=key, timeout=SHORT)
@@ -102,7 +103,7 @@ async def test_a_header_section_that_drips_ends_at_the_deadline(
 
 async def test_a_connection_that_served_before_is_watched_as_well(colour: Colour) -> None:
     with serve(answers(), answers(stream=True), IN_THE_HEADERS, answers()) as server:
-        async with reach(colour, server.url) as wire:
+        async with reach(colour, server.url, limits=IMPATIENT) as wire:
             for _ in range(2):
                 assert (await wire.request()).result == {}
             with pytest.raises(OutcomeUnknownError, match=NO_ANSWER):
@@ -115,7 +116,7 @@ async def test_a_connection_that_served_before_is_watched_as_well(colour: Colour
 async def test_a_body_that_drips_ends_at_the_deadline(colour: Colour) -> None:
     body = drips(head(200, {"content-length": str(DRIPS + 1)}), b".")
     with serve(AT_FIRST, body) as server:
-        async with reach(colour, server.url) as wire:
+        async with reach(colour, server.url, limits=IMPATIENT) as wire:
             await wire.request()
             response = await wire.request(timeout=SHORT)
     assert not response.complete
@@ -140,7 +141,7 @@ async def ask_a_stream_that_stays(wire: Wire, gate: threading.Event) -> None:
 async def test_a_stream_that_stays_open_and_silent_does_not_hold_the_answer_back(colour: Colour) -> None:
     gate = threading.Event()
     with serve(answers_and_stays(gate)) as server:
-        async with reach(colour, server.url) as wire:
+        async with reach(colour, server.url, limits=IMPATIENT) as wire:
             await ask_a_stream_that_stays(wire, gate)
 
 
@@ -161,7 +162,9 @@ async def test_a_request_that_is_read_slowly_ends_at_the_deadline(colour: Colour
 
         thread = threading.Thread(target=sip)
         thread.start()
-        async with reach(colour, f"http://127.0.0.1:{listener.getsockname()[1]}/mcp") as wire:
+        async with reach(
+            colour, f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", limits=IMPATIENT
+        ) as wire:
             with pytest.raises(OutcomeUnknownError, match=NO_ANSWER):
                 await wire.request(params={"long": "x" * 2**24}, timeout=MODEST)
         over.set()
@@ -198,7 +201,7 @@ async def test_tls_is_watched(
     colour: Colour, library: ModuleType, certified: ssl.SSLContext, trusting: ssl.SSLContext
 ) -> None:
     with serve(answers(), IN_THE_HEADERS, tls=certified) as server:
-        async with through(library, colour, server.url, verify=trusting) as wire:
+        async with through(library, colour, server.url, limits=IMPATIENT, verify=trusting) as wire:
             assert (await wire.request()).result == {}
             with pytest.raises(OutcomeUnknownError, match=NO_ANSWER):
                 await wire.request(timeout=SHORT)
@@ -235,7 +238,7 @@ async def test_a_connection_through_a_proxy_is_watched(
 ) -> None:
     with dripping_through_a_proxy(certified) as proxy:
         options = {"verify": trusting, "proxy": proxy}
-        async with through(library, colour, "https://127.0.0.1:9/mcp", **options) as wire:
+        async with through(library, colour, "https://127.0.0.1:9/mcp", limits=IMPATIENT, **options) as wire:
             with pytest.raises(OutcomeUnknownError, match=NO_ANSWER):
                 await wire.request(timeout=MODEST)
 
@@ -245,7 +248,7 @@ async def test_a_connection_through_a_proxy_is_watched(
 
 async def test_a_handed_over_client_is_watched(colour: Colour, library: ModuleType) -> None:
     with serve(answers(), IN_THE_HEADERS, answers()) as server:
-        async with through(library, colour, server.url) as wire:
+        async with through(library, colour, server.url, limits=IMPATIENT) as wire:
             assert (await wire.request()).result == {}
             with pytest.raises(OutcomeUnknownError, match=NO_ANSWER):
                 await wire.request(timeout=SHORT)
@@ -259,7 +262,10 @@ async def test_a_connection_that_its_owner_opened_is_watched_from_the_first_answ
 ) -> None:
     gate = threading.Event()
     with serve(answers(), answers_and_stays(gate)) as server:
-        async with client_of(library, colour) as client, reach(colour, server.url, client) as wire:
+        async with (
+            client_of(library, colour) as client,
+            reach(colour, server.url, client, limits=IMPATIENT) as wire,
+        ):
             client.post(server.url, json={"id": 1})
             await ask_a_stream_that_stays(wire, gate)
     assert server.greeted == [1]
@@ -302,19 +308,10 @@ def test_each_thread_has_a_limit_of_its_own() -> None:
 # The limit itself
 
 
-class Clock:
-    """Time that a test moves, in place of the module."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 class Stream:
     """A connection that notes how long it may wait, and takes so long."""
 
-    def __init__(self, clock: Clock, takes: float) -> None:
+    def __init__(self, clock: MovedClock, takes: float) -> None:
         self._clock = clock
         self._takes = takes
         self.given: list[float | None] = []
@@ -331,16 +328,14 @@ class Stream:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(time_limit, "time", clock)
-    return clock
+def clock() -> MovedClock:
+    return MovedClock()
 
 
-def test_every_read_has_what_is_left(clock: Clock) -> None:
+def test_every_read_has_what_is_left(clock: MovedClock) -> None:
     stream = Stream(clock, takes=3.0)
     put_under_limits(stream)
-    with TimeLimit(10.0):
+    with TimeLimit(10.0, clock.monotonic):
         for timeout in (8.0, 8.0, None, 8.0):
             assert stream.read(2, timeout=timeout) == b".."
         with pytest.raises(TimeIsUpError):
@@ -348,11 +343,11 @@ def test_every_read_has_what_is_left(clock: Clock) -> None:
     assert stream.given == [8.0, 7.0, 4.0, 1.0]
 
 
-def test_a_long_write_is_made_in_pieces(clock: Clock) -> None:
+def test_a_long_write_is_made_in_pieces(clock: MovedClock) -> None:
     stream = Stream(clock, takes=3.0)
     put_under_limits(stream)
     buffer = bytes(range(256)) * 800
-    with TimeLimit(20.0):
+    with TimeLimit(20.0, clock.monotonic):
         stream.write(buffer, timeout=15.0)
         assert b"".join(stream.written) == buffer
         with pytest.raises(TimeIsUpError):
@@ -360,11 +355,11 @@ def test_a_long_write_is_made_in_pieces(clock: Clock) -> None:
     assert stream.given == [15.0, 15.0, 14.0, 11.0, 8.0, 5.0, 2.0]
 
 
-def test_a_limit_leads_out_of_its_block_and_holds_no_longer(clock: Clock) -> None:
+def test_a_limit_leads_out_of_its_block_and_holds_no_longer(clock: MovedClock) -> None:
     stream = Stream(clock, takes=3.0)
     put_under_limits(stream)
     reads = 0
-    with TimeLimit(5.0):
+    with TimeLimit(5.0, clock.monotonic):
         while True:
             stream.read(1)
             reads += 1
@@ -373,14 +368,14 @@ def test_a_limit_leads_out_of_its_block_and_holds_no_longer(clock: Clock) -> Non
     assert stream.given[-1] == math.inf
 
 
-def test_an_inner_limit_ends_no_later_than_the_outer_one(clock: Clock) -> None:
+def test_an_inner_limit_ends_no_later_than_the_outer_one(clock: MovedClock) -> None:
     stream = Stream(clock, takes=1.0)
     put_under_limits(stream)
-    with TimeLimit(5.0):
-        with TimeLimit(2.0):
+    with TimeLimit(5.0, clock.monotonic):
+        with TimeLimit(2.0, clock.monotonic):
             stream.read(1)
         stream.read(1)
-        with TimeLimit(9.0):
+        with TimeLimit(9.0, clock.monotonic):
             stream.read(1)
     assert stream.given == [2.0, 4.0, 3.0]
 
@@ -390,7 +385,7 @@ def test_other_errors_pass_through() -> None:
         raise TimeoutError("of somebody else")
 
 
-def test_a_connection_is_put_under_limits_once(clock: Clock) -> None:
+def test_a_connection_is_put_under_limits_once(clock: MovedClock) -> None:
     stream = Stream(clock, takes=0.0)
     put_under_limits(stream)
     read = stream.read

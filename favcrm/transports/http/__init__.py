@@ -1,57 +1,114 @@
-"""Reaching the tools over HTTP, in whatever era the server speaks.
+"""Reaching the tools over HTTP, in the protocol era that the server speaks.
 
-Only `clients` and `auth` import httpx. An httpx2 client serves as well as an httpx one, since only what both have is
-used. From a call to the wire: `links` keeps the processes and event loops apart, `conversation` carries out what
-`favcrm._mcp.negotiation` decides, `exchange` sends one request and reads its answer, and `channels` has what differs
-between the colours.
+Only `clients` and `auth` import httpx. An httpx2 client serves as well as an httpx one, because only their common
+subset is used. From a call to the wire: `session` carries out what `favcrm._mcp.negotiation` decides, `send` sends one
+request and reads its answer, and `backends` has what differs between sync and async.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from attrs import define, field, frozen
 
 from favcrm._backends import run_sync
+from favcrm._backends.clock import SYSTEM_CLOCK
+from favcrm._boundary import boundaries
 from favcrm.endpoint import without_details
-from favcrm.transport import AsyncHTTPClient, HTTPClient, Request, Response
+from favcrm.transport import AsyncHTTPClient, Clock, HTTPClient, Request, Response
 from favcrm.transports.binding import Bound, this_event_loop, this_process
 from favcrm.transports.http.auth import BearerAuth
-from favcrm.transports.http.clients import parse_endpoint
-from favcrm.transports.http.conversation import Query
-from favcrm.transports.http.links import LinkMaker
+from favcrm.transports.http.backends import AsyncLock, BlockingHTTP, BlockingLock
+from favcrm.transports.http.clients import ClientPool, Clients, parse_endpoint
+from favcrm.transports.http.limits import LIMITS, Limits
+from favcrm.transports.http.session import Exchange, McpSession
 from favcrm.typing import JSON, Era, Profile
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["AsyncHTTPTransport", "BearerAuth", "HTTPTransport"]
 
-LONGEST_TIMEOUT = 86400.0
-"""Seconds. A socket does not take just any number, and nobody waits for longer."""
+
+@frozen(eq=False)
+class _OfProcess:
+    """What one process has of its own."""
+
+    backend: BlockingHTTP
+    session: McpSession
+    owned: bool
+
+    def close(self) -> None:
+        """End the session, and close the client if it was made here."""
+        run_sync(self.session.end(self.backend))
+        if self.owned:
+            self.backend.client.close()
 
 
+@define(eq=False)
+class _OfEventLoop:
+    """What one event loop has of its own."""
+
+    pool: ClientPool
+    session: McpSession
+    _until_end: AsyncGenerator[None, None] | None = field(default=None, init=False)
+
+    async def close_with_loop(self, forget: Callable[[], object]) -> None:
+        """Have the connections closed when the event loop ends, unless `aclose` comes first.
+
+        Args:
+            forget: Called before the connections are closed.
+        """
+        if self._until_end is None and self.pool.owned:
+            # asyncio and trio close the generators that are still open when an event loop ends.
+            self._until_end = self._wait_for_end(forget)
+            await anext(self._until_end)
+
+    async def _wait_for_end(self, forget: Callable[[], object]) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            forget()
+            # The session stays open at the server, because nothing can be sent when asyncio closes generators.
+            await self.pool.aclose()
+
+    async def aclose(self) -> None:
+        """End the session, and close the clients if they were made here."""
+        await self.session.end(self.pool.first)
+        if self._until_end is not None:
+            await self._until_end.aclose()
+
+
+@boundaries
 class HTTPTransport:
-    """Reaches the tools over HTTP, whichever version of MCP the server speaks, blocking.
+    """Reaches the tools over HTTP, in whichever version of MCP the server speaks, blocking.
 
     Args:
         endpoint: The address of the tools: https, or plain http on this machine.
         http_client: An httpx or httpx2 client to use, which stays open at `close`. By default one is made.
-        era: How the server is spoken to, or what is tried first. By default ``bare`` for FavCRM's own hosts, and found
-            out elsewhere, once for each endpoint.
+        era: The protocol era to begin with, see `favcrm.typing.Era`. By default ``bare`` for FavCRM's own hosts, and
+            found out elsewhere, once for each endpoint.
         profile: Which tools FavCRM offers, `favcrm.typing.Profile`. By default the server decides: all of them.
         on_input: Given what a server of MCP 2026-07-28 asks for before it completes a call, by name; returns the
             answers by the same names. Without it such a call raises `InputRequiredError`.
+        clock: Where the transport and the flows over it read the time and wait. By default the system's clock.
 
     Attributes:
         endpoint: The address without user, password and query, which errors name.
+        clock: The clock.
 
     Raises:
         InvalidInputError: The endpoint or the client cannot be used, or there is no such era or profile.
 
     Example:
-        >>> from contextlib import closing
         >>> from favcrm import FavCRMProvisioner
-        >>> with closing(HTTPTransport("http://127.0.0.1:9/mcp")) as transport:
+        >>> with HTTPTransport("http://127.0.0.1:9/mcp") as transport:
         ...     FavCRMProvisioner(transport=transport, retry=RetryPolicy.never()).diagnose().endpoint_reachable
         False
     """
+
+    _limits: ClassVar[Limits] = LIMITS
 
     def __init__(
         self,
@@ -61,45 +118,62 @@ class HTTPTransport:
         era: Era | None = None,
         profile: Profile | None = None,
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         parsed = parse_endpoint(endpoint, profile)
         self.endpoint: str = without_details(parsed.url)
-        links = LinkMaker(parsed, http_client, era, on_input)
-        self._links = Bound(links.blocking, this_process, http_client)
+        self.clock: Clock = clock or SYSTEM_CLOCK
+        clients = Clients(parsed, http_client, clock=self.clock, limits=self._limits)
+
+        def make() -> _OfProcess:
+            backend = clients.blocking()
+            session = McpSession(parsed, era, BlockingLock(), on_input, now=self.clock.monotonic())
+            return _OfProcess(backend, session, clients.owned)
+
+        self._bound = Bound(make, this_process, http_client)
 
     def request(self, request: Request) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
-        link = self._links.here()
-        query = Query(
-            channel=link.channel,
-            method=request.method,
-            params=request.params,
-            api_key=request.api_key,
-            ends_at=time.monotonic() + min(request.timeout, LONGEST_TIMEOUT),
-            on_progress=request.on_progress,
-        )
-        return run_sync(link.conversation.request(query))
+        ends_at = self.clock.monotonic() + min(request.timeout, self._limits.timeout)
+        here = self._bound.here()
+        return run_sync(here.session.request(Exchange(request, here.backend, ends_at)))
 
     def close(self) -> None:
         """End the session, if there is one, and close the connections, if the client was made here."""
-        link = self._links.close()
-        if link is not None:
-            link.close()
+        here = self._bound.close()
+        if here is not None:
+            here.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
+@boundaries
 class AsyncHTTPTransport:
-    """Reaches the tools over HTTP, asynchronous: `HTTPTransport` with ``aclose``.
+    """Reaches the tools over HTTP, asynchronous: `HTTPTransport` with ``aclose`` and ``async with``.
 
     Args:
         endpoint: The address of the tools: https, or plain http on this machine.
         http_client: An asynchronous httpx or httpx2 client to use, which stays open at `aclose`.
         era: As for `HTTPTransport`.
         profile: As for `HTTPTransport`.
-        on_input: As for `HTTPTransport`; what it returns may be awaitable.
+        on_input: As for `HTTPTransport`; its result may be awaitable.
+        clock: As for `HTTPTransport`.
+
+    Attributes:
+        endpoint: The address without user, password and query, which errors name.
+        clock: The clock.
 
     Raises:
         InvalidInputError: The endpoint or the client cannot be used, or there is no such era or profile.
     """
+
+    _limits: ClassVar[Limits] = LIMITS
 
     def __init__(
         self,
@@ -110,31 +184,38 @@ class AsyncHTTPTransport:
         profile: Profile | None = None,
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
         | None = None,
+        clock: Clock | None = None,
     ) -> None:
         parsed = parse_endpoint(endpoint, profile)
         self.endpoint: str = without_details(parsed.url)
-        links = LinkMaker(parsed, http_client, era, on_input)
-        self._links = Bound(links.asynchronous, this_event_loop, http_client)
+        self.clock: Clock = clock or SYSTEM_CLOCK
+        clients = Clients(parsed, http_client, clock=self.clock, limits=self._limits)
+
+        def make() -> _OfEventLoop:
+            session = McpSession(parsed, era, AsyncLock(), on_input, now=self.clock.monotonic())
+            return _OfEventLoop(ClientPool(clients), session)
+
+        self._bound = Bound(make, this_event_loop, http_client)
 
     async def request(self, request: Request) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
-        timeout = min(request.timeout, LONGEST_TIMEOUT)
-        ends_at = time.monotonic() + timeout
-        link = self._links.here()
-        await link.close_with_loop(self._links.take)
-        async with link.lanes.turn(timeout) as channel:
-            query = Query(
-                channel=channel,
-                method=request.method,
-                params=request.params,
-                api_key=request.api_key,
-                ends_at=ends_at,
-                on_progress=request.on_progress,
-            )
-            return await link.conversation.request(query)
+        timeout = min(request.timeout, self._limits.timeout)
+        ends_at = self.clock.monotonic() + timeout
+        here = self._bound.here()
+        await here.close_with_loop(self._bound.take)
+        async with here.pool.lease(timeout) as backend:
+            return await here.session.request(Exchange(request, backend, ends_at))
 
     async def aclose(self) -> None:
         """End the session, if there is one, and close the connections, if the client was made here."""
-        link = self._links.close()
-        if link is not None:
-            await link.aclose()
+        here = self._bound.close()
+        if here is not None:
+            await here.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, MutableMapping
 from functools import partial
+from http import HTTPStatus
 from typing import Protocol, TypeVar
 
 import httpx
@@ -12,11 +13,9 @@ from favcrm._boundary import boundaries
 from favcrm.endpoint import same_origin
 from favcrm.secret import Secret
 from favcrm.settings import Settings, as_secret
-from favcrm.transports.http.exchange import bearer
+from favcrm.transports.http.send import bearer
 
 __all__ = ["BearerAuth"]
-
-UNAUTHORIZED = 401
 
 
 class SignableRequest(Protocol):
@@ -65,7 +64,10 @@ class BearerAuth(httpx.Auth):
         """Sign a request of an httpx client, and once more if the key was replaced meanwhile."""
         response = yield self(request)
         refused = request.headers.get("Authorization")
-        if response.status_code == UNAUTHORIZED and self(request).headers.get("Authorization") != refused:
+        if (
+            response.status_code == HTTPStatus.UNAUTHORIZED
+            and self(request).headers.get("Authorization") != refused
+        ):
             yield request
 
     def __call__(self, request: RequestT) -> RequestT:

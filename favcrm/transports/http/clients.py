@@ -1,18 +1,18 @@
-"""The HTTP clients of our own: how they are made, what they share, and how many calls share them."""
+"""The HTTP clients: how they are made, what they share, and how requests take turns."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from favcrm.endpoint import Endpoint
 from favcrm.errors import InvalidInputError, NotSentError, Problem
-from favcrm.transports.http.channels import AsyncChannel, BlockingChannel
-from favcrm.transports.http.failures import within
+from favcrm.transports.http.backends import AsyncHTTP, BlockingHTTP
+from favcrm.transports.http.errors import time_given
 from favcrm.transports.http.proxies import find_proxy
 
 if TYPE_CHECKING:
@@ -21,17 +21,15 @@ if TYPE_CHECKING:
 
     import anyio
 
+    from favcrm.transport import Clock
+    from favcrm.transports.http.limits import Limits
     from favcrm.typing import Profile
-
-ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
-
-MAX_CONNECTIONS = 100
 
 
 class SharedCookies(CookieJar):
-    """The cookies of one endpoint, for all connections to it: a balancer knows a session's server by a cookie.
+    """The cookies of one endpoint, for all connections to it, because balancers route a session by a cookie.
 
-    Threads take turns, since httpx copies all cookies for a request while another thread may be adding one.
+    Threads take turns, because httpx copies all cookies for a request while another thread may be adding one.
     """
 
     def __init__(self) -> None:
@@ -48,114 +46,131 @@ class SharedCookies(CookieJar):
             super().extract_cookies(response, request)
 
 
-class OwnClients:
-    """Makes the HTTP clients of our own to one endpoint. They share the certificates, which take long to load.
+class Clients:
+    """The HTTP clients to one endpoint: the one that a user handed over, or any number that are made here.
+
+    Clients that are made here share their certificates, because loading them takes long.
 
     Args:
-        endpoint: Where it is.
+        endpoint: The endpoint.
+        http_client: The client that a user handed over, or None.
+        clock: The clock of the transport.
+        limits: The limits of the transport.
+
+    Attributes:
+        owned: Whether the clients are made here.
 
     Raises:
         InvalidInputError: A variable of the environment cannot be used.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(
+        self, endpoint: Endpoint, http_client: object | None, *, clock: Clock, limits: Limits
+    ) -> None:
+        self.owned: bool = http_client is None
+        self.limits: Limits = limits
+        self._http_client = http_client
+        self._clock = clock
+        self._proxy = ""
+        self._options: dict[str, Any] = {}
+        if self.owned:
+            self._read_environment(endpoint)
+
+    def _read_environment(self, endpoint: Endpoint) -> None:
         certificates = _certificates(endpoint)
-        # Plain HTTP stays on this machine: no proxy may carry it away.
+        # Plain HTTP stays on this machine, so no proxy may carry it away.
         proxy = find_proxy(endpoint.url) if endpoint.encrypted else None
-        self.proxy: str = ""
-        self._options: dict[str, Any] = {"verify": certificates, "trust_env": False}
+        self._options = {"verify": certificates, "trust_env": False}
         if proxy is not None:
-            own = httpx.URL(proxy)
-            secured = certificates if own.scheme == "https" else None
-            self._options["proxy"] = httpx.Proxy(own, ssl_context=secured)
-            self.proxy = str(own.copy_with(username=None, password=None))
+            address = httpx.URL(proxy)
+            secured = certificates if address.scheme == "https" else None
+            self._options["proxy"] = httpx.Proxy(address, ssl_context=secured)
+            self._proxy = str(address.copy_with(username=None, password=None))
 
-    def blocking(self) -> BlockingChannel:
-        """Return a channel over a new client."""
-        return BlockingChannel(self._make(httpx.Client, SharedCookies()), self.proxy)
+    def blocking(self) -> BlockingHTTP:
+        """Return a backend over a blocking client."""
+        client = self._http_client or httpx.Client(cookies=SharedCookies(), **self._options)
+        return BlockingHTTP(client, self._proxy, clock=self._clock, limits=self.limits)
 
-    def asynchronous(self, cookies: CookieJar) -> AsyncChannel:
-        """Return a channel over a new client, which shares its cookies."""
-        return AsyncChannel(self._make(httpx.AsyncClient, cookies), self.proxy)
-
-    def _make(self, kind: type[ClientT], cookies: CookieJar) -> ClientT:
-        return kind(cookies=cookies, **self._options)
+    def asynchronous(self, cookies: CookieJar) -> AsyncHTTP:
+        """Return a backend over an asynchronous client, which shares its cookies."""
+        client = self._http_client or httpx.AsyncClient(cookies=cookies, **self._options)
+        return AsyncHTTP(client, self._proxy, clock=self._clock, limits=self.limits)
 
 
-class Lanes:
-    """Lends every request a client of its own, a bounded number at a time.
+class ClientPool:
+    """Leases a client to every request of one event loop, a bounded number at a time.
 
     httpx's pool looks at each of its connections and each waiting request whenever one comes or goes, which is most of
     the work of 200 calls at once. So the waiting is done here, and every client has one connection to look at. A
-    client that was handed over serves all.
+    client that was handed over serves all requests.
 
     Args:
-        clients: Makes the clients; or one that was handed over.
+        clients: Makes the clients.
     """
 
-    def __init__(self, clients: OwnClients | object) -> None:
-        self._clients = clients if isinstance(clients, OwnClients) else None
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
         self._cookies = SharedCookies()
-        first = AsyncChannel(clients) if self._clients is None else self._clients.asynchronous(self._cookies)
-        self._channels = [first]
-        self._idle = self._channels.copy()
-        self._turns: anyio.Semaphore | None = None
+        self._backends = [clients.asynchronous(self._cookies)]
+        self._idle = self._backends.copy()
+        self._free: anyio.Semaphore | None = None
 
     @asynccontextmanager
-    async def turn(self, timeout: float) -> AsyncGenerator[AsyncChannel, None]:
-        """Lend a channel within a block.
+    async def lease(self, timeout: float) -> AsyncGenerator[AsyncHTTP, None]:
+        """Lease a client within a block.
 
         Args:
             timeout: Seconds to wait for one.
 
         Raises:
-            NotSentError: None became free.
+            NotSentError: No client became free.
         """
         import anyio
 
-        if self._turns is None:
-            self._turns = anyio.Semaphore(MAX_CONNECTIONS)
+        connections = self._clients.limits.connections
+        if self._free is None:
+            self._free = anyio.Semaphore(connections)
         late = False
         try:
-            self._turns.acquire_nowait()
+            self._free.acquire_nowait()
         except anyio.WouldBlock:
             with anyio.move_on_after(timeout) as waiting:
-                await self._turns.acquire()
+                await self._free.acquire()
             late = waiting.cancelled_caught
         if late:
-            raise NotSentError(f"{MAX_CONNECTIONS} calls are under way, and none ended {within(timeout)}.")
+            raise NotSentError(f"{connections} calls are under way, and none ended {time_given(timeout)}.")
         try:
-            # The one that was used last: its connection is the most likely to be alive.
-            channel = self._idle.pop() if self._idle else self._one_more()
+            # The client that was used last, because its connection is the most likely to be alive.
+            backend = self._idle.pop() if self._idle else self._one_more()
             try:
-                yield channel
+                yield backend
             finally:
-                self._idle.append(channel)
+                self._idle.append(backend)
         finally:
-            self._turns.release()
+            self._free.release()
 
     @property
     def owned(self) -> bool:
         """Whether the clients were made here."""
-        return self._clients is not None
+        return self._clients.owned
 
     @property
-    def first(self) -> AsyncChannel:
-        """The channel that is there from the beginning."""
-        return self._channels[0]
+    def first(self) -> AsyncHTTP:
+        """The backend that exists from the beginning."""
+        return self._backends[0]
 
-    def _one_more(self) -> AsyncChannel:
-        """Return a new channel; the first again where its client was handed over, or all are closed."""
-        first = self._channels[0]
-        if self._clients is None or first.client.is_closed:
-            return first
-        self._channels.append(self._clients.asynchronous(self._cookies))
-        return self._channels[-1]
+    def _one_more(self) -> AsyncHTTP:
+        """Return a new backend. A client that was handed over stays the only one, and so does a closed one."""
+        if not self.owned or self.first.client.is_closed:
+            return self.first
+        self._backends.append(self._clients.asynchronous(self._cookies))
+        return self._backends[-1]
 
     async def aclose(self) -> None:
-        """Close the clients, which were made here."""
-        for channel in self._channels:
-            await channel.client.aclose()
+        """Close the clients that were made here."""
+        for backend in self._backends:
+            await backend.client.aclose()
 
 
 def parse_endpoint(endpoint: str, profile: Profile | None = None) -> Endpoint:
@@ -167,7 +182,7 @@ def parse_endpoint(endpoint: str, profile: Profile | None = None) -> Endpoint:
     field = "endpoint"
     try:
         parsed = Endpoint.parse(endpoint)
-        # httpx refuses more, such as a name that is no international one, and with errors of its own.
+        # httpx refuses more addresses, and with errors of its own.
         _ = httpx.URL(parsed.url).host
         field = "profile"
         return parsed.with_profile(profile)
@@ -179,9 +194,9 @@ def parse_endpoint(endpoint: str, profile: Profile | None = None) -> Endpoint:
 
 
 def _certificates(endpoint: Endpoint) -> Any:
-    """Load the certificates that are trusted; for plain HTTP there are none to load."""
+    """Load the certificates that are trusted. Plain HTTP needs none."""
     try:
         return httpx.create_ssl_context(verify=endpoint.encrypted)
     except OSError:
         problem = Problem("SSL_CERT_FILE or SSL_CERT_DIR", "cannot be read as certificates")
-    raise InvalidInputError([problem])
+        raise InvalidInputError([problem]) from None

@@ -1,4 +1,4 @@
-"""Content encodings, undone by what the bytes are: proxies announce what they did not do, or do it twice."""
+"""Content encodings, undone by what the bytes are, because proxies announce encodings wrongly or apply them twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 INFLATED_PIECE = 64 * 1024
 """Bytes that come out in one piece at most; httpx inflates a chunk in one go."""
-# What follows a member is copied with each member, so a chunk of many small ones is taken in parts.
+# zlib copies the data behind a member with each member, so a chunk of many small ones is taken in parts.
 PART = 4096
 MAX_LAYERS = 3
 """How many encodings may lie over each other."""
@@ -37,18 +37,20 @@ class Inflater:
     Its methods raise ``zlib.error`` where the data is broken, after all that comes before that place.
 
     Args:
-        encoding: The header of the answer. It counts only where the bytes tell nothing: for deflate without a header.
+        encoding: The header of the answer. It counts only for deflate without a header, because its bytes have no mark.
         layers: How many encodings are undone.
+        max_bytes: How many bytes are read at most.
     """
 
-    def __init__(self, encoding: str, *, layers: int = MAX_LAYERS) -> None:
+    def __init__(self, encoding: str, *, layers: int = MAX_LAYERS, max_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._encoding = encoding.lower()
         self._layers = layers
-        self._room = MAX_ANSWER_BYTES
+        self._max_bytes = max_bytes
+        self._room = max_bytes
         self._take: Callable[[bytes], Iterator[bytes]] = self._begin if layers else self._pass_on
         self._held = b""
         self._stream = self._before = zlib.decompressobj()
-        # What was read of the first member as long as nothing came out of it.
+        # The bytes of the first member, until something comes out of it.
         self._unopened: bytearray | None = bytearray()
         self._silent = True
         self._inner: Inflater | None = None
@@ -78,7 +80,7 @@ class Inflater:
             self._take = self._pass_on
         else:
             self._take, self._stream = self._inflate, zlib.decompressobj(window)
-            self._inner = Inflater(self._encoding, layers=self._layers - 1)
+            self._inner = Inflater(self._encoding, layers=self._layers - 1, max_bytes=self._max_bytes)
         yield from self._take(data)
 
     def _pass_on(self, data: bytes) -> Iterator[bytes]:
@@ -90,7 +92,7 @@ class Inflater:
 
     def _inflate(self, data: bytes) -> Iterator[bytes]:
         """Undo gzip or deflate, member by member."""
-        # What comes out may be little or nothing, however much there is to read.
+        # Also the input is bounded, because little or nothing may come out of it.
         self._room -= len(data)
         if self._room < 0:
             raise zlib.error("larger than this client reads")
@@ -151,7 +153,7 @@ class Inflater:
 
 
 def _window_of(start: bytes, encoding: str) -> int | None:
-    """Return with which window zlib undoes what begins so, or None where it is plain."""
+    """Return the window with which zlib inflates data that begins so, or None for plain data."""
     if start.startswith(GZIP):
         return GZIP_WITH_HEADER
     if ZLIB.match(start) and int.from_bytes(start[:2]) % 31 == 0:

@@ -1,7 +1,7 @@
 """Which proxy of the environment leads to an endpoint, if any.
 
-httpx reads these variables too, but one entry of NO_PROXY that it cannot read makes it refuse all of them, and it does
-not say which entry that is.
+httpx reads these variables too. But if it cannot read one entry of NO_PROXY it refuses all of them, and does not say
+which entry it was.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BRACKETS = lazy_pattern(r"\[([^\]]*)\](/\d+)?")
 
 
 def find_proxy(url: str) -> str | None:
-    """Return the address of the proxy that leads to an https address, or None where none does.
+    """Return the address of the proxy that leads to an https address, or None.
 
     Raises:
         InvalidInputError: The proxy's address cannot be used. The variable is named, and its value is not shown.
@@ -41,14 +41,12 @@ def find_proxy(url: str) -> str | None:
     problem = _problem_of(proxy)
     if problem:
         variable = _spelling(VARIABLES[kind])
-        # The frame of the error shows no password.
-        del proxies, proxy
         raise InvalidInputError([Problem(variable, problem)])
     return proxy
 
 
 def _problem_of(proxy: str) -> str:
-    """Return what is wrong with the address of a proxy, without any part of it; nothing where it can be used."""
+    """Return what is wrong with the address of a proxy, without quoting it; empty if it can be used."""
     try:
         parts = urlsplit(proxy)
         host, port = parts.hostname or "", parts.port
@@ -68,7 +66,7 @@ def _problem_of(proxy: str) -> str:
 
 
 def _spelling(variable: str) -> str:
-    """Return a variable's name as it is set: the one in small letters counts first."""
+    """Return a variable's name as it is set. The name in small letters counts first."""
     return variable.lower() if os.environ.get(variable.lower()) else variable
 
 
@@ -102,7 +100,7 @@ def _names(entry: str, host: str, port: int) -> bool:
 
 
 def _split_port(place: str) -> tuple[str, int | None]:
-    """Return what stands before the port, and the port where there is one."""
+    """Return a place without its port, and the port if it has one."""
     before, _, digits = place.rpartition(":")
     if before and digits.isdecimal() and _network(place) is None:
         return before, int(digits)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
-from typing import Any, Protocol, get_args, get_type_hints
+from typing import Any, Protocol, Self, get_args, get_type_hints
 
+from favcrm._boundary import boundaries
 from favcrm._mcp.progress import NOTIFICATION, tell_progress
+from favcrm._mcp.requests import read_pages
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
 from favcrm.models import Progress
 from favcrm.transport import Request, Response
@@ -26,7 +28,7 @@ LIST = "tools/list"
 
 
 class Session(Protocol):
-    """An open MCP client, whatever library it is of."""
+    """An open MCP client of any library."""
 
     @property
     def call_tool(self) -> Callable[..., object]:
@@ -39,15 +41,16 @@ class Session(Protocol):
         ...
 
 
+@boundaries
 class SessionTransport:
     """Reaches the tools through an MCP session that is open already, asynchronous.
 
-    The session presents what it was opened with. A key that is handed to a request cannot be presented, and is not
-    looked at. The tools are listed once before the first call, since the libraries look into that list when an answer
-    has come, and would lose the answer if listing failed then.
+    The session presents the key that it was opened with, so the key of a request is not used. The tools are listed once
+    before the first call, because the libraries look into that list when an answer has come, and would lose the answer
+    if listing failed then.
 
-    A session belongs to an event loop: the one in which the transport is made, or the first in which it is used. In any
-    other one, a request is refused.
+    A session belongs to the event loop in which the transport is made, or else to the first in which it is used. A
+    request in any other event loop is refused.
 
     Args:
         session: An open ``Client`` or ``ClientSession`` of ``mcp``, a ``Client`` of ``fastmcp``, or any object with
@@ -103,36 +106,34 @@ class SessionTransport:
             if refused is not None:
                 return refused
         seconds = ends_at - anyio.current_time()
-        return await self._exchange(request.method, request.params, seconds, request.on_progress)
+        return await self._send(request.method, request.params, seconds, request.on_progress)
 
     async def aclose(self) -> None:
-        """Do nothing: whoever opened the session closes it."""
+        """Do nothing, because whoever opened the session closes it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     async def _list_first(self, ends_at: float) -> Response | None:
         """List every page, and return the answer that refused it, if one did."""
         import anyio
 
-        cursor: str | None = None
-        seen: set[str | None] = set()
-        failed = False
-        while cursor not in seen:
-            seen.add(cursor)
-            params: Mapping[str, JSON] = {} if cursor is None else {"cursor": cursor}
-            try:
-                page = await self._exchange(LIST, params, ends_at - anyio.current_time())
-            except OutcomeUnknownError:
-                failed = True
-                break
-            if page.error is not None:
-                return page
-            following = page.result.get("nextCursor") if isinstance(page.result, dict) else None
-            cursor = following if isinstance(following, str) else None
-        if failed:
-            raise NotSentError("The session could not list its tools, so the tool was not called.")
+        async def ask(page: Mapping[str, JSON]) -> Response:
+            return await self._send(LIST, page, ends_at - anyio.current_time())
+
+        try:
+            last = await read_pages(ask)
+        except OutcomeUnknownError:
+            raise NotSentError("The session could not list its tools, so the tool was not called.") from None
+        if last.error is not None:
+            return last
         self._listed = True
         return None
 
-    async def _exchange(
+    async def _send(
         self,
         method: str,
         params: Mapping[str, JSON],
@@ -149,7 +150,6 @@ class SessionTransport:
             outcome = await self._methods.take(method, params, on_progress)
         if isinstance(outcome, Response):
             return outcome
-        # Outside any except block: the session's error may have seen the arguments, and would stay as the context.
         raise outcome
 
 
@@ -188,11 +188,11 @@ class _Methods:
                 return Response(result=read_result(told, "content"))
             page = read_result(told, "tools")
             if self._page is None and isinstance(page, dict):
-                # Who cannot ask for the next page has all of them, or never will.
+                # This session cannot ask for another page.
                 page.pop("nextCursor", None)
             return Response(result=page)
         except Exception as error:  # noqa: BLE001  # every library has errors of its own
-            return judge_error(error, waited=steps is None or steps.waited)
+            return judge_error(error, waited=steps is None or steps.suspended)
 
     def _call_tool(
         self, params: Mapping[str, JSON], on_progress: Callable[[Progress], None] | None
@@ -208,18 +208,18 @@ class _Methods:
 
 
 class _Steps(Generator[Any, Any, object]):
-    """Awaits something, and notices whether that ever waited: what never did cannot have used a network."""
+    """Awaits something, and notices whether it suspended. Without that, it cannot have used a network."""
 
     def __init__(self, awaitable: Awaitable[object]) -> None:
         self._steps = _delegate(awaitable)
-        self.waited = False
+        self.suspended = False
 
     def __await__(self) -> Generator[Any, Any, object]:
         return self
 
     def send(self, value: object) -> object:
         step = self._steps.send(value)
-        self.waited = True
+        self.suspended = True
         return step
 
     def throw(self, *error: Any) -> object:
@@ -244,7 +244,7 @@ def _parameters(method: Callable[..., object]) -> Mapping[str, object]:
     try:
         return inspect.signature(method).parameters
     except (TypeError, ValueError):
-        # Something written in C, or that only looks like a function.
+        # A function that is written in C may have no signature.
         return {}
 
 

@@ -12,16 +12,16 @@ from favcrm.typing import JSON
 
 REOPEN = "Open a new session, and make a new transport of it."
 CLOSED_TEXT = "Connection closed"
-# What the libraries themselves report in the form of the server's errors, where no answer of the server's came.
+# Messages of the libraries themselves, in the form of a server's error, when no answer came.
 NO_ANSWER = re.compile(
     r"connection closed|sse stream |.*timed out|server returned an error response"
     r"|server answered a request with 202|failed to parse|unexpected content type|request cancelled",
     re.IGNORECASE,
 )
-# HTTP 404, with which a server says that it does not know the session and did nothing.
+# The message for HTTP 404: the server does not know the session, and did nothing.
 SESSION_ENDED = re.compile(r"session (terminated|not found)", re.IGNORECASE)
 SESSION_ENDED_CODES = frozenset({-32600, 32600, -32001})
-# RuntimeError of the libraries, before they do anything.
+# RuntimeErrors that the libraries raise before they do anything.
 NOT_OPEN = re.compile(r"not connected|async context manager|called before run", re.IGNORECASE)
 RESULT_FIELDS = frozenset(
     {
@@ -48,7 +48,7 @@ def read_result(told: object, listed: str) -> JSON:
         return {listed: _plain(told)}
     if issubclass(kind, Mapping) or hasattr(kind, "model_dump"):
         return _plain(told)
-    # What else such an object has is made from these, and may be anything.
+    # Other attributes of such an object may be anything, so only the fields of MCP are read.
     return {name: _plain(value) for name, value in _members(told).items() if name in RESULT_FIELDS}
 
 
@@ -109,7 +109,7 @@ def _plain(value: object) -> JSON:
         return [_plain(item) for item in cast("list[object]", value)]
     dump = getattr(value, "model_dump", None)
     if callable(dump):
-        # What the server left out stays out, and a null that it sent stays in.
+        # Fields that the server left out stay out, and a null that it sent stays in.
         return cast("JSON", dump(mode="json", by_alias=True, exclude_unset=True))
     return (
         {name: _plain(item) for name, item in members.items()} if (members := _members(value)) else str(value)

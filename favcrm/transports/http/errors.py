@@ -1,4 +1,4 @@
-"""From httpx's errors to ours: what matters is whether the request can have reached the server."""
+"""From httpx's errors to ours. They differ by whether the request can have reached the server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ PROXY_REFUSALS = (
 def translate(
     error: Exception, httpx: ModuleType, timeout: float, *, proxy: str, encrypted: bool
 ) -> TransportError:
-    """Return our error for httpx's: what matters is whether the request can have reached the server.
+    """Return our error for one of httpx, by whether the request can have reached the server.
 
     Args:
         error: What httpx or httpx2 raised.
@@ -78,7 +78,7 @@ def translate(
     through = f" through the proxy {proxy}" if proxy else ""
     if isinstance(error, httpx.TimeoutException):
         if isinstance(error, never_sent):
-            return NotSentError(f"No connection was made{through} {within(timeout)}. Nothing was sent.")
+            return NotSentError(f"No connection was made{through} {time_given(timeout)}. Nothing was sent.")
         return OutcomeUnknownError(no_answer(timeout))
     if isinstance(error, httpx.ProxyError):
         return _refused_by_proxy(str(error), proxy)
@@ -102,7 +102,7 @@ def _refused_by_proxy(told: str, proxy: str) -> NotSentError:
 
 
 def no_tunnel(proxy: str) -> NotSentError:
-    """Return the error for a proxy that gave no usable answer, before the request was on its way."""
+    """Return the error for a proxy that gave no usable answer before the request was sent."""
     return NotSentError(f"{_name(proxy)} did not answer, or broke the connection. Nothing was sent.")
 
 
@@ -111,7 +111,7 @@ def _name(proxy: str) -> str:
 
 
 def _tls_failure(error: BaseException, proxy: str) -> NotSentError | None:
-    """Return the error for a handshake that failed, where that is what lies behind httpx's error."""
+    """Return the error for a failed TLS handshake, if one is the cause of httpx's error."""
     reason = _tls_error(error)
     if reason is None:
         return None
@@ -145,10 +145,10 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def no_answer(timeout: float) -> str:
-    """Say that nothing came."""
-    return f"No answer came {within(timeout)}, and the request may have been carried out."
+    """Say that no answer came."""
+    return f"No answer came {time_given(timeout)}, and the request may have been carried out."
 
 
-def within(seconds: float) -> str:
-    """Say how long was waited, in tenths: of the caller's 30 seconds, the call itself may have had 29.98."""
+def time_given(seconds: float) -> str:
+    """Say how many seconds were given, in tenths, because of 30 seconds the call itself may have had 29.98."""
     return f"within {round(seconds, 1):g} seconds"
