@@ -151,7 +151,8 @@ def test_without_a_terminal_it_says_what_to_do(closed: str) -> None:
         check=True,
     )
     assert "Nobody can be asked" in ran.stdout
-    assert "in another way" in ran.stdout
+    assert "code=" in ran.stdout
+    assert "read_code" in ran.stdout
     assert "123456" not in ran.stdout + ran.stderr
 
 
