@@ -5,218 +5,99 @@ Names are loaded when they are first used: importing this package loads nothing 
 
 from __future__ import annotations
 
-from importlib import import_module
-
-TYPE_CHECKING = False  # loading typing for it would cost ten times as much as all the rest
-if TYPE_CHECKING:
-    from favcrm.async_client import AsyncFavCRMClient
-    from favcrm.async_provisioner import AsyncFavCRMProvisioner
-    from favcrm.client import FavCRMClient
-    from favcrm.codes import AsyncMailboxCode, MailboxCode, prompt, prompt_async
-    from favcrm.errors import (
-        AlreadyRegisteredError,
-        AuthenticationError,
-        CodeExpiredError,
-        CodeUnavailableError,
-        FavCRMError,
-        InputRequiredError,
-        InvalidCodeError,
-        InvalidInputError,
-        KeyNotStoredWarning,
-        MissingKeyError,
-        NotReadyError,
-        NotSentError,
-        OutcomeUnknownError,
-        PlanLimitError,
-        Problem,
-        RateLimitError,
-        RefusedError,
-        ServerBusyError,
-        StoreError,
-        TooManyAttemptsError,
-        TransportError,
-        UnexpectedAnswerError,
-    )
-    from favcrm.events import Event, EventKind, JsonlAuditLog
-    from favcrm.inputs import Industry, Registration
-    from favcrm.ledger import CodeState, Ledger, MemoryLedger
-    from favcrm.ledger_file import FileLedger
-    from favcrm.models import (
-        Allowance,
-        Check,
-        CheckStatus,
-        DiagnosticReport,
-        Invitation,
-        PendingRegistration,
-        Progress,
-        Provisioned,
-        Tool,
-        ToolResult,
-        Workspace,
-    )
-    from favcrm.provisioner import FavCRMProvisioner
-    from favcrm.retry import RetryPolicy
-    from favcrm.secret import Secret, SecretRef
-    from favcrm.stores import MemoryStore, Store
-    from favcrm.stores.aws import AWSSecretsManagerStore
-    from favcrm.stores.config_file import ConfigFileStore
-    from favcrm.stores.dotenv import DotenvStore
-    from favcrm.stores.environment import EnvironmentStore
-    from favcrm.stores.escrow import EscrowStore
-    from favcrm.stores.keyring import KeyringStore
-    from favcrm.stores.refs import store_from_ref
-    from favcrm.stores.vault import VaultStore
-    from favcrm.transports.http import BearerAuth
-    from favcrm.typing import JSON
-
 __version__ = "0.1.0"
 
-_MODULES = {
-    "JSON": "typing",
-    "AWSSecretsManagerStore": "stores.aws",
-    "Allowance": "models",
-    "AlreadyRegisteredError": "errors",
-    "AsyncFavCRMClient": "async_client",
-    "AsyncFavCRMProvisioner": "async_provisioner",
-    "AsyncMailboxCode": "codes",
-    "AuthenticationError": "errors",
-    "BearerAuth": "transports.http",
-    "Check": "models",
-    "CheckStatus": "models",
-    "CodeExpiredError": "errors",
-    "CodeState": "ledger",
-    "ConfigFileStore": "stores.config_file",
-    "DiagnosticReport": "models",
-    "DotenvStore": "stores.dotenv",
-    "EnvironmentStore": "stores.environment",
-    "EscrowStore": "stores.escrow",
-    "Event": "events",
-    "EventKind": "events",
-    "FavCRMClient": "client",
-    "FavCRMError": "errors",
-    "FavCRMProvisioner": "provisioner",
-    "FileLedger": "ledger_file",
-    "Industry": "inputs",
-    "InputRequiredError": "errors",
-    "InvalidCodeError": "errors",
-    "InvalidInputError": "errors",
-    "KeyNotStoredWarning": "errors",
-    "Invitation": "models",
-    "JsonlAuditLog": "events",
-    "KeyringStore": "stores.keyring",
-    "Ledger": "ledger",
-    "MailboxCode": "codes",
-    "MemoryLedger": "ledger",
-    "MemoryStore": "stores",
-    "MissingKeyError": "errors",
-    "CodeUnavailableError": "errors",
-    "NotReadyError": "errors",
-    "NotSentError": "errors",
-    "OutcomeUnknownError": "errors",
-    "PendingRegistration": "models",
-    "PlanLimitError": "errors",
-    "Problem": "errors",
-    "Progress": "models",
-    "Provisioned": "models",
-    "RateLimitError": "errors",
-    "RefusedError": "errors",
-    "Registration": "inputs",
-    "RetryPolicy": "retry",
-    "Secret": "secret",
-    "SecretRef": "secret",
-    "ServerBusyError": "errors",
-    "Store": "stores",
-    "StoreError": "errors",
-    "TooManyAttemptsError": "errors",
-    "Tool": "models",
-    "ToolResult": "results",
-    "TransportError": "errors",
-    "UnexpectedAnswerError": "errors",
-    "VaultStore": "stores.vault",
-    "Workspace": "models",
-    "prompt": "codes",
-    "prompt_async": "codes",
-    "store_from_ref": "stores.refs",
-}
+# Type checkers take the name for true. To import it from typing would take ten times as long as all the rest.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from favcrm.async_client import AsyncFavCRMClient as AsyncFavCRMClient
+    from favcrm.async_provisioner import AsyncFavCRMProvisioner as AsyncFavCRMProvisioner
+    from favcrm.client import FavCRMClient as FavCRMClient
+    from favcrm.errors import AlreadyRegisteredError as AlreadyRegisteredError
+    from favcrm.errors import AuthenticationError as AuthenticationError
+    from favcrm.errors import CodeExpiredError as CodeExpiredError
+    from favcrm.errors import CodeUnavailableError as CodeUnavailableError
+    from favcrm.errors import FavCRMError as FavCRMError
+    from favcrm.errors import InputRequiredError as InputRequiredError
+    from favcrm.errors import InvalidCodeError as InvalidCodeError
+    from favcrm.errors import InvalidInputError as InvalidInputError
+    from favcrm.errors import KeyNotStoredWarning as KeyNotStoredWarning
+    from favcrm.errors import MissingKeyError as MissingKeyError
+    from favcrm.errors import NotReadyError as NotReadyError
+    from favcrm.errors import NotSentError as NotSentError
+    from favcrm.errors import OutcomeUnknownError as OutcomeUnknownError
+    from favcrm.errors import PlanLimitError as PlanLimitError
+    from favcrm.errors import RateLimitError as RateLimitError
+    from favcrm.errors import RefusedError as RefusedError
+    from favcrm.errors import ServerBusyError as ServerBusyError
+    from favcrm.errors import StoreError as StoreError
+    from favcrm.errors import TooManyAttemptsError as TooManyAttemptsError
+    from favcrm.errors import TransportError as TransportError
+    from favcrm.errors import UnexpectedAnswerError as UnexpectedAnswerError
+    from favcrm.events import Event as Event
+    from favcrm.events import EventKind as EventKind
+    from favcrm.events import JsonlAuditLog as JsonlAuditLog
+    from favcrm.ledger import Ledger as Ledger
+    from favcrm.ledger import MemoryLedger as MemoryLedger
+    from favcrm.ledger_file import FileLedger as FileLedger
+    from favcrm.models import Check as Check
+    from favcrm.models import CheckStatus as CheckStatus
+    from favcrm.models import DiagnosticReport as DiagnosticReport
+    from favcrm.models import Invitation as Invitation
+    from favcrm.models import PendingRegistration as PendingRegistration
+    from favcrm.models import PlanCheck as PlanCheck
+    from favcrm.models import Provisioned as Provisioned
+    from favcrm.models import Tool as Tool
+    from favcrm.models import ToolResult as ToolResult
+    from favcrm.models import Workspace as Workspace
+    from favcrm.provisioner import FavCRMProvisioner as FavCRMProvisioner
+    from favcrm.registration import Industry as Industry
+    from favcrm.registration import Registration as Registration
+    from favcrm.retry import RetryPolicy as RetryPolicy
+    from favcrm.secret import Secret as Secret
+    from favcrm.secret import SecretRef as SecretRef
+    from favcrm.store import Store as Store
+    from favcrm.transport import AsyncTransport as AsyncTransport
+    from favcrm.transport import Transport as Transport
+    from favcrm.transports.http import BearerAuth as BearerAuth
+else:
+    # Names by module; a test holds this list and the imports above together.
+    _NAMES = {
+        "async_client": "AsyncFavCRMClient",
+        "async_provisioner": "AsyncFavCRMProvisioner",
+        "client": "FavCRMClient",
+        "errors": """
+            AlreadyRegisteredError AuthenticationError CodeExpiredError CodeUnavailableError FavCRMError
+            InputRequiredError InvalidCodeError InvalidInputError KeyNotStoredWarning MissingKeyError NotReadyError
+            NotSentError OutcomeUnknownError PlanLimitError RateLimitError RefusedError ServerBusyError StoreError
+            TooManyAttemptsError TransportError UnexpectedAnswerError
+        """,
+        "events": "Event EventKind JsonlAuditLog",
+        "ledger": "Ledger MemoryLedger",
+        "ledger_file": "FileLedger",
+        "models": """
+            Check CheckStatus DiagnosticReport Invitation PendingRegistration PlanCheck Provisioned Tool ToolResult
+            Workspace
+        """,
+        "provisioner": "FavCRMProvisioner",
+        "registration": "Industry Registration",
+        "retry": "RetryPolicy",
+        "secret": "Secret SecretRef",
+        "store": "Store",
+        "transport": "AsyncTransport Transport",
+        "transports.http": "BearerAuth",
+    }
+    _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+    __all__ = list(_MODULES)
 
-__all__ = [
-    "JSON",
-    "AWSSecretsManagerStore",
-    "Allowance",
-    "AlreadyRegisteredError",
-    "AsyncFavCRMClient",
-    "AsyncFavCRMProvisioner",
-    "AsyncMailboxCode",
-    "AuthenticationError",
-    "BearerAuth",
-    "Check",
-    "CheckStatus",
-    "CodeExpiredError",
-    "CodeState",
-    "CodeUnavailableError",
-    "ConfigFileStore",
-    "DiagnosticReport",
-    "DotenvStore",
-    "EnvironmentStore",
-    "EscrowStore",
-    "Event",
-    "EventKind",
-    "FavCRMClient",
-    "FavCRMError",
-    "FavCRMProvisioner",
-    "FileLedger",
-    "Industry",
-    "InputRequiredError",
-    "InvalidCodeError",
-    "InvalidInputError",
-    "Invitation",
-    "JsonlAuditLog",
-    "KeyNotStoredWarning",
-    "KeyringStore",
-    "Ledger",
-    "MailboxCode",
-    "MemoryLedger",
-    "MemoryStore",
-    "MissingKeyError",
-    "NotReadyError",
-    "NotSentError",
-    "OutcomeUnknownError",
-    "PendingRegistration",
-    "PlanLimitError",
-    "Problem",
-    "Progress",
-    "Provisioned",
-    "RateLimitError",
-    "RefusedError",
-    "Registration",
-    "RetryPolicy",
-    "Secret",
-    "SecretRef",
-    "ServerBusyError",
-    "Store",
-    "StoreError",
-    "TooManyAttemptsError",
-    "Tool",
-    "ToolResult",
-    "TransportError",
-    "UnexpectedAnswerError",
-    "VaultStore",
-    "Workspace",
-    "__version__",
-    "prompt",
-    "prompt_async",
-    "store_from_ref",
-]
+    def __getattr__(name: str) -> object:
+        # Freezers, which cannot see what is imported here, see the imports for type checkers above.
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
+        globals()[name] = getattr(import_module(f"favcrm.{_MODULES[name]}"), name)
+        return globals()[name]
 
-def __getattr__(name: str) -> object:
-    # Freezers, which cannot see what is imported here, see the imports for type checkers above.
-    if name in _MODULES:
-        value = getattr(import_module(f"favcrm.{_MODULES[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+    def __dir__() -> list[str]:
+        return sorted([*__all__, "__version__"])

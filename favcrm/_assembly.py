@@ -1,14 +1,15 @@
-"""From a constructor's arguments to an engine: the same for the provisioner and the client, sync and async."""
+"""From a constructor's arguments to an engine: the same for provisioners and clients, sync and async."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from attrs import field, frozen
 
 from favcrm._backends.asynchronous import AsyncBackend
 from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.engine import Engine
+from favcrm._flows.provision import Plan
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
@@ -21,33 +22,46 @@ if TYPE_CHECKING:
     from favcrm._backends import Backend
     from favcrm.events import Event
     from favcrm.ledger import Ledger
+    from favcrm.models import PendingRegistration
     from favcrm.store import Store
     from favcrm.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
-    from favcrm.typing import Era
+    from favcrm.typing import Era, Profile
 
 
 def _as_key(key: str | Secret | SecretRef | None) -> Secret | SecretRef | None:
-    """Return a key as a secret from the start, and a reference as one, also where it was kept as plain text."""
+    """Return a key as a secret, and a reference as one, also where either was given as plain text."""
     if key is None or isinstance(key, Secret):
         return key
     return SecretRef(key) if "://" in key else as_secret(key)
 
 
-@frozen(kw_only=True, eq=False, repr=False)
-class Options:
-    """The arguments that every provisioner and every client takes."""
+class SharedOptions(TypedDict):
+    """What a provisioner hands on to its clients as it was given, besides the endpoint and the transport."""
 
-    endpoint: str | None
-    api_key: Secret | SecretRef | None = field(converter=_as_key)
-    store: Store | None
-    escrow: Store | None = None
-    ledger: Ledger | None
     retry: RetryPolicy | None
     timeout: float | None
     on_event: Callable[[Event], None] | None
+    era: Era | None
+    profile: Profile | None
 
-    def settings(self, transport: object = None) -> Settings:
-        """Read the settings that the arguments leave open. The config file is not read where a transport is given."""
+
+@frozen(eq=False, repr=False)
+class Options:
+    """What provisioners and clients take, sync and async alike."""
+
+    endpoint: str | None
+    api_key: Secret | SecretRef | None = field(converter=_as_key)
+    store: Store | None = field(kw_only=True)
+    escrow: Store | None = field(default=None, kw_only=True)
+    ledger: Ledger | None = field(default=None, kw_only=True)
+    retry: RetryPolicy | None = field(kw_only=True)
+    timeout: float | None = field(kw_only=True)
+    on_event: Callable[[Event], None] | None = field(kw_only=True)
+    era: Era | None = field(kw_only=True)
+    profile: Profile | None = field(kw_only=True)
+
+    def settings(self, transport: object) -> Settings:
+        """Read the settings that the arguments leave open; beside a transport, nothing of the config file."""
         if self.reference is not None and self.store is None:
             raise InvalidInputError([Problem("api_key", "is a reference, so the store must be given too")])
         key = self.api_key if isinstance(self.api_key, Secret) else None
@@ -56,6 +70,7 @@ class Options:
             endpoint=self.endpoint,
             api_key=key,
             timeout=self.timeout,
+            profile=self.profile,
             from_file=needed if transport is None else (),
         )
 
@@ -78,23 +93,44 @@ class Options:
             on_event=self.on_event,
         )
 
-    def check_transport(self, transport: object, http_client: object, era: object, close: str) -> None:
-        """Refuse a sync transport in an async object or the reverse, and arguments that a given transport ignores."""
+    def check_transport(self, transport: object, http_client: object, close: str) -> None:
+        """Refuse an async transport in a sync object and the reverse, and arguments that a transport would ignore."""
         if transport is None:
             return
         if not hasattr(transport, close):
-            raise InvalidInputError([Problem("transport", f"must be of this colour, with a method {close}")])
-        if not (self.endpoint is None and http_client is None and era is None):
-            raise InvalidInputError([Problem("transport", "goes with none of endpoint, http_client and era")])
+            problem = f"must have a method {close}: sync objects take sync transports, async ones async"
+            raise InvalidInputError([Problem("transport", problem)])
+        if any(each is not None for each in (self.endpoint, http_client, self.era, self.profile)):
+            problem = "goes with none of endpoint, http_client, era and profile"
+            raise InvalidInputError([Problem("transport", problem)])
 
 
-def store_for_provisioning(engine: Engine, store: Store | None) -> Store:
-    """Return the store of one sign-up: the one given for it, the usual one, or one in this process."""
+def make_plan(
+    engine: Engine,
+    default_name: str,
+    *,
+    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = None,
+    store: Store | None = None,
+    key_name: str | None = None,
+    resume: PendingRegistration | None = None,
+    code_attempts: int = 3,
+    fresh_codes: int = 1,
+    use_existing: bool = True,
+) -> Plan:
+    """Return how a workspace is provisioned; without any store, its key goes to one in this process."""
     store = engine.store if store is None else store
-    if store is not None:
-        return store
-    engine.warn_that_key_is_not_kept()
-    return MemoryStore()
+    if store is None:
+        engine.warn_that_key_is_not_kept()
+        store = MemoryStore()
+    return Plan(
+        store=store,
+        name=key_name or default_name,
+        read_code=read_code,
+        resume=resume,
+        code_attempts=code_attempts,
+        fresh_codes=fresh_codes,
+        use_existing=use_existing,
+    )
 
 
 def blocking_engine(
@@ -102,15 +138,14 @@ def blocking_engine(
     settings: Settings,
     transport: Transport | None,
     http_client: HTTPClient | None,
-    era: Era | None,
 ) -> tuple[Engine, Callable[[], None]]:
     """Return a blocking engine, and what closes the transport that was made for it."""
-    options.check_transport(transport, http_client, era, "close")
+    options.check_transport(transport, http_client, "close")
     if transport is not None:
         return options.engine(BlockingBackend(transport), settings), _leave_open
     from favcrm.transports.http import HTTPTransport
 
-    own = HTTPTransport(settings.endpoint, http_client=http_client, era=era)
+    own = HTTPTransport(settings.endpoint, http_client=http_client, era=options.era, profile=settings.profile)
     return options.engine(BlockingBackend(own), settings), own.close
 
 
@@ -119,15 +154,16 @@ def async_engine(
     settings: Settings,
     transport: AsyncTransport | None,
     http_client: AsyncHTTPClient | None,
-    era: Era | None,
 ) -> tuple[Engine, Callable[[], Awaitable[None]]]:
     """Return an asynchronous engine, and what closes the transport that was made for it."""
-    options.check_transport(transport, http_client, era, "aclose")
+    options.check_transport(transport, http_client, "aclose")
     if transport is not None:
         return options.engine(AsyncBackend(transport), settings), _leave_open_async
     from favcrm.transports.http import AsyncHTTPTransport
 
-    own = AsyncHTTPTransport(settings.endpoint, http_client=http_client, era=era)
+    own = AsyncHTTPTransport(
+        settings.endpoint, http_client=http_client, era=options.era, profile=settings.profile
+    )
     return options.engine(AsyncBackend(own), settings), own.aclose
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Self
 
 from favcrm._assembly import Options, async_engine
 from favcrm._boundary import boundaries
-from favcrm._flows.membership import can, invite
+from favcrm._flows.membership import check_plan, invite
 from favcrm.events import Event
-from favcrm.models import Allowance, Invitation, Progress, Tool, ToolResult
+from favcrm.models import Invitation, PlanCheck, Progress, Tool, ToolResult
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
 from favcrm.store import Store
 from favcrm.transport import AsyncHTTPClient, AsyncTransport
-from favcrm.typing import JSON, Era
+from favcrm.typing import JSON, Era, Profile
 
 __all__ = ["AsyncFavCRMClient"]
 
@@ -37,8 +36,8 @@ class AsyncFavCRMClient:
         timeout: Seconds that one attempt may take. By default from the environment, then 30.
         on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
         http_client: An ``httpx.AsyncClient`` or its httpx2 twin to use. It stays open at `aclose`.
-        era: How the server is spoken to, a `favcrm.transports.Era`. By default ``bare`` for FavCRM's own hosts, and
-            found out elsewhere.
+        era: How the server is spoken to, a `favcrm.typing.Era`. By default ``bare`` for FavCRM, else found out.
+        profile: Which tools FavCRM offers, a `favcrm.typing.Profile`. By default from the environment, then all.
 
     Raises:
         InvalidInputError: An argument, a variable of the environment or the config file is wrong.
@@ -66,21 +65,19 @@ class AsyncFavCRMClient:
         on_event: Callable[[Event], None] | None = None,
         http_client: AsyncHTTPClient | None = None,
         era: Era | None = None,
+        profile: Profile | None = None,
     ) -> None:
         options = Options(
-            endpoint=endpoint,
-            api_key=api_key,
+            endpoint,
+            api_key,
             store=store,
-            ledger=None,
             retry=retry,
             timeout=timeout,
             on_event=on_event,
+            era=era,
+            profile=profile,
         )
-        # No frame of this package that an error passes through holds the key.
-        del api_key
-        self._engine, self._close = async_engine(
-            options, options.settings(transport), transport, http_client, era
-        )
+        self._engine, self._close = async_engine(options, options.settings(transport), transport, http_client)
 
     async def call_tool(
         self,
@@ -159,35 +156,32 @@ class AsyncFavCRMClient:
             InvalidInputError: An argument is wrong; nothing was sent.
             FavCRMError: As `call_tool`.
         """
-        # No frame of this package that an error passes through shows the email.
-        address = Secret(email)
-        del email
-        return await invite(self._engine, address, name=name, role=role, expires_in_hours=expires_in_hours)
+        return await invite(self._engine, email, name=name, role=role, expires_in_hours=expires_in_hours)
 
-    async def can(
+    async def check_plan(
         self,
         *,
         tool: str | None = None,
         quota: str | None = None,
         module: str | None = None,
         delta: int | None = None,
-    ) -> Allowance:
-        """Ask whether the plan allows something, before it is tried.
+    ) -> PlanCheck:
+        """Ask whether the plan allows something.
 
         Args:
             tool: The name of a tool.
             quota: The code of a quota, such as ``customers``.
             module: The code of a module.
-            delta: How many more of it there would be; the server's default is 1.
+            delta: How many more there would be; the server's default is 1.
 
         Returns:
-            Whether it is allowed, and the way to upgrade where the server names one.
+            Whether the plan allows it, and the way to upgrade where the server names one.
 
         Raises:
-            InvalidInputError: Nothing is asked; nothing was sent.
+            InvalidInputError: No tool, quota or module is named; nothing was sent.
             FavCRMError: As `call_tool`, except `PlanLimitError`, which is an answer here.
         """
-        return await can(self._engine, tool=tool, quota=quota, module=module, delta=delta)
+        return await check_plan(self._engine, tool=tool, quota=quota, module=module, delta=delta)
 
     async def aclose(self) -> None:
         """Close the connections that were opened here."""
@@ -196,7 +190,5 @@ class AsyncFavCRMClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Self
 
 from favcrm._assembly import Options, blocking_engine
 from favcrm._backends import run_sync
 from favcrm._boundary import boundaries
-from favcrm._flows.membership import can, invite
+from favcrm._flows.membership import check_plan, invite
 from favcrm.events import Event
-from favcrm.models import Allowance, Invitation, Progress, Tool, ToolResult
+from favcrm.models import Invitation, PlanCheck, Progress, Tool, ToolResult
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
 from favcrm.store import Store
 from favcrm.transport import HTTPClient, Transport
-from favcrm.typing import JSON, Era
+from favcrm.typing import JSON, Era, Profile
 
 __all__ = ["FavCRMClient"]
 
@@ -38,8 +37,8 @@ class FavCRMClient:
         timeout: Seconds that one attempt may take. By default from the environment, then 30.
         on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
         http_client: An ``httpx.Client`` or its httpx2 twin to use. It stays open at `close`.
-        era: How the server is spoken to, a `favcrm.transports.Era`. By default ``bare`` for FavCRM's own hosts, and
-            found out elsewhere.
+        era: How the server is spoken to, a `favcrm.typing.Era`. By default ``bare`` for FavCRM, else found out.
+        profile: Which tools FavCRM offers, a `favcrm.typing.Profile`. By default from the environment, then all.
 
     Raises:
         InvalidInputError: An argument, a variable of the environment or the config file is wrong.
@@ -66,20 +65,20 @@ class FavCRMClient:
         on_event: Callable[[Event], None] | None = None,
         http_client: HTTPClient | None = None,
         era: Era | None = None,
+        profile: Profile | None = None,
     ) -> None:
         options = Options(
-            endpoint=endpoint,
-            api_key=api_key,
+            endpoint,
+            api_key,
             store=store,
-            ledger=None,
             retry=retry,
             timeout=timeout,
             on_event=on_event,
+            era=era,
+            profile=profile,
         )
-        # No frame of this package that an error passes through holds the key.
-        del api_key
         self._engine, self._close = blocking_engine(
-            options, options.settings(transport), transport, http_client, era
+            options, options.settings(transport), transport, http_client
         )
 
     def call_tool(
@@ -159,37 +158,32 @@ class FavCRMClient:
             InvalidInputError: An argument is wrong; nothing was sent.
             FavCRMError: As `call_tool`.
         """
-        # No frame of this package that an error passes through shows the email.
-        address = Secret(email)
-        del email
-        return run_sync(
-            invite(self._engine, address, name=name, role=role, expires_in_hours=expires_in_hours)
-        )
+        return run_sync(invite(self._engine, email, name=name, role=role, expires_in_hours=expires_in_hours))
 
-    def can(
+    def check_plan(
         self,
         *,
         tool: str | None = None,
         quota: str | None = None,
         module: str | None = None,
         delta: int | None = None,
-    ) -> Allowance:
-        """Ask whether the plan allows something, before it is tried.
+    ) -> PlanCheck:
+        """Ask whether the plan allows something.
 
         Args:
             tool: The name of a tool.
             quota: The code of a quota, such as ``customers``.
             module: The code of a module.
-            delta: How many more of it there would be; the server's default is 1.
+            delta: How many more there would be; the server's default is 1.
 
         Returns:
-            Whether it is allowed, and the way to upgrade where the server names one.
+            Whether the plan allows it, and the way to upgrade where the server names one.
 
         Raises:
-            InvalidInputError: Nothing is asked; nothing was sent.
+            InvalidInputError: No tool, quota or module is named; nothing was sent.
             FavCRMError: As `call_tool`, except `PlanLimitError`, which is an answer here.
         """
-        return run_sync(can(self._engine, tool=tool, quota=quota, module=module, delta=delta))
+        return run_sync(check_plan(self._engine, tool=tool, quota=quota, module=module, delta=delta))
 
     def close(self) -> None:
         """Close the connections that were opened here."""
@@ -198,7 +192,5 @@ class FavCRMClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

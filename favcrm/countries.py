@@ -23,7 +23,7 @@ CODES = """
 COUNTRIES = frozenset(CODES.split())
 
 # Names and alpha-3 codes that are often written. The start of an alpha-3 code would lead astray: AUT is Austria.
-OFTEN_WRITTEN = {
+OFTEN_WRITTEN: dict[str, tuple[str, ...]] = {
     "AE": ("UAE", "UNITED ARAB EMIRATES", "ARE"), "AR": ("ARGENTINA", "ARG"),
     "AT": ("AUSTRIA", "AUT"), "AU": ("AUSTRALIA", "AUS"), "BE": ("BELGIUM", "BEL"),
     "BR": ("BRAZIL", "BRA"), "CA": ("CANADA", "CAN"), "CH": ("SWITZERLAND", "CHE"), "CL": ("CHILE",),
@@ -41,7 +41,7 @@ OFTEN_WRITTEN = {
     "TW": ("TAIWAN", "TWN"), "US": ("USA", "UNITED STATES"), "VN": ("VIETNAM", "VNM"),
     "ZA": ("SOUTH AFRICA", "ZAF"),
 }  # fmt: skip
-CODE_OF = {text: code for code, texts in OFTEN_WRITTEN.items() for text in texts}
+CODE_OF: dict[str, str] = {text: code for code, texts in OFTEN_WRITTEN.items() for text in texts}
 # With less, Iceland would be taken for Ireland.
 LEAST_LIKENESS = 0.9
 

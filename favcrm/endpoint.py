@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from typing import get_args
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from favcrm._patterns import lazy_pattern
+from favcrm.typing import Profile
 
 __all__ = ["Endpoint"]
 
 FAVCRM = "favcrm.io"
+PROFILES: tuple[Profile, ...] = get_args(Profile)
 DEFAULT_PORTS = {"https": 443, "http": 80}
 AUTHORITY = lazy_pattern(
     r"(.*@)?(([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|\[[0-9a-f:.]+\])(:[0-9]*)?", re.IGNORECASE
@@ -26,10 +29,12 @@ class Endpoint:
     Attributes:
         url: The whole address.
         origin: Scheme, host and port. The key goes nowhere else.
+        profile: Which tools are asked for, or None for the server's default.
     """
 
     url: str
     origin: tuple[str, str, int]
+    profile: Profile | None = None
 
     @classmethod
     def parse(cls, url: str) -> Endpoint:
@@ -51,6 +56,16 @@ class Endpoint:
         if parts.scheme == "http" and not _is_loopback(origin[1]):
             raise ValueError("must begin with https://, since plain http is only allowed on this machine")
         return cls(parts._replace(fragment="").geturl(), origin)
+
+    def with_profile(self, profile: Profile | None) -> Endpoint:
+        """Return the same address with the tools that are asked for there.
+
+        Raises:
+            ValueError: There is no such profile.
+        """
+        if profile not in {None, *PROFILES}:
+            raise ValueError(f"must be one of {', '.join(PROFILES)}")
+        return evolve(self, profile=profile)
 
     @property
     def encrypted(self) -> bool:
@@ -96,7 +111,7 @@ def without_details(location: str) -> str:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    # Of anything else, HTTP clients make another host or port than urllib does, or raise errors of their own kinds.
+    # Other addresses are refused, because HTTP clients read another host or port in them than urllib does.
     if parts.scheme not in DEFAULT_PORTS or not AUTHORITY.fullmatch(parts.netloc):
         raise ValueError("no HTTP address")
     return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]

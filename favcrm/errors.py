@@ -88,7 +88,13 @@ class InvalidInputError(FavCRMError, ValueError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
         listed = "; ".join(f"{problem.field}: {problem.message}" for problem in self.problems)
-        super().__init__(f"The input is not valid, so nothing was sent: {listed}.")
+        super().__init__(f"{self.subject} is not valid, so nothing was sent: {listed}.")
+
+    @property
+    def subject(self) -> str:
+        """What is not valid: ``The input``, or ``The environment`` where every problem names a variable."""
+        variables = bool(self.problems) and all(field.startswith("FAVCRM_") for field, _ in self.problems)
+        return "The environment" if variables else "The input"
 
     def _details(self) -> dict[str, JSON]:
         return {**super()._details(), "problems": [problem._asdict() for problem in self.problems]}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
@@ -17,20 +17,21 @@ from favcrm.secret import Secret, SecretRef
 from favcrm.typing import JSON
 
 __all__ = [
-    "Allowance",
+    "AsyncReadCode",
     "Check",
     "CheckStatus",
     "DiagnosticReport",
     "Invitation",
     "PendingRegistration",
+    "PlanCheck",
     "Progress",
     "Provisioned",
+    "ReadCode",
     "Tool",
     "ToolData",
     "ToolResult",
     "Workspace",
 ]
-
 
 ClientT = TypeVar("ClientT")
 
@@ -53,6 +54,8 @@ class PendingRegistration:
         instructions: What the server says to do. Data for a person, shortened.
         x_request_id: The server's id of the answer, for support, or None.
         extra: Fields of the answer that this package does not know.
+        last_refusal: Why the last code that ``read_code`` gave was refused; empty where none was.
+        tries_left: How many codes ``read_code`` may still give, or None where nobody counts.
     """
 
     request_id: str
@@ -61,6 +64,8 @@ class PendingRegistration:
     instructions: str = field(default="", repr=False)
     x_request_id: str | None = field(default=None, repr=False)
     extra: Mapping[str, JSON] = field(factory=_no_json, repr=False)
+    last_refusal: str = field(default="", repr=False, eq=False)
+    tries_left: int | None = field(default=None, repr=False, eq=False)
     _ends_at: float | None = field(default=None, alias="ends_at", repr=False, eq=False)
     _monotonic: Callable[[], float] = field(default=monotonic, alias="monotonic", repr=False, eq=False)
 
@@ -121,6 +126,16 @@ class PendingRegistration:
         raise InvalidInputError([problem])
 
 
+ReadCode: TypeAlias = Callable[[PendingRegistration], str]
+"""Returns the code as text. The pending registration says why the last code was refused and how many tries are left.
+
+An error that it raises passes through. If it has a method ``check``, that is called before an email is asked for.
+"""
+
+AsyncReadCode: TypeAlias = Callable[[PendingRegistration], Awaitable[str]]
+"""`ReadCode` for the async side, as a coroutine function."""
+
+
 @frozen(kw_only=True)
 class Workspace:
     """A workspace that was just created, with its key.
@@ -167,6 +182,16 @@ class Tool:
     input_schema: Mapping[str, JSON] = field(factory=_no_json, repr=False)
     output_schema: Mapping[str, JSON] | None = field(default=None, repr=False)
     annotations: Mapping[str, JSON] = field(factory=_no_json, repr=False)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the server says that the tool changes nothing. Without the hint, the tool may change something."""
+        return self.annotations.get("readOnlyHint") is True
+
+    @property
+    def destructive(self) -> bool:
+        """Whether the tool may delete or overwrite something. Without hints, MCP takes a tool for destructive."""
+        return not self.read_only and self.annotations.get("destructiveHint") is not False
 
 
 @frozen(kw_only=True)
@@ -266,27 +291,28 @@ class Invitation:
     """An invitation to a workspace.
 
     Attributes:
-        token: What `accept_invite` takes, or None where the answer did not name it. It opens the door, so it is
-            kept like a key.
-        expires_at: When it dies, or None where the answer did not name it.
-        summary: The server's one sentence about it. Data, not instructions.
+        token: What `accept_invite` takes, or None where the answer did not name a token. Keep it like a key.
+        expires_at: When the invitation expires, or None where the answer did not say.
+        summary: The server's one sentence about the invitation. Data, not instructions.
+        data: The payload: emails are masked, and a `Secret` is in place of each text that holds a token.
         x_request_id: The server's id of the answer, for support, or None.
     """
 
     token: Secret | None
     expires_at: datetime | None = None
     summary: str = field(default="", repr=False)
+    data: ToolData = field(default=None, repr=False)
     x_request_id: str | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)
-class Allowance:
-    """Whether the plan allows something. It is true in a condition where it does.
+class PlanCheck:
+    """Whether the plan allows something. In a condition, the check is true where the plan allows it.
 
     Attributes:
-        allowed: Whether it does, or None where the server does not say.
+        allowed: Whether the plan allows it, or None where the server does not say.
         upgrade_action: What the server offers as the way to upgrade, or None.
-        summary: The server's one sentence about it. Data, not instructions.
+        summary: The server's one sentence about the plan. Data, not instructions.
         raw: The server's payload.
     """
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, Union
 
 from attrs import asdict, evolve, field, frozen
 
+from favcrm._text import UNSEEN
 from favcrm.secret import Secret
 from favcrm.typing import JSON
 
 __all__ = ["ToolData", "ToolResult"]
 
-# A union that exists at run time, as `favcrm.JSON`.
+CUT = "\n[cut: {} of {} characters]"
+
+# A union that exists at run time, as `favcrm.typing.JSON`.
 ToolData: TypeAlias = Union[  # noqa: UP007  # text in an X | Y union would not be resolved
     bool, int, float, str, Secret, Sequence["ToolData"], Mapping[str, "ToolData"], None
 ]
@@ -70,6 +74,26 @@ class ToolResult:
             {'token': '...6789'}
         """
         return {name: plain(value) for name, value in asdict(self, recurse=False).items()}
+
+    def text(self, limit: int = 10_000) -> str:
+        """Return the summary and the payload as text for a model, with a mask in place of each `Secret`.
+
+        Args:
+            limit: The most characters that are returned. A longer text is cut, and says so at its end.
+
+        Example:
+            >>> print(ToolResult(data={"services": ["Yoga"]}, summary="1 service.").text())
+            1 service.
+            {"services": ["Yoga"]}
+        """
+        data = plain(self.data)
+        shown = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+        text = UNSEEN.sub("", "\n".join(part for part in (self.summary, shown) if part))
+        if len(text) <= limit:
+            return text
+        # The note is as long as it can get, so that the text fits whatever is kept.
+        kept = max(0, limit - len(CUT.format(limit, len(text))))
+        return f"{text[:kept]}{CUT.format(kept, len(text))}"[:limit]
 
     # The serializer of LangGraph's checkpoints takes what has this method, as a named tuple has.
     def _asdict(self) -> dict[str, JSON]:

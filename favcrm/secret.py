@@ -61,7 +61,7 @@ class Secret:
             return NotImplemented
         return hmac.compare_digest(self.__value.encode(), other.__value.encode())
 
-    # Equal secrets would have equal hashes, and a hash is a hint.
+    # Equal secrets would have equal hashes, from which a short secret can be guessed.
     __hash__: ClassVar[None] = None  # type: ignore[assignment]  # the documented way to be unhashable
 
     def __copy__(self) -> Secret:

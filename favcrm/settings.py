@@ -12,19 +12,22 @@ import re
 import sys
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from attrs import frozen
 
 from favcrm._atomic import read
+from favcrm._boundary import boundary
 from favcrm._patterns import lazy_pattern
 from favcrm._text_files import UnreadableError, text_in, toml_in
-from favcrm.endpoint import Endpoint, same_origin
+from favcrm.endpoint import PROFILES, Endpoint, same_origin
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from favcrm.typing import Profile
 
 __all__ = ["Settings"]
 
@@ -36,6 +39,7 @@ VISIBLE = lazy_pattern("[!-~]+")
 ENDPOINT_VARIABLES = {"FAVCRM_MCP_URL": "", "FAVCRM_MCP_ENDPOINT": "", "FAVCRM_API_BASE": "/mcp"}
 """Each variable that may hold the endpoint, and what is appended to it; the first that is set counts."""
 
+PROFILE_VARIABLE = "FAVCRM_MCP_PROFILE"
 KEY_VARIABLES = ("FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN")
 
 PLACEHOLDER = lazy_pattern(
@@ -79,6 +83,7 @@ class Settings:
         timeout: Seconds that one attempt may take.
         organisation_id: The workspace's organisation, or None.
         diagnosis_interval: Seconds between two diagnoses, or None.
+        profile: Which tools are asked for, or None for the server's default.
         endpoint_source: Where the address comes from, such as ``the variable FAVCRM_MCP_URL``.
         key_source: Where the key comes from, such as ``the file /home/you/.config/favcrm/config.toml``; empty where
             there is no key.
@@ -89,16 +94,19 @@ class Settings:
     timeout: float
     organisation_id: str | None
     diagnosis_interval: float | None
+    profile: Profile | None = None
     endpoint_source: str = ""
     key_source: str = ""
 
     @classmethod
+    @boundary
     def load(
         cls,
         *,
         endpoint: str | None = None,
         api_key: str | Secret | None = None,
         timeout: float | None = None,
+        profile: Profile | None = None,
         environment: Mapping[str, str] | None = None,
         from_file: Collection[str] = ("endpoint", "api_key"),
     ) -> Settings:
@@ -108,6 +116,7 @@ class Settings:
             endpoint: The address of the tools.
             api_key: The key.
             timeout: Seconds that one attempt may take.
+            profile: Which tools are asked for.
             environment: The environment's variables; those of this process where it is None.
             from_file: What may be taken from the config file. The file is read only if one of these is needed.
 
@@ -128,11 +137,10 @@ class Settings:
             timeout=_timeout(timeout, variables, problems),
             organisation_id=_value("FAVCRM_ORG_ID", variables),
             diagnosis_interval=_milliseconds("FAVCRM_DIAG_INTERVAL", variables, problems),
+            profile=_profile(profile, variables, problems),
             endpoint_source=endpoint_source,
             key_source=key_source,
         )
-        # No frame that an error passes through holds a key, or anything else of the environment.
-        del api_key, environment, variables, sources
         if problems:
             raise InvalidInputError(problems)
         return settings
@@ -154,7 +162,6 @@ def check_key(key: Secret) -> None:
     Raises:
         InvalidInputError: It is empty or a placeholder, or holds characters that no key has.
     """
-    # In no local variable, which would be seen in the traceback.
     if not VISIBLE.fullmatch(key.reveal()):
         raise InvalidInputError([Problem("api_key", "is empty, or holds characters that no key has")])
     if _is_placeholder(key.reveal()):
@@ -240,6 +247,18 @@ def _value(name: str, variables: Mapping[str, str]) -> str | None:
     # The value is not shown: what only looks like a placeholder may be secret.
     logger.warning("the variable %s is blank or was not filled in, so it is not used", name)
     return None
+
+
+def _profile(
+    argument: Profile | None, variables: Mapping[str, str], problems: list[Problem]
+) -> Profile | None:
+    """Return which tools are asked for, or None for the server's default."""
+    field, value = (
+        ("profile", argument) if argument else (PROFILE_VARIABLE, _value(PROFILE_VARIABLE, variables))
+    )
+    if value is not None and value not in PROFILES:
+        problems.append(Problem(field, f"must be one of {', '.join(PROFILES)}"))
+    return cast("Profile | None", value)
 
 
 def _timeout(argument: float | None, variables: Mapping[str, str], problems: list[Problem]) -> float:

@@ -11,6 +11,7 @@ from servers import answers, serve
 
 import favcrm
 from favcrm.sandbox import Sandbox
+from favcrm.stores import MemoryStore
 
 EMAIL = "you@example.com"
 REGISTRATION = favcrm.Registration(email=EMAIL, organisation_name="Stretch + Breathe")
@@ -21,7 +22,7 @@ def blocking(url: str) -> None:
     sandbox = Sandbox()
     with favcrm.FavCRMProvisioner(transport=sandbox.transport()) as provisioner:
         done = provisioner.provision(
-            REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL), store=favcrm.MemoryStore()
+            REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL), store=MemoryStore()
         )
     assert done.report.ready
     with favcrm.FavCRMClient(url, era="bare") as crm:
@@ -36,7 +37,7 @@ async def asynchronous(url: str) -> None:
         return sandbox.inbox.code_for(EMAIL)
 
     async with favcrm.AsyncFavCRMProvisioner(transport=sandbox.async_transport()) as provisioner:
-        done = await provisioner.provision(REGISTRATION, read_code=read_code, store=favcrm.MemoryStore())
+        done = await provisioner.provision(REGISTRATION, read_code=read_code, store=MemoryStore())
     assert done.report.ready
     async with favcrm.AsyncFavCRMClient(url, era="bare") as crm:
         assert await crm.list_tools() == ()

@@ -65,8 +65,15 @@ def test_the_examples_of_a_page(page: Path, sandbox: Sandbox) -> None:
         example.evaluate()
 
 
+def test_the_example_of_the_readme_can_be_run_twice(sandbox: Sandbox) -> None:
+    for _ in range(2):
+        for example in SYBIL.parse(ROOT / "README.md").examples():
+            example.evaluate()
+    assert len(sandbox.inbox) == 1
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module(name: str) -> None:
     module = import_module(name)
-    public = {name: getattr(favcrm, name) for name in favcrm.__all__}
+    public = {name: getattr(favcrm, name) for name in dir(favcrm)}
     assert doctest.testmod(module, extraglobs=public, optionflags=doctest.ELLIPSIS).failed == 0

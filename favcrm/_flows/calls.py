@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from favcrm._mcp.payloads import Answer
-    from favcrm.inputs import Registration
     from favcrm.models import PendingRegistration, Progress, Tool, ToolResult, Workspace
+    from favcrm.registration import Registration
     from favcrm.transport import Clock
     from favcrm.typing import JSON
 

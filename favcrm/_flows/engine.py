@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from favcrm._flows import calls
 from favcrm._flows.attempts import Caller
+from favcrm._flows.checks import check_request_id, check_tool_call, read_code
 from favcrm._flows.confirmation import SENT_BEFORE, Confirmation, Use
 from favcrm._flows.keys import KeyManager, check_is_store
 from favcrm._flows.records import (
@@ -33,7 +34,6 @@ from favcrm.errors import (
     UnexpectedAnswerError,
 )
 from favcrm.events import Emitter, Event, EventKind
-from favcrm.inputs import check_request_id, check_tool_call, raise_problems, read_code
 from favcrm.ledger import MemoryLedger
 from favcrm.models import PendingRegistration
 
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from favcrm._backends import Backend
     from favcrm._flows.calls import Call
     from favcrm._flows.diagnosis import Finding
-    from favcrm.inputs import Registration
     from favcrm.ledger import Ledger
     from favcrm.models import DiagnosticReport, Progress, Tool, ToolResult, Workspace
+    from favcrm.registration import Registration
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret, SecretRef
     from favcrm.store import Store
@@ -58,7 +58,7 @@ R = TypeVar("R")
 MAX_PAGES = 100
 KEY_IS_NOT_KEPT = (
     "No store is given, so the only key ends with this process. Give a store, such as "
-    "favcrm.ConfigFileStore() or favcrm.KeyringStore(); a favcrm.MemoryStore() says that this is meant."
+    "one of favcrm.stores: a MemoryStore() says that losing the key is meant."
 )
 
 
@@ -105,26 +105,29 @@ class Engine:
             warn(KEY_IS_NOT_KEPT, KeyNotStoredWarning)
 
     def keys_for(
-        self,
-        *,
-        store: Store | None,
-        escrow: Store | None,
-        name: str | None = None,
-        replace: bool = False,
+        self, *, store: Store | None = None, name: str | None = None, replace: bool = False
     ) -> KeyManager:
         """Return what manages the key of one sign-up.
+
+        Args:
+            store: Where the key goes; the engine's store where it is None.
+            name: The name of the key in the store.
+            replace: Whether the key may take the place of another one.
 
         Raises:
             StoreError: The store or the escrow lacks a method of `favcrm.Store`.
         """
-        for each in (store, escrow):
+        store = self.store if store is None else store
+        for each in (store, self.escrow):
             if each is None or any(each is known for known in self._accepted):
                 continue
             check_is_store(each)
             # Checked once, because to read the signatures takes as long as a call. Other stores may not live on.
             if each is self.store or each is self.escrow:
                 self._accepted.append(each)
-        return KeyManager(self.backend, self.emit, store=store, escrow=escrow, name=name, replace=replace)
+        return KeyManager(
+            self.backend, self.emit, store=store, escrow=self.escrow, name=name, replace=replace
+        )
 
     async def initiate(
         self, registration: Registration, *, resend: bool, besides: PendingRegistration | None = None
@@ -228,35 +231,35 @@ class Engine:
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use a one-time code, and save the key before anything else."""
-        if keys is None and self.store is None:
-            self.warn_that_key_is_not_kept()
         window = pending if isinstance(pending, PendingRegistration) else None
-        digits, problem = read_code(code)
         request_id = check_request_id(window.request_id if window else pending)
-        raise_problems({"code": problem})
+        digits = read_code(code)
         call = calls.verify_code(request_id, digits.reveal())
-        keys = keys or self.keys_for(store=self.store, escrow=self.escrow)
+        keys = keys or self.keys_for()
         return await self._confirm(Use(call, request_id, digits, window, keys, before_sending))
 
     async def confirm_invite(
         self,
         token: Secret,
-        pending: PendingRegistration,
         code: str,
         *,
+        pending: PendingRegistration | None = None,
         person: str | None,
         keys: KeyManager | None = None,
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use the one-time code of an invitation, with the same care as that of a registration."""
-        digits, problem = read_code(code)
-        raise_problems({"code": problem})
+        digits = read_code(code)
         request_id = id_of_invitation(token)
+        if pending is None:
+            pending = await self._records.find(name_of_invitation(token, self.endpoint))
         call = calls.verify_invite(token.reveal(), digits.reveal(), person)
-        keys = keys or self.keys_for(store=self.store, escrow=self.escrow)
+        keys = keys or self.keys_for()
         return await self._confirm(Use(call, request_id, digits, pending, keys, before_sending))
 
     async def _confirm(self, use: Use) -> Workspace:
+        if use.keys.store is None:
+            self.warn_that_key_is_not_kept()
         try:
             return await self.confirmation.confirm(use)
         finally:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from favcrm._flows.checks import check_tries
 from favcrm.errors import (
     AlreadyRegisteredError,
     CodeExpiredError,
@@ -20,22 +21,44 @@ from favcrm.errors import (
     TooManyAttemptsError,
 )
 from favcrm.events import EventKind, State
-from favcrm.inputs import check_plan
-from favcrm.models import Workspace
+from favcrm.models import PendingRegistration, Workspace
 from favcrm.secret import SecretRef
 from favcrm.settings import check_key
+from favcrm.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from favcrm._flows.engine import Engine
     from favcrm._flows.keys import KeyManager
-    from favcrm.inputs import Registration
-    from favcrm.models import DiagnosticReport, PendingRegistration
+    from favcrm.errors import FavCRMError
+    from favcrm.models import DiagnosticReport
+    from favcrm.registration import Registration
     from favcrm.secret import Secret
-    from favcrm.store import Store
 
 LONGEST_SLUG = 40
+
+
+class ProvisionOptions(TypedDict, total=False):
+    """What `provision` and `accept_invite` take by keyword.
+
+    Attributes:
+        store: Where the key goes this time. By default the store of the provisioner, or one in memory.
+        key_name: The name of the key in the store. By default made from the registration or the token, the same in
+            every run.
+        resume: A registration that is pending already, to take up.
+        code_attempts: How many codes may be wrong before the error is raised, 1 or more. By default 3.
+        fresh_codes: How many fresh codes are asked for when one has expired, 0 or more. By default 1.
+        use_existing: Whether to stop, with a diagnosis, if the store has a key of this name, which is the default.
+            Otherwise the new key takes the place of that one.
+    """
+
+    store: Store | None
+    key_name: str | None
+    resume: PendingRegistration | None
+    code_attempts: int
+    fresh_codes: int
+    use_existing: bool
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -50,7 +73,6 @@ class Plan:
         code_attempts: How many codes may be wrong.
         fresh_codes: How many fresh codes are asked for when one has expired.
         use_existing: Whether to stop at a key that the store has under this name.
-        escrow: Where the key goes if the store fails after all; the engine's where it is None.
     """
 
     store: Store
@@ -60,23 +82,15 @@ class Plan:
     code_attempts: int = 1
     fresh_codes: int = 0
     use_existing: bool = True
-    escrow: Store | None = None
-
-
-def name_of(registration: Registration) -> str:
-    """Return the name that a registration's key has in a store: the same in every run, without the email."""
-    slug = re.sub(r"[^a-z0-9]+", "-", registration.organisation_name.lower()).strip("-")[:LONGEST_SLUG]
-    told_apart = f"{registration.email}\n{registration.organisation_name}".casefold()
-    return f"{slug or 'workspace'}-{hashlib.sha256(told_apart.encode()).hexdigest()[:8]}"
-
-
-def name_of_invite(token: Secret) -> str:
-    """Return the name that the key of an invitation has in a store, without the token."""
-    return f"invite-{hashlib.sha256(token.reveal().encode()).hexdigest()[:8]}"
 
 
 class Route(Protocol):
     """A way to a key: signing up, or joining by an invitation."""
+
+    @property
+    def key_name(self) -> str:
+        """The name of the key in a store, where none is given."""
+        ...
 
     async def request(self, engine: Engine, *, besides: PendingRegistration | None) -> PendingRegistration:
         """Ask for a code, unless one is pending besides one that does not count."""
@@ -99,6 +113,14 @@ class SigningUp:
     """Registering a new organisation."""
 
     registration: Registration
+
+    @property
+    def key_name(self) -> str:
+        """The name of the key in a store: the same in every run, without the email."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.registration.organisation_name.lower())
+        slug = slug.strip("-")[:LONGEST_SLUG] or "workspace"
+        told_apart = f"{self.registration.email}\n{self.registration.organisation_name}".casefold()
+        return f"{slug}-{hashlib.sha256(told_apart.encode()).hexdigest()[:8]}"
 
     async def request(self, engine: Engine, *, besides: PendingRegistration | None) -> PendingRegistration:
         """Ask for a code, unless one is pending."""
@@ -128,6 +150,11 @@ class Joining:
     token: Secret
     person: str | None
 
+    @property
+    def key_name(self) -> str:
+        """The name of the key in a store: the same in every run, without the token."""
+        return f"invite-{hashlib.sha256(self.token.reveal().encode()).hexdigest()[:8]}"
+
     async def request(self, engine: Engine, *, besides: PendingRegistration | None) -> PendingRegistration:
         """Ask for a code, unless one is pending."""
         return await engine.request_invite(self.token, resend=besides is not None, besides=besides)
@@ -143,8 +170,8 @@ class Joining:
         """Use a code."""
         return engine.confirm_invite(
             self.token,
-            pending,
             code,
+            pending=pending,
             person=self.person,
             keys=keys,
             before_sending=before_sending,
@@ -163,13 +190,10 @@ class Provisioning:
     """
 
     def __init__(self, engine: Engine, plan: Plan) -> None:
-        check_plan(code_attempts=plan.code_attempts, fresh_codes=plan.fresh_codes)
+        check_tries(code_attempts=plan.code_attempts, fresh_codes=plan.fresh_codes)
         self._engine = engine
         self._plan = plan
-        self._escrow = engine.escrow if plan.escrow is None else plan.escrow
-        self._keys = engine.keys_for(
-            store=plan.store, escrow=self._escrow, name=plan.name, replace=not plan.use_existing
-        )
+        self._keys = engine.keys_for(store=plan.store, name=plan.name, replace=not plan.use_existing)
 
     def _reach(self, state: State) -> None:
         """Tell that a state is reached."""
@@ -230,7 +254,7 @@ class Provisioning:
 
     async def _out_of_escrow(self) -> Workspace | None:
         """Bring a key that an earlier run left in the escrow to the store."""
-        if (escrow := self._escrow) is None:
+        if (escrow := self._engine.escrow) is None:
             return None
         ref = SecretRef.of(escrow.scheme, self._plan.name)
         try:
@@ -255,18 +279,22 @@ class Provisioning:
         if not self._plan.use_existing and await self._engine.confirmation.knows(pending.request_id):
             pending = await self._request(route, besides=pending)
         wrong_codes_left, fresh_codes_left = self._plan.code_attempts, self._plan.fresh_codes
+        refusal = ""
         while True:
+            pending = evolve(pending, last_refusal=refusal, tries_left=wrong_codes_left)
             try:
                 return await self._confirm(route, pending)
-            except (InvalidCodeError, InvalidInputError):
+            except (InvalidCodeError, InvalidInputError) as error:
                 wrong_codes_left -= 1
                 if not wrong_codes_left:
                     raise
+                refusal = _for_readers(error)
                 self._reach(State.CODE_REQUESTED)
-            except (CodeExpiredError, TooManyAttemptsError):
+            except (CodeExpiredError, TooManyAttemptsError) as error:
                 fresh_codes_left -= 1
                 if fresh_codes_left < 0:
                     raise
+                refusal = _for_readers(error)
                 pending = await self._request(route, besides=pending)
 
     async def _request(self, route: Route, *, besides: PendingRegistration | None) -> PendingRegistration:
@@ -296,3 +324,10 @@ class Provisioning:
         code = await self._plan.read_code(pending)
         self._reach(State.CODE_READ)
         return code
+
+
+def _for_readers(error: FavCRMError) -> str:
+    """Return why a code was not accepted, as the next reader shows it to a person."""
+    if isinstance(error, InvalidInputError):
+        return " ".join(f"The {problem.field} {problem.message}." for problem in error.problems)
+    return error.message

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from favcrm._backends import Backend
-    from favcrm.inputs import Registration
     from favcrm.ledger import CodeState, Ledger
     from favcrm.models import PendingRegistration
+    from favcrm.registration import Registration
     from favcrm.secret import Secret, SecretRef
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from favcrm._mcp import payloads
-from favcrm.inputs import raise_problems
+from favcrm.registration import raise_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,8 @@ METHODS = {
     "register_organisation_request": "FavCRMProvisioner.initiate",
     "register_organisation_verify": "FavCRMProvisioner.confirm",
     "create_team_member_invite": "FavCRMClient.invite",
-    "accept_team_invite_request": "FavCRMProvisioner.accept_invite",
-    "accept_team_invite_verify": "FavCRMProvisioner.accept_invite",
+    "accept_team_invite_request": "FavCRMProvisioner.request_invite_code",
+    "accept_team_invite_verify": "FavCRMProvisioner.confirm_invite",
 }
 EXECUTE = "execute_tool"
 

@@ -14,12 +14,12 @@ from favcrm import (
     Industry,
     InvalidCodeError,
     InvalidInputError,
-    MemoryStore,
     Registration,
 )
 from favcrm.cli import stop
 from favcrm.cli.keyboard import read_hidden
 from favcrm.sandbox import Sandbox, SandboxClock
+from favcrm.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -62,4 +62,4 @@ def _message(error: FavCRMError) -> str:
     if not isinstance(error, InvalidInputError):
         return error.message
     listed = "; ".join(f"{OPTIONS.get(field, field)}: {problem}" for field, problem in error.problems)
-    return f"The input is not valid, so nothing was sent: {listed}."
+    return f"{error.subject} is not valid, so nothing was sent: {listed}."

@@ -7,17 +7,13 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
-from favcrm import FavCRMError, FavCRMProvisioner, InvalidInputError, RetryPolicy, Secret
-from favcrm._assembly import Options, blocking_engine
-from favcrm._backends import run_sync
-from favcrm._flows import calls
+from favcrm import FavCRMClient, FavCRMError, FavCRMProvisioner, InvalidInputError, RetryPolicy, Secret
 from favcrm._text import clean
 from favcrm.cli import stop
 from favcrm.cli.keys import key_of_another_endpoint
@@ -25,17 +21,15 @@ from favcrm.cli.output import Found
 from favcrm.cli.receipt import Receipt, keep_aside, received, was_shown
 from favcrm.errors import PORTAL, AuthenticationError, StoreError
 from favcrm.events import EventKind
-from favcrm.inputs import raise_problems, read_invite
 from favcrm.ledger_file import FileLedger
 from favcrm.models import PendingRegistration
 from favcrm.results import plain
 from favcrm.settings import Settings, config_path
 
 if TYPE_CHECKING:
-    from favcrm._flows.engine import Engine
     from favcrm.cli.options import Given
     from favcrm.events import Event
-    from favcrm.models import ToolResult
+    from favcrm.models import Invitation, ToolResult
     from favcrm.secret import SecretRef
     from favcrm.typing import JSON
 
@@ -50,7 +44,6 @@ SHOWN = (
     f'If you do not have the key, sign in at {PORTAL}, create one under Settings, MCP Keys, and run "favcrm login".',
 )
 FAILED, WRONG_USE = 1, 2
-CODE_LIFE = timedelta(minutes=10)
 MINUTE = 60
 HASH_LENGTH = 12
 
@@ -106,26 +99,7 @@ def write(given: Given, found: Found) -> None:
         output.finish()
 
 
-@contextmanager
-def connected(given: Given, receipt: Receipt | None = None) -> Generator[Engine]:
-    """Lend what makes the calls that the public classes make only as a part of more."""
-    options = Options(
-        endpoint=given.url,
-        api_key=given.api_key,
-        store=receipt.store if receipt else None,
-        ledger=pending_ledger(given),
-        retry=ONCE,
-        timeout=None,
-        on_event=receipt.note if receipt else None,
-    )
-    engine, close = blocking_engine(options, options.settings(), None, None, None)
-    try:
-        yield engine
-    finally:
-        close()
-
-
-def answered(result: ToolResult, *, show_key: bool) -> Found:
+def answered(result: ToolResult | Invitation, *, show_key: bool) -> Found:
     """Return the answer of a tool, its keys and one-time tokens masked unless the user asked for them."""
     data = plain(result.data, Secret.reveal) if show_key else plain(result.data)
     return Found(data, (*([result.summary] if result.summary else []), json.dumps(data, indent=2)))
@@ -217,18 +191,16 @@ def warn(given: Given, words: str) -> None:
 def create_invite(
     given: Given, email: str, *, name: str | None, role: str | None, expires_in_hours: int | None
 ) -> Found:
-    """Invite somebody. The whole answer is shown, as it is not published in which field the invitation is."""
-    arguments, problems = read_invite(email, name=name, role=role, expires_in_hours=expires_in_hours)
-    raise_problems(problems)
-    call = calls.any_tool("create_team_member_invite", arguments, hide=(email, str(arguments["email"])))
-    with connected(given) as engine:
-        return answered(run_sync(engine.perform(call)), show_key=True)
+    """Invite somebody. The whole answer is shown, because nobody published which field has the token."""
+    with FavCRMClient(given.url, api_key=given.api_key, retry=ONCE) as crm:
+        invitation = crm.invite(email, name=name, role=role, expires_in_hours=expires_in_hours)
+    return answered(invitation, show_key=True)
 
 
 def request_invite_code(given: Given, token: str) -> Found:
     """Ask for the code that goes with an invitation."""
-    with connected(given) as engine:
-        pending = run_sync(engine.request_invite(Secret(token)))
+    with FavCRMProvisioner(given.url, retry=ONCE, ledger=pending_ledger(given)) as favcrm:
+        pending = favcrm.request_invite_code(token)
     return Found(
         asked(pending), (*told(pending), "Then: favcrm team invite accept-verify --token TOKEN --code CODE")
     )
@@ -239,10 +211,15 @@ def verify_invite(
 ) -> Found:
     """Confirm the code of an invitation."""
     receipt = Receipt(save=save)
-    pending = PendingRegistration(request_id="invitation", expires_at=datetime.now(UTC) + CODE_LIFE)
     try:
-        with connected(given, receipt) as engine:
-            workspace = run_sync(engine.confirm_invite(Secret(token), pending, code, person=name))
+        with FavCRMProvisioner(
+            given.url,
+            retry=ONCE,
+            store=receipt.store,
+            ledger=pending_ledger(given),
+            on_event=receipt.note,
+        ) as favcrm:
+            workspace = favcrm.confirm_invite(token, code, person=name)
     except KeyboardInterrupt:
         stop(receipt.stopped())
     return received(workspace, receipt.path, show_key=show_key, given=given)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
-
 from favcrm.codes.mailbox import AsyncMailboxCode, MailboxCode
 from favcrm.codes.prompt import prompt, prompt_async
 from favcrm.errors import CodeUnavailableError
-from favcrm.models import PendingRegistration
+from favcrm.models import AsyncReadCode, ReadCode
 
 __all__ = [
     "AsyncMailboxCode",
@@ -19,9 +16,3 @@ __all__ = [
     "prompt",
     "prompt_async",
 ]
-
-ReadCode: TypeAlias = Callable[[PendingRegistration], str]
-"""What the blocking side asks for a code."""
-
-AsyncReadCode: TypeAlias = Callable[[PendingRegistration], Awaitable[str]]
-"""What the asynchronous side asks for a code."""

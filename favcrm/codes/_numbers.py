@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from enum import IntEnum
 
-from favcrm.inputs import CODE
+from favcrm._flows.checks import CODE
 
 __all__ = ["Standing", "numbers_in"]
 

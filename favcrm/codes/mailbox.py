@@ -14,8 +14,8 @@ from favcrm._threads import result_of, result_within
 from favcrm.codes._imap import SILENT, Wait, close, find_mails, open_folder, read_mail, troubles
 from favcrm.codes._mails import codes_in
 from favcrm.errors import CodeExpiredError, CodeUnavailableError
-from favcrm.inputs import EMAIL, raise_problems
 from favcrm.models import PendingRegistration
+from favcrm.registration import EMAIL, raise_problems
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:

@@ -6,29 +6,25 @@ import getpass
 import os
 import re
 import sys
-from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from functools import partial
 
+from favcrm._flows.checks import CODE
 from favcrm._threads import result_of
 from favcrm.errors import CodeExpiredError, CodeUnavailableError
-from favcrm.inputs import CODE
 from favcrm.models import PendingRegistration
 
 __all__ = ["prompt", "prompt_async"]
 
 QUESTIONS = 3
-# The last registrations for which a code was typed: who is asked again should see why.
-ANSWERED: deque[tuple[str, datetime]] = deque(maxlen=16)
 
 
 def prompt(pending: PendingRegistration) -> str:
     """Ask the person at the keyboard for the code, in a terminal or a notebook. What is typed is never shown.
 
-    The question says where the code went and how long it lives, and, when it is asked again for the same registration,
-    that the last code did not work. Ctrl-C passes through.
+    The question says where the code went and how long it lives. When `provision` asks again, the question also says
+    what was wrong with the last code and how many tries are left. Ctrl-C passes through.
 
     Args:
         pending: The registration that waits for the code.
@@ -72,9 +68,8 @@ async def prompt_async(pending: PendingRegistration) -> str:
 
 def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
     question = f"The 6-digit code that FavCRM sent to {pending.masked_email or 'your email'}"
-    registration = (pending.request_id, pending.expires_at)
-    if registration in ANSWERED:
-        question = f"That code did not work. {question}"
+    if pending.last_refusal:
+        question = f"{pending.last_refusal} {_tries_left(pending)}{question}"
     for _ in range(QUESTIONS):
         minutes, seconds = divmod(int(pending.remaining()), 60)
         if pending.expired:
@@ -86,10 +81,15 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
                 next_step="Read the code in the email, and pass it as code= to confirm, or pass another read_code.",
             )
         if digits:
-            ANSWERED.append(registration)
             return digits
         question = "That is not six digits. The code"
     raise CodeUnavailableError(f"What was typed is not six digits, {QUESTIONS} times. Nothing was sent.")
+
+
+def _tries_left(pending: PendingRegistration) -> str:
+    if pending.tries_left is None:
+        return ""
+    return "This is the last try. " if pending.tries_left == 1 else f"{pending.tries_left} tries are left. "
 
 
 def _type(question: str) -> str | None:

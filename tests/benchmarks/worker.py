@@ -88,7 +88,8 @@ async def bare_async(url: str, job: str) -> AsyncGenerator[AsyncCall]:
 
 @contextmanager
 def favcrm(url: str, job: str) -> Generator[Call]:
-    from favcrm import FavCRMClient, FavCRMProvisioner, MemoryStore
+    from favcrm import FavCRMClient, FavCRMProvisioner
+    from favcrm.stores import MemoryStore
 
     with (
         FavCRMClient(url, api_key=KEY, era="bare") as client,
@@ -106,7 +107,8 @@ def favcrm(url: str, job: str) -> Generator[Call]:
 
 @asynccontextmanager
 async def favcrm_async(url: str, job: str) -> AsyncGenerator[AsyncCall]:
-    from favcrm import AsyncFavCRMClient, AsyncFavCRMProvisioner, MemoryStore
+    from favcrm import AsyncFavCRMClient, AsyncFavCRMProvisioner
+    from favcrm.stores import MemoryStore
 
     async with (
         AsyncFavCRMClient(url, api_key=KEY, era="bare") as client,

@@ -20,13 +20,7 @@ from codes import mailserver
 from codes.mailserver import PASSWORD, PATIENCE, SENDER, USERNAME, MailServer, mail
 from codes.scripted import ScriptedServer
 
-from favcrm import (
-    CodeExpiredError,
-    FavCRMProvisioner,
-    InvalidInputError,
-    PendingRegistration,
-    Secret,
-)
+from favcrm import CodeExpiredError, FavCRMProvisioner, InvalidInputError, PendingRegistration, Secret
 from favcrm.codes import AsyncMailboxCode, CodeUnavailableError, MailboxCode, _imap
 from favcrm.codes import mailbox as module
 from favcrm.codes._mails import codes_in

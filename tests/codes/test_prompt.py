@@ -189,7 +189,13 @@ def test_a_notebook_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert questions == ["The 6-digit code that FavCRM sent to your email (1:05 left): "]
 
 
-def test_a_second_question_says_that_the_last_code_did_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("tries_left", "said"),
+    [(None, ""), (1, "This is the last try. "), (2, "2 tries are left. ")],
+)
+def test_the_question_says_why_the_last_code_was_refused_and_how_many_tries_are_left(
+    monkeypatch: pytest.MonkeyPatch, tries_left: int | None, said: str
+) -> None:
     questions: list[str] = []
 
     def ask(question: str) -> str:
@@ -197,18 +203,10 @@ def test_a_second_question_says_that_the_last_code_did_not_work(monkeypatch: pyt
         return "123456"
 
     monkeypatch.setattr(getpass, "getpass", ask)
-    first, another = pending(60), pending(61)
-    for asked in (first, another, first):
-        prompt(asked)
-    told = [question.startswith("That code did not work. The 6-digit code") for question in questions]
-    assert told == [False, False, True]
-
-
-def test_only_the_last_registrations_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(getpass, "getpass", lambda _: "123456")
-    for seconds in range(100, 200):
-        prompt(pending(seconds))
-    assert len(module.ANSWERED) <= 16
+    prompt(pending(tries_left=tries_left))
+    prompt(pending(tries_left=tries_left, last_refusal="The code is wrong."))
+    assert questions[0].startswith("The 6-digit code")
+    assert questions[1].startswith(f"The code is wrong. {said}The 6-digit code")
 
 
 def test_three_wrong_answers_raise_no_code_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from favcrm._flows import calls
 from favcrm._flows.outcomes import Answered, Failed, Kind, judge
 from favcrm._mcp.jsonrpc import AnswerReader
 from favcrm._text import clean
-from favcrm.inputs import Registration
+from favcrm.registration import Registration
 from favcrm.sandbox import SandboxClock
 from favcrm.transport import JSONRPCError, Response
 

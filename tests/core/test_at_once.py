@@ -22,7 +22,6 @@ from favcrm import (
     FavCRMProvisioner,
     FileLedger,
     MemoryLedger,
-    MemoryStore,
     PendingRegistration,
     Registration,
     Secret,
@@ -34,6 +33,7 @@ from favcrm._backends.asynchronous import AsyncBackend
 from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.records import Records
 from favcrm.sandbox import Fault, Sandbox, SandboxTransport
+from favcrm.stores import MemoryStore
 from favcrm.transport import Request
 
 REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
@@ -62,19 +62,19 @@ class Full(MemoryStore):
 class Attempt:
     """One of many sign-ups: its registration, its store, and what came of it."""
 
-    def __init__(self, sandbox: Sandbox, number: int) -> None:
+    def __init__(self, sandbox: Sandbox, number: int, escrow: MemoryStore) -> None:
         self.sandbox = sandbox
         self.email = f"user-{number}@example.com"
         self.registration = Registration(email=self.email, organisation_name=f"Organisation {number}")
         self.fails, self.is_cancelled = number % 5 == 1, number % 7 == 3
         self.store: MemoryStore = Full() if self.fails else MemoryStore()
-        self.escrow = MemoryStore()
+        self.escrow = escrow
         self.scope: anyio.CancelScope
         self.result: Any = None
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"store": self.store, "escrow": self.escrow, "name": self.email}
+        return {"store": self.store, "key_name": self.email}
 
     def code(self, _: PendingRegistration) -> str:
         return self.sandbox.inbox.code_for(self.email)
@@ -89,10 +89,10 @@ class Attempt:
                 self.result = error
 
     def check_stores(self) -> None:
-        """The key is where this sign-up put it, and there is no other one."""
-        used, unused = (self.escrow, self.store) if self.fails else (self.store, self.escrow)
-        assert [ref.name for ref in keys_in(used)] == [self.email]
-        assert keys_in(unused) == []
+        """The key is where this sign-up put it, and nowhere else."""
+        ref = SecretRef.of("memory", self.email)
+        assert keys_in(self.store) == ([] if self.fails else [ref])
+        assert (ref in keys_in(self.escrow)) == self.fails
 
     def check_result(self) -> None:
         if self.fails:
@@ -109,9 +109,13 @@ def keys_in(store: MemoryStore) -> list[SecretRef]:
 
 
 def test_fifty_threads_sign_up_with_one_provisioner_and_share_nothing(sandbox: Sandbox) -> None:
-    attempts = [Attempt(sandbox, number) for number in range(COUNT)]
+    escrow = MemoryStore()
+    attempts = [Attempt(sandbox, number, escrow) for number in range(COUNT)]
     together = Barrier(COUNT)
-    with FavCRMProvisioner(transport=sandbox.transport()) as provisioner, ThreadPoolExecutor(COUNT) as pool:
+    with (
+        FavCRMProvisioner(transport=sandbox.transport(), escrow=escrow) as provisioner,
+        ThreadPoolExecutor(COUNT) as pool,
+    ):
 
         def run(attempt: Attempt) -> None:
             def read_code(pending: PendingRegistration) -> str:
@@ -136,7 +140,8 @@ def test_fifty_threads_sign_up_with_one_provisioner_and_share_nothing(sandbox: S
 
 @pytest.mark.anyio
 async def test_fifty_tasks_sign_up_with_one_provisioner_and_share_nothing(sandbox: Sandbox) -> None:
-    attempts = [Attempt(sandbox, number) for number in range(COUNT)]
+    escrow = MemoryStore()
+    attempts = [Attempt(sandbox, number, escrow) for number in range(COUNT)]
     waiting, may_go_on = dict[str, Attempt](), anyio.Event()
 
     def on_event(event: favcrm.Event) -> None:
@@ -156,7 +161,9 @@ async def test_fifty_tasks_sign_up_with_one_provisioner_and_share_nothing(sandbo
         await attempt.run(provisioner, read_code)
 
     async with (
-        AsyncFavCRMProvisioner(transport=sandbox.async_transport(), on_event=on_event) as provisioner,
+        AsyncFavCRMProvisioner(
+            transport=sandbox.async_transport(), escrow=escrow, on_event=on_event
+        ) as provisioner,
         anyio.create_task_group() as group,
     ):
         for attempt in attempts:

@@ -12,9 +12,10 @@ import pytest
 from colours import Colour, client, provisioner, transport_to
 
 import favcrm
-from favcrm import BearerAuth, MemoryStore, Registration, Secret, SecretRef, errors
+from favcrm import BearerAuth, Registration, Secret, SecretRef, errors
 from favcrm._boundary import boundaries, boundary
 from favcrm.sandbox import Sandbox
+from favcrm.stores import MemoryStore
 from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio

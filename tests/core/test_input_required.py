@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from favcrm import InputRequiredError, InvalidInputError, NotSentError, OutcomeUnknownError, Problem
+from favcrm import InputRequiredError, InvalidInputError, NotSentError, OutcomeUnknownError
 from favcrm._backends import run_sync
 from favcrm._mcp.input_required import check_result_type, in_rounds, input_requests, next_params
+from favcrm.errors import Problem
 from favcrm.transport import Response
 
 if TYPE_CHECKING:

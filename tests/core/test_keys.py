@@ -10,17 +10,9 @@ from typing import Any
 import pytest
 from colours import Colour, Facade, client, provisioner, transport_to
 
-from favcrm import (
-    ConfigFileStore,
-    KeyNotStoredWarning,
-    MemoryStore,
-    PendingRegistration,
-    Registration,
-    Secret,
-    SecretRef,
-    errors,
-)
+from favcrm import KeyNotStoredWarning, PendingRegistration, Registration, Secret, SecretRef, errors
 from favcrm.sandbox import Sandbox
+from favcrm.stores import ConfigFileStore, MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -91,14 +83,12 @@ async def test_a_store_that_is_empty_and_so_false_gets_the_key(
     assert list(store) == [workspace.ref]
 
 
-@pytest.mark.parametrize("given", ["constructor", "call", "confirm"])
+@pytest.mark.parametrize("method", ["provision", "confirm"])
 async def test_an_escrow_that_is_empty_and_so_false_gets_the_key(
-    sandbox: Sandbox, colour: Colour, given: str
+    sandbox: Sandbox, colour: Colour, method: str
 ) -> None:
     stores = {"store": Full(), "escrow": (escrow := Mapped())}
-    if given == "call":
-        flow = provisioned(sign_up(sandbox, colour), sandbox, colour, **stores)
-    elif given == "constructor":
+    if method == "provision":
         flow = provisioned(sign_up(sandbox, colour, **stores), sandbox, colour)
     else:
         flow = confirmed(sign_up(sandbox, colour, **stores), sandbox)
@@ -218,9 +208,9 @@ async def test_replacing_a_key_replaces_no_other_workspaces_key(
     with pytest.raises(errors.StoreError, match="another workspace's"):
         await provisioned(favcrm, sandbox, colour, use_existing=False)
     with pytest.raises(errors.StoreError, match="another workspace's"):
-        await favcrm.adopt("not-a-real-key-1234", name="other", replace=True)
+        await favcrm.adopt("not-a-real-key-1234", key_name="other", replace=True)
     assert sandbox.count(VERIFY) == 0
-    await favcrm.adopt("not-a-real-key-1234", name="acme", replace=True)
+    await favcrm.adopt("not-a-real-key-1234", key_name="acme", replace=True)
     assert "not-a-real-key-1234" in path.read_text(encoding="utf-8")
 
 

@@ -15,14 +15,15 @@ from favcrm import (
     Event,
     EventKind,
     JsonlAuditLog,
-    MemoryStore,
     PendingRegistration,
     RetryPolicy,
     Secret,
+    SecretRef,
     errors,
 )
 from favcrm._flows.watch import essence
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
+from favcrm.stores import MemoryStore
 from favcrm.transport import Request
 from favcrm.transports import JSON, Response
 
@@ -62,8 +63,10 @@ async def test_an_invitation_is_made_and_accepted(
     assert invitation.token.reveal() not in repr(invitation)
     assert invitation.expires_at is not None
     assert STAFF not in invitation.summary
+    assert invitation.token in invitation.data.values()
+    assert invitation.token.reveal() not in str(invitation.data)
     store = MemoryStore()
-    joined = await accept(sandbox, colour, invitation.token, name="Ada", store=store)
+    joined = await accept(sandbox, colour, invitation.token, person="Ada", store=store)
     assert joined.report.ready
     assert joined.report.organisation == "Acme"
     assert store.get(joined.ref) == joined.workspace.api_key
@@ -73,7 +76,39 @@ async def test_an_invitation_is_made_and_accepted(
     assert sandbox.count(ACCEPT) == 1
 
 
-async def test_joining_has_the_guarantees_of_signing_up(sandbox: Sandbox, colour: Colour) -> None:
+async def test_an_invitation_is_accepted_in_two_steps(sandbox: Sandbox, colour: Colour) -> None:
+    token = (await owner(sandbox, colour).invite(STAFF)).token
+    store, other = MemoryStore(), MemoryStore()
+    facade = provisioner(colour, transport=transport_to(sandbox, colour), store=store)
+    pending = await facade.request_invite_code(token)
+    assert await facade.request_invite_code(token.reveal()) == pending
+    code = sandbox.inbox.code_for(STAFF)
+    assert len(sandbox.inbox) == 1
+    with pytest.raises(errors.InvalidInputError, match="code: must be exactly six digits"):
+        await facade.confirm_invite(token, "12345")
+    workspace = await facade.confirm_invite(token, code, person="Ada", store=other, key_name="ada")
+    assert workspace.ref == SecretRef.of("memory", "ada")
+    assert other.get(SecretRef.of("memory", "ada")) == workspace.api_key
+    assert (await facade.diagnose()).organisation == "Acme"
+    again = await facade.confirm_invite(token, code, pending=pending, store=other, key_name="ada")
+    assert again == workspace
+    assert sandbox.count(ACCEPT) == 1
+
+
+async def test_an_expired_code_of_an_invitation_is_not_sent(sandbox: Sandbox, colour: Colour) -> None:
+    token = (await owner(sandbox, colour).invite(STAFF)).token
+    facade = provisioner(colour, transport=transport_to(sandbox, colour))
+    pending = await facade.request_invite_code(token)
+    code = sandbox.inbox.code_for(STAFF)
+    sandbox.clock.advance(601)
+    with pytest.raises(errors.CodeExpiredError):
+        await facade.confirm_invite(token, code, pending=pending)
+    assert sandbox.count(ACCEPT) == 0
+
+
+async def test_accepting_an_invitation_tells_unknown_outcomes_and_rescues_keys(
+    sandbox: Sandbox, colour: Colour
+) -> None:
     token = (await owner(sandbox, colour).invite(STAFF)).token
     sandbox.fail_next(ACCEPT, Fault.RESET_AFTER)
     with pytest.raises(errors.OutcomeUnknownError) as caught:
@@ -134,14 +169,14 @@ class Answering:
     def close(self) -> None: ...
 
 
-async def test_an_invitation_whose_answer_says_little() -> None:
+async def test_an_invitation_without_a_token_in_the_answer_has_none() -> None:
     crm = client("blocking", transport=Answering({"expiresAt": "soon", "token": 7}))
     invitation = await crm.invite(STAFF)
     assert (invitation.token, invitation.expires_at) == (None, None)
     assert (await client("blocking", transport=Answering(["x"])).invite(STAFF)).token is None
 
 
-async def test_an_acceptance_whose_answer_says_nothing() -> None:
+async def test_an_acceptance_with_an_empty_answer_waits_for_its_code() -> None:
     facade = provisioner("blocking", transport=Answering({}))
     seen: list[PendingRegistration] = []
 
@@ -156,23 +191,23 @@ async def test_an_acceptance_whose_answer_says_nothing() -> None:
     assert "invite_1" not in seen[0].request_id
 
 
-async def test_what_the_plan_allows(sandbox: Sandbox, colour: Colour) -> None:
+async def test_check_plan_tells_what_the_plan_allows(sandbox: Sandbox, colour: Colour) -> None:
     crm = owner(sandbox, colour)
-    assert await crm.can(tool="create_member")
+    assert await crm.check_plan(tool="create_member")
     sandbox.rules.customers = 0
-    denied = await crm.can(quota="customers", delta=5)
+    denied = await crm.check_plan(quota="customers", delta=5)
     assert not denied
     assert (denied.allowed, bool(denied.upgrade_action)) == (False, True)
     assert denied.raw
     with pytest.raises(errors.InvalidInputError, match="name a tool"):
-        await crm.can(delta=3)
+        await crm.check_plan(delta=3)
 
 
-async def test_a_plan_that_refuses_the_question_answers_it(colour: Colour) -> None:
+async def test_a_plan_limit_error_is_a_check_that_denies(colour: Colour) -> None:
     data: JSON = {"code": "PLAN_LIMIT", "error": "no", "upgradeAction": "create_plan_upgrade_link"}
-    denied = await client("blocking", transport=Answering(data)).can(module="bookings")
+    denied = await client("blocking", transport=Answering(data)).check_plan(module="bookings")
     assert (denied.allowed, denied.upgrade_action) == (False, "create_plan_upgrade_link")
-    unsaid = await client("blocking", transport=Answering([])).can(module="bookings")
+    unsaid = await client("blocking", transport=Answering([])).check_plan(module="bookings")
     assert unsaid.allowed is None
     assert not unsaid
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from favcrm import CodeState, MemoryLedger, PendingRegistration, SecretRef
+from favcrm import MemoryLedger, PendingRegistration, SecretRef
+from favcrm.ledger import CodeState
 
 LIFE, DAY = 600.0, 86_400.0
 

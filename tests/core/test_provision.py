@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +12,6 @@ from favcrm import (
     Event,
     EventKind,
     MemoryLedger,
-    MemoryStore,
     PendingRegistration,
     Provisioned,
     Registration,
@@ -20,8 +19,9 @@ from favcrm import (
     SecretRef,
     errors,
 )
-from favcrm._flows.provision import name_of
+from favcrm._flows.provision import SigningUp
 from favcrm.sandbox import Fault, Sandbox
+from favcrm.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -43,10 +43,7 @@ class Run:
     async def provision(self, read_code: Reader | None = None, **options: Any) -> Provisioned[Any]:
         read = read_code or self.mailed
 
-        async def read_async(pending: PendingRegistration) -> str:
-            return read(pending)
-
-        chosen = read if self.colour == "blocking" else read_async
+        chosen = read if self.colour == "blocking" else asynchronous(read)
         done: Provisioned[Any] = await self.facade.provision(REGISTRATION, read_code=chosen, **options)
         return done
 
@@ -70,6 +67,50 @@ def in_turn(*readers: Reader) -> Reader:
     return read
 
 
+async def test_a_reader_sees_why_the_last_code_was_refused_and_how_many_tries_are_left(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    run = Run(sandbox, colour)
+    seen: list[tuple[int | None, str]] = []
+
+    def noting(read: Reader) -> Reader:
+        def note(pending: PendingRegistration) -> str:
+            seen.append((pending.tries_left, pending.last_refusal))
+            return read(pending)
+
+        return note
+
+    await run.provision(noting(in_turn(run.wrong, lambda _: "12345", late(run), run.mailed)), code_attempts=4)
+    assert [tries_left for tries_left, _ in seen] == [4, 3, 2, 2]
+    first, wrong, short, expired = (refusal for _, refusal in seen)
+    assert first == ""
+    assert wrong.startswith("The code is wrong.")
+    assert short == "The code must be exactly six digits."
+    assert "expired" in expired
+
+
+async def test_the_fields_of_a_registration_are_given_by_name(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour, store=MemoryStore())
+    read: Any = run.mailed if colour == "blocking" else asynchronous(run.mailed)
+    fields = {"email": EMAIL, "organisation_name": "Stretch + Breathe"}
+    done = await run.facade.provision(**fields, read_code=read)
+    assert done.ref == f"memory://favcrm/{SigningUp(REGISTRATION).key_name}"
+    again = await run.facade.provision(REGISTRATION, read_code=read)
+    assert again.ref == done.ref
+    with pytest.raises(errors.InvalidInputError, match="email: give either a Registration or its fields"):
+        await run.facade.provision(REGISTRATION, email=EMAIL, read_code=read)
+    with pytest.raises(errors.InvalidInputError) as caught:
+        await run.facade.provision(read_code=read)
+    assert [problem.field for problem in caught.value.problems] == ["email", "organisation_name"]
+
+
+def asynchronous(read: Reader) -> Callable[[PendingRegistration], Awaitable[str]]:
+    async def read_async(pending: PendingRegistration) -> str:
+        return read(pending)
+
+    return read_async
+
+
 class Full(MemoryStore):
     """A store that can be checked and cannot be written."""
 
@@ -79,7 +120,9 @@ class Full(MemoryStore):
         raise errors.StoreError("The disk is full.")
 
 
-async def test_all_the_way(sandbox: Sandbox, colour: Colour) -> None:
+async def test_provisioning_reaches_every_state_and_ends_in_a_working_client(
+    sandbox: Sandbox, colour: Colour
+) -> None:
     run = Run(sandbox, colour)
     store = MemoryStore()
     done = await run.provision(store=store)
@@ -93,14 +136,16 @@ async def test_all_the_way(sandbox: Sandbox, colour: Colour) -> None:
         "diagnosed",
     ]
     assert done.report.ready
-    assert done.ref == f"memory://favcrm/{name_of(REGISTRATION)}"
+    assert done.ref == f"memory://favcrm/{SigningUp(REGISTRATION).key_name}"
     assert store.get(done.ref) == done.workspace.api_key
     crm = Facade(done.client())
     assert (await crm.call_tool("list_services")).data == {"services": []}
     await crm.end()
 
 
-async def test_again_finds_the_key_and_stops_there(sandbox: Sandbox, colour: Colour) -> None:
+async def test_provisioning_again_uses_the_stored_key_and_sends_no_code(
+    sandbox: Sandbox, colour: Colour
+) -> None:
     store = MemoryStore()
     first = await Run(sandbox, colour).provision(store=store)
     run = Run(sandbox, colour)
@@ -112,9 +157,11 @@ async def test_again_finds_the_key_and_stops_there(sandbox: Sandbox, colour: Col
     assert sandbox.count(VERIFY) == 1
 
 
-async def test_unless_told_otherwise(sandbox: Sandbox, colour: Colour) -> None:
+async def test_provisioning_without_use_existing_replaces_the_stored_key(
+    sandbox: Sandbox, colour: Colour
+) -> None:
     store = MemoryStore()
-    name = name_of(REGISTRATION)
+    name = SigningUp(REGISTRATION).key_name
     old = Secret("not a key of this sandbox")
     store.put(name, old, {})
     done = await Run(sandbox, colour).provision(store=store, use_existing=False)
@@ -129,7 +176,7 @@ async def test_a_wrong_code_is_asked_for_again(sandbox: Sandbox, colour: Colour)
     assert run.states.count("code requested") == 3
 
 
-async def test_not_for_ever(sandbox: Sandbox, colour: Colour) -> None:
+async def test_the_last_wrong_code_raises_invalid_code_error(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour)
     with pytest.raises(errors.InvalidCodeError):
         await run.provision(in_turn(run.wrong, lambda pending: run.wrong(pending)[::-1]), code_attempts=2)
@@ -152,7 +199,7 @@ async def test_a_fresh_code_is_asked_for_when_one_expires(sandbox: Sandbox, colo
     assert sandbox.count(VERIFY) == 1
 
 
-async def test_at_most_so_often(sandbox: Sandbox, colour: Colour) -> None:
+async def test_no_more_than_fresh_codes_are_asked_for(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour)
     with pytest.raises(errors.CodeExpiredError):
         await run.provision(late(run), fresh_codes=1)
@@ -160,7 +207,7 @@ async def test_at_most_so_often(sandbox: Sandbox, colour: Colour) -> None:
     assert sandbox.count(VERIFY) == 0
 
 
-async def test_too_many_attempts_are_met_with_a_fresh_code_too(sandbox: Sandbox, colour: Colour) -> None:
+async def test_too_many_attempts_ask_for_a_fresh_code(sandbox: Sandbox, colour: Colour) -> None:
     sandbox.rules.code_attempts = 1
     run = Run(sandbox, colour)
     done = await run.provision(in_turn(run.wrong, run.mailed, run.mailed))
@@ -168,7 +215,7 @@ async def test_too_many_attempts_are_met_with_a_fresh_code_too(sandbox: Sandbox,
     assert len(sandbox.inbox) == 2
 
 
-async def test_a_pending_registration_is_taken_up(sandbox: Sandbox, colour: Colour) -> None:
+async def test_a_pending_registration_in_the_ledger_is_resumed(sandbox: Sandbox, colour: Colour) -> None:
     ledger = MemoryLedger()
     pending = await Run(sandbox, colour, ledger=ledger).facade.initiate(REGISTRATION)
     done = await Run(sandbox, colour, ledger=ledger).provision()
@@ -177,7 +224,7 @@ async def test_a_pending_registration_is_taken_up(sandbox: Sandbox, colour: Colo
     assert pending.request_id
 
 
-async def test_one_that_is_handed_over_too(sandbox: Sandbox, colour: Colour) -> None:
+async def test_a_pending_registration_given_as_resume_is_resumed(sandbox: Sandbox, colour: Colour) -> None:
     first = Run(sandbox, colour)
     pending = await first.facade.initiate(REGISTRATION)
     kept = PendingRegistration.from_dict(pending.to_dict())
@@ -188,7 +235,7 @@ async def test_one_that_is_handed_over_too(sandbox: Sandbox, colour: Colour) -> 
     assert len(sandbox.inbox) == 1
 
 
-async def test_one_that_has_expired_is_not_even_asked_for(sandbox: Sandbox, colour: Colour) -> None:
+async def test_the_code_of_an_expired_registration_is_not_read(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour)
     pending = await run.facade.initiate(REGISTRATION)
     sandbox.clock.advance(600)
@@ -198,7 +245,9 @@ async def test_one_that_has_expired_is_not_even_asked_for(sandbox: Sandbox, colo
     assert run.states.count("code read") == 1
 
 
-async def test_rule_6_an_existing_account_is_a_route(sandbox: Sandbox, colour: Colour) -> None:
+async def test_rule_6_an_existing_account_is_told_and_its_key_can_be_adopted(
+    sandbox: Sandbox, colour: Colour
+) -> None:
     sandbox.add_account(EMAIL)
     run = Run(sandbox, colour)
     with pytest.raises(errors.AlreadyRegisteredError, match="MCP Keys"):
@@ -211,28 +260,28 @@ async def test_rule_6_an_existing_account_is_a_route(sandbox: Sandbox, colour: C
 
 
 @pytest.mark.parametrize("key", ["", " ", "two words", "schlüssel"])
-async def test_what_is_no_key_takes_the_place_of_none(sandbox: Sandbox, colour: Colour, key: str) -> None:
+async def test_adopting_an_invalid_key_replaces_no_key(sandbox: Sandbox, colour: Colour, key: str) -> None:
     store = MemoryStore()
     run = Run(sandbox, colour, store=store)
-    await run.facade.adopt(good := sandbox.add_organisation("One"), name="acme")
+    await run.facade.adopt(good := sandbox.add_organisation("One"), key_name="acme")
     with pytest.raises(
         errors.InvalidInputError, match="api_key: is empty, or holds characters that no key has"
     ):
-        await run.facade.adopt(key, name="acme", replace=True)
+        await run.facade.adopt(key, key_name="acme", replace=True)
     assert store.get(SecretRef.of("memory", "acme")) == good
 
 
-async def test_adopting_replaces_nothing_unless_told(sandbox: Sandbox, colour: Colour) -> None:
+async def test_adopting_replaces_another_key_only_with_replace(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour, store=MemoryStore())
-    await run.facade.adopt(sandbox.add_organisation("One"), name="acme")
+    await run.facade.adopt(sandbox.add_organisation("One"), key_name="acme")
     other = sandbox.add_organisation("Two")
     with pytest.raises(errors.StoreError, match="not replaced") as caught:
-        await run.facade.adopt(other, name="acme")
+        await run.facade.adopt(other, key_name="acme")
     assert caught.value.workspace is not None
-    assert (await run.facade.adopt(other, name="acme", replace=True)).report.organisation == "Two"
+    assert (await run.facade.adopt(other, key_name="acme", replace=True)).report.organisation == "Two"
 
 
-async def test_an_unknown_outcome_ends_it(sandbox: Sandbox, colour: Colour) -> None:
+async def test_an_unknown_outcome_of_confirming_is_raised(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour)
     sandbox.fail_next(VERIFY, Fault.RESET_AFTER)
     with pytest.raises(errors.OutcomeUnknownError):
@@ -240,7 +289,7 @@ async def test_an_unknown_outcome_ends_it(sandbox: Sandbox, colour: Colour) -> N
     assert run.states[-2:] == ["verify sent", "outcome unknown"]
 
 
-async def test_an_unknown_outcome_of_the_request_ends_nothing(sandbox: Sandbox, colour: Colour) -> None:
+async def test_an_unknown_outcome_of_asking_for_a_code_is_raised(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour)
     sandbox.fail_next(REQUEST, Fault.RESET_BEFORE, Fault.RESET_BEFORE)
     with pytest.raises(errors.OutcomeUnknownError):
@@ -248,7 +297,7 @@ async def test_an_unknown_outcome_of_the_request_ends_nothing(sandbox: Sandbox, 
     assert run.states == ["store checked"]
 
 
-async def test_a_failing_store_loses_nothing(sandbox: Sandbox, colour: Colour) -> None:
+async def test_a_store_that_fails_raises_an_error_with_the_key(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour)
     with pytest.raises(errors.StoreError, match="disk is full") as caught:
         await run.provision(store=Full())
@@ -257,10 +306,11 @@ async def test_a_failing_store_loses_nothing(sandbox: Sandbox, colour: Colour) -
     assert run.facade.inner.workspace == caught.value.workspace
 
 
-async def test_an_escrow_takes_what_the_store_does_not(sandbox: Sandbox, colour: Colour) -> None:
-    run, escrow = Run(sandbox, colour), MemoryStore()
+async def test_a_key_that_the_store_refuses_goes_to_the_escrow(sandbox: Sandbox, colour: Colour) -> None:
+    escrow = MemoryStore()
+    run = Run(sandbox, colour, escrow=escrow)
     with pytest.raises(errors.StoreError, match="It is in the escrow at memory://") as caught:
-        await run.provision(store=Full(), escrow=escrow)
+        await run.provision(store=Full())
     workspace = caught.value.workspace
     assert workspace is not None
     assert workspace.ref is not None
@@ -269,10 +319,10 @@ async def test_an_escrow_takes_what_the_store_does_not(sandbox: Sandbox, colour:
     assert EventKind.ESCROWED in [event.kind for event in run.events]
 
 
-async def test_where_the_escrow_fails_too_the_error_has_the_key(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour)
+async def test_a_key_that_store_and_escrow_refuse_is_in_the_error(sandbox: Sandbox, colour: Colour) -> None:
+    run = Run(sandbox, colour, escrow=Full())
     with pytest.raises(errors.StoreError, match="Neither could the escrow take it") as caught:
-        await run.provision(store=Full(), escrow=Full())
+        await run.provision(store=Full())
     assert caught.value.workspace is not None
     assert run.states[-1] == "not stored"
 
@@ -284,7 +334,9 @@ class Closed(MemoryStore):
         raise errors.StoreError("It is locked.")
 
 
-async def test_a_store_that_cannot_be_written_is_found_first(sandbox: Sandbox, colour: Colour) -> None:
+async def test_a_store_that_cannot_be_written_raises_before_a_code_is_asked_for(
+    sandbox: Sandbox, colour: Colour
+) -> None:
     run = Run(sandbox, colour)
     with pytest.raises(errors.StoreError, match="locked"):
         await run.provision(store=Closed())
@@ -292,7 +344,7 @@ async def test_a_store_that_cannot_be_written_is_found_first(sandbox: Sandbox, c
     assert sandbox.calls == ()
 
 
-async def test_a_store_that_closes_meanwhile_is_found_before_the_code_is_used(
+async def test_a_store_that_closes_meanwhile_raises_before_the_code_is_used(
     sandbox: Sandbox, colour: Colour
 ) -> None:
     class Closing(MemoryStore):
@@ -339,13 +391,13 @@ async def test_a_reader_that_cannot_work_costs_no_email(sandbox: Sandbox, colour
     assert len(sandbox.inbox) == 0
 
 
-async def test_a_place_that_is_taken_meanwhile_is_found_before_the_code_is_used(
+async def test_a_key_stored_meanwhile_raises_before_the_code_is_used(
     sandbox: Sandbox, colour: Colour
 ) -> None:
     run, store = Run(sandbox, colour), MemoryStore()
 
     def read(pending: PendingRegistration) -> str:
-        store.put(name_of(REGISTRATION), Secret("somebody else's"), {})
+        store.put(SigningUp(REGISTRATION).key_name, Secret("somebody else's"), {})
         return run.mailed(pending)
 
     with pytest.raises(errors.StoreError, match="Another key is stored"):
@@ -353,7 +405,7 @@ async def test_a_place_that_is_taken_meanwhile_is_found_before_the_code_is_used(
     assert sandbox.count(VERIFY) == 0
 
 
-async def test_what_the_reader_raises_passes_through(sandbox: Sandbox, colour: Colour) -> None:
+async def test_an_error_of_read_code_passes_through(sandbox: Sandbox, colour: Colour) -> None:
     class Interrupt(BaseException):
         pass
 
@@ -367,7 +419,9 @@ async def test_what_the_reader_raises_passes_through(sandbox: Sandbox, colour: C
     assert len(sandbox.inbox) == 1
 
 
-async def test_a_crash_after_sending_is_told_as_an_unknown_outcome(sandbox: Sandbox, colour: Colour) -> None:
+async def test_after_a_crash_during_confirming_the_outcome_is_unknown(
+    sandbox: Sandbox, colour: Colour
+) -> None:
     ledger = MemoryLedger()
     first = Run(sandbox, colour, ledger=ledger)
     pending = await first.facade.initiate(REGISTRATION)
@@ -383,7 +437,10 @@ async def test_a_crash_after_sending_is_told_as_an_unknown_outcome(sandbox: Sand
         await Run(sandbox, colour, ledger=ledger).facade.confirm(pending, code)
 
 
-def test_the_name_of_a_key_tells_no_email_and_stays_the_same() -> None:
+def test_the_default_name_of_a_key_is_stable_and_has_no_email() -> None:
+    def name_of(registration: Registration) -> str:
+        return SigningUp(registration).key_name
+
     name = name_of(REGISTRATION)
     assert name == name_of(Registration(email=EMAIL.upper(), organisation_name=" stretch + breathe "))
     assert name.startswith("stretch-breathe-")
@@ -416,12 +473,12 @@ def sandbox_provisioner(sandbox: Sandbox) -> Any:
     "kept",
     [{}, {"request_id": "a"}, {"request_id": "a", "expires_at": "x", "ends_at": 1}, {"ends_at": "soon"}],
 )
-def test_other_data_is_refused(kept: Any) -> None:
+def test_a_pending_registration_from_other_data_is_refused(kept: Any) -> None:
     with pytest.raises(errors.InvalidInputError, match="to_dict"):
         PendingRegistration.from_dict(kept)
 
 
-def test_one_made_by_hand_goes_by_this_machines_clock() -> None:
+def test_a_pending_registration_made_by_hand_uses_this_machines_clock() -> None:
     from datetime import UTC, datetime, timedelta
 
     pending = PendingRegistration(request_id="a", expires_at=datetime.now(UTC) + timedelta(seconds=90))

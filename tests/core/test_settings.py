@@ -12,17 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from stores.machine import as_an_ordinary_user, read_only_directory
 
-from favcrm import (
-    BearerAuth,
-    FavCRMClient,
-    InvalidInputError,
-    MemoryStore,
-    MissingKeyError,
-    Secret,
-    SecretRef,
-)
+from favcrm import BearerAuth, FavCRMClient, InvalidInputError, MissingKeyError, Secret, SecretRef
 from favcrm.sandbox import Sandbox
 from favcrm.settings import DEFAULT_ENDPOINT, Settings, check_key, config_path, is_filled_in
+from favcrm.stores import MemoryStore
 from favcrm.stores.environment import EnvironmentStore
 
 
@@ -42,11 +35,28 @@ def load(tmp_path: Path, /, **variables: str) -> Settings:
     return Settings.load(environment={"XDG_CONFIG_HOME": str(tmp_path), **variables})
 
 
-def test_the_defaults(tmp_path: Path) -> None:
+def test_without_arguments_and_variables_the_defaults_count(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert settings.endpoint == DEFAULT_ENDPOINT == "https://api.favcrm.io/mcp"
     assert settings.timeout == 30
     assert (settings.api_key, settings.organisation_id, settings.diagnosis_interval) == (None, None, None)
+
+
+def test_the_profile_comes_from_the_argument_then_from_the_environment(tmp_path: Path) -> None:
+    assert load(tmp_path).profile is None
+    assert load(tmp_path, FAVCRM_MCP_PROFILE="compact").profile == "compact"
+    assert load(tmp_path, FAVCRM_MCP_PROFILE="${FAVCRM_MCP_PROFILE}").profile is None
+    assert Settings.load(profile="full", environment={"FAVCRM_MCP_PROFILE": "compact"}).profile == "full"
+
+
+def test_a_profile_that_there_is_not_is_refused_by_the_name_of_its_source(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidInputError,
+        match=r"The environment .* FAVCRM_MCP_PROFILE: must be one of compact",
+    ):
+        load(tmp_path, FAVCRM_MCP_PROFILE="platform")
+    with pytest.raises(InvalidInputError, match="profile: must be one of compact, full"):
+        FavCRMClient(profile="platform")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +227,7 @@ def test_a_config_file_that_is_there_and_may_not_be_read_is_named() -> None:
             load(directory)
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, config: Path, key: str) -> None:
+def test_a_config_file_with_a_byte_order_mark_is_read(tmp_path: Path, config: Path, key: str) -> None:
     config.write_bytes(b'\xef\xbb\xbfurl = "https://a.example/mcp"\r\napi_key = "' + key.encode() + b'"\r\n')
     settings = load(tmp_path)
     assert (settings.endpoint, settings.api_key) == ("https://a.example/mcp", Secret(key))
@@ -346,7 +356,7 @@ def test_a_placeholder_for_the_organisation_is_none(tmp_path: Path) -> None:
     assert load(tmp_path, FAVCRM_ORG_ID="${FAVCRM_ORG_ID}").organisation_id is None
 
 
-def test_where_the_key_and_the_endpoint_come_from(tmp_path: Path, config: Path, key: str) -> None:
+def test_the_sources_of_the_key_and_the_endpoint_are_told(tmp_path: Path, config: Path, key: str) -> None:
     def sources(settings: Settings) -> tuple[str, str]:
         return settings.endpoint_source, settings.key_source
 

@@ -17,7 +17,6 @@ from favcrm import (
     Event,
     EventKind,
     MemoryLedger,
-    MemoryStore,
     Registration,
     RetryPolicy,
     Secret,
@@ -26,6 +25,7 @@ from favcrm import (
     errors,
 )
 from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
+from favcrm.stores import MemoryStore
 from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio
@@ -357,7 +357,7 @@ async def test_a_reference_may_come_back_as_plain_text(sandbox: Sandbox, colour:
 
 def test_a_transport_of_the_other_colour_is_refused(sandbox: Sandbox, colour: Colour) -> None:
     other: Colour = "asynchronous" if colour == "blocking" else "blocking"
-    with pytest.raises(errors.InvalidInputError, match="transport: must be of this colour"):
+    with pytest.raises(errors.InvalidInputError, match="transport: must have a method"):
         client(colour, transport=transport_to(sandbox, other))
 
 

@@ -12,7 +12,7 @@ import attrs
 import pytest
 from colours import Colour, Facade, client, provisioner, transport_to
 
-from favcrm import ToolResult, errors
+from favcrm import Tool, ToolResult, errors
 from favcrm._flows import calls
 from favcrm._flows.outcomes import Answered, Failed, judge
 from favcrm.models import PendingRegistration
@@ -266,7 +266,7 @@ async def test_no_secret_is_in_a_report(colour: Colour, tool: str) -> None:
     report = await provisioner(colour, transport=transport, api_key="not-a-real-key-6789").diagnose()
     shown = {check.name: check.raw for check in report.checks}
     assert json.dumps(shown["plan"]) == '{"token": "...6789", "name": "Acme", "status": "active"}'
-    allowance = await client(colour, transport=transport, api_key="not-a-real-key-6789").can(tool=tool)
+    allowance = await client(colour, transport=transport, api_key="not-a-real-key-6789").check_plan(tool=tool)
     assert json.dumps(allowance.raw) == json.dumps(shown["plan"])
 
 
@@ -296,8 +296,8 @@ RESERVED = {
     "register_organisation_request": "FavCRMProvisioner.initiate",
     "register_organisation_verify": "FavCRMProvisioner.confirm",
     "create_team_member_invite": "FavCRMClient.invite",
-    "accept_team_invite_request": "FavCRMProvisioner.accept_invite",
-    "accept_team_invite_verify": "FavCRMProvisioner.accept_invite",
+    "accept_team_invite_request": "FavCRMProvisioner.request_invite_code",
+    "accept_team_invite_verify": "FavCRMProvisioner.confirm_invite",
 }
 
 
@@ -378,6 +378,47 @@ async def test_arguments_without_a_bottom_are_refused(sandbox: Sandbox, colour: 
 async def test_an_invitation_is_made_by_its_method(sandbox: Sandbox, colour: Colour) -> None:
     invitation = await owner(sandbox, colour).invite("ada@example.com")
     assert invitation.token.reveal() in sandbox.state.invites
+
+
+# What a tool may do, and its answer as text for a model
+
+
+@pytest.mark.parametrize(
+    ("annotations", "read_only", "destructive"),
+    [
+        ({}, False, True),
+        ({"readOnlyHint": True}, True, False),
+        ({"readOnlyHint": True, "destructiveHint": True}, True, False),
+        ({"readOnlyHint": False, "destructiveHint": False}, False, False),
+        ({"destructiveHint": True}, False, True),
+        ({"readOnlyHint": "yes", "destructiveHint": None}, False, True),
+    ],
+)
+def test_a_tool_without_hints_is_taken_for_one_that_may_destroy(
+    annotations: Any, read_only: bool, destructive: bool
+) -> None:
+    tool = Tool(name="a", annotations=annotations)
+    assert (tool.read_only, tool.destructive) == (read_only, destructive)
+
+
+def test_the_text_for_a_model_has_the_summary_and_the_payload_without_secrets(key: str) -> None:
+    result = answer(enveloped({"apiKey": key, "token": TOKEN, "name": "Ada\u202e\x07"}, "Done."))
+    text = result.text()
+    assert text.startswith('Done.\n{"apiKey": "...')
+    assert key not in text
+    assert TOKEN not in text
+    assert "\u202e" not in text
+
+
+def test_the_text_for_a_model_is_the_payload_itself_where_that_is_text() -> None:
+    assert ToolResult(data="One line.\nAnother.").text() == "One line.\nAnother."
+
+
+@pytest.mark.parametrize("limit", [0, 1, 30, 100, 9_999])
+def test_the_text_for_a_model_is_never_longer_than_its_limit(limit: int) -> None:
+    text = ToolResult(data=list(range(10_000)), summary="Many.").text(limit)
+    assert len(text) <= limit
+    assert limit < 100 or text.endswith("of 58896 characters]")
 
 
 class Answering:

@@ -15,7 +15,6 @@ from favcrm import (
     EventKind,
     FileLedger,
     MemoryLedger,
-    MemoryStore,
     PendingRegistration,
     RetryPolicy,
     Secret,
@@ -25,6 +24,7 @@ from favcrm import (
 )
 from favcrm._flows.confirmation import MOST_KEPT, Received
 from favcrm.sandbox import Fault, Sandbox
+from favcrm.stores import MemoryStore
 from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio

@@ -177,6 +177,8 @@ def provision(settings: Settings) -> Provisioned[Any]:
 
 def _options(settings: Settings) -> dict[str, Any]:
     return {
+        "store": Store(settings),
+        "escrow": EscrowStore(settings.place / "escrow") if settings.escrow else None,
         "ledger": Ledger(settings),
         "timeout": settings.timeout,
         "on_event": settings.on_event,
@@ -184,17 +186,12 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _plan(settings: Settings) -> dict[str, Any]:
-    escrow = EscrowStore(settings.place / "escrow") if settings.escrow else None
-    return {"store": Store(settings), "escrow": escrow}
-
-
 def _provision(settings: Settings) -> Provisioned[Any]:
     wire = Wire(settings.url)
     wire.settings = settings
     try:
         with FavCRMProvisioner(transport=wire, **_options(settings)) as favcrm:
-            return favcrm.provision(REGISTRATION, read_code=settings.read_code, **_plan(settings))
+            return favcrm.provision(REGISTRATION, read_code=settings.read_code)
     finally:
         wire.close()
 
@@ -204,7 +201,7 @@ async def _provision_async(settings: Settings) -> Provisioned[Any]:
     wire.settings = settings
     try:
         async with AsyncFavCRMProvisioner(transport=wire, **_options(settings)) as favcrm:
-            return await favcrm.provision(REGISTRATION, read_code=settings.read_code_async, **_plan(settings))
+            return await favcrm.provision(REGISTRATION, read_code=settings.read_code_async)
     finally:
         await wire.aclose()
 

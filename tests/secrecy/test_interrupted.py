@@ -10,7 +10,8 @@ import pytest
 from colours import Colour
 from secrecy.stage import EMAIL, INVITED, Stage, searched
 
-from favcrm import Event, EventKind, MemoryStore, Registration, Secret, SecretRef, _boundary
+from favcrm import Event, EventKind, Registration, Secret, SecretRef, _boundary
+from favcrm.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 

@@ -26,10 +26,11 @@ from secrecy.stage import (
     searched,
 )
 
-from favcrm import BearerAuth, EventKind, MemoryStore, Registration, Secret, _boundary, errors
+from favcrm import BearerAuth, EventKind, Registration, Secret, _boundary, errors
 from favcrm._flows import engine
 from favcrm.events import Emitter
 from favcrm.sandbox import AccountCheck, AnswerForm, Fault, PayloadForm, RefusalForm
+from favcrm.stores import MemoryStore
 from favcrm.transport import Request, Response
 
 pytestmark = pytest.mark.anyio
@@ -95,8 +96,8 @@ async def provisioned(stage: Stage) -> None:
 
 
 async def provisioned_with(stage: Stage, **options: Any) -> None:
-    favcrm = stage.provisioner()
-    refused = await stage.play(favcrm.provision(REGISTRATION, read_code=stage.read_code(), **options))
+    favcrm = stage.provisioner(**options)
+    refused = await stage.play(favcrm.provision(REGISTRATION, read_code=stage.read_code()))
     assert isinstance(refused, errors.StoreError)
     assert refused.workspace is not None
     stage.search.take("workspace", refused.workspace)
@@ -207,7 +208,7 @@ async def accepted(stage: Stage) -> None:
     token, store = await stage.invite(), MemoryStore()
     favcrm = stage.provisioner()
     read = stage.read_code(wrong=1, to=INVITED)
-    done = await stage.play(favcrm.accept_invite(token, read_code=read, name="Ada", store=store))
+    done = await stage.play(favcrm.accept_invite(token, read_code=read, person="Ada", store=store))
     assert done.report.ready
     stage.search.take("workspace", done.workspace)
     again = await stage.play(favcrm.accept_invite(token.reveal(), read_code=read, store=store))
@@ -235,9 +236,9 @@ async def not_accepted(stage: Stage) -> None:
 
 
 async def accepted_with(stage: Stage, **options: Any) -> None:
-    token, favcrm = await stage.invite(), stage.provisioner()
+    token, favcrm = await stage.invite(), stage.provisioner(**options)
     read = stage.read_code(to=INVITED)
-    refused = await stage.play(favcrm.accept_invite(token, read_code=read, **options))
+    refused = await stage.play(favcrm.accept_invite(token, read_code=read))
     assert isinstance(refused, errors.StoreError)
     stage.search.take("workspace", refused.workspace)
     stage.search.take("workspace", favcrm.inner.workspace)
@@ -260,11 +261,11 @@ async def inviting(stage: Stage) -> None:
 async def asking_and_watching(stage: Stage) -> None:
     key = stage.sandbox.add_organisation("One", email=EMAIL)
     crm = stage.client(api_key=key)
-    assert await stage.play(crm.can(tool="create_member"), "allowance")
+    assert await stage.play(crm.check_plan(tool="create_member"), "allowance")
     stage.sandbox.rules.customers = 0
-    assert not await stage.play(crm.can(quota="customers", delta=5), "allowance")
+    assert not await stage.play(crm.check_plan(quota="customers", delta=5), "allowance")
     stage.sandbox.fail_next("check_plan_operation", *[Fault.RESET_AFTER] * 4)
-    assert isinstance(await stage.play(crm.can(module="bookings")), errors.OutcomeUnknownError)
+    assert isinstance(await stage.play(crm.check_plan(module="bookings")), errors.OutcomeUnknownError)
     reports = stage.provisioner(api_key=key.reveal()).inner.watch(interval=0.01)
     assert (await stage.play(next_of(reports), "report")).ready
     stage.sandbox.revoke(key)

@@ -13,8 +13,9 @@ from colours import Facade
 from secrecy.stage import REGISTRATION, Stage, searched
 from transports.session.openers import KINDS
 
-from favcrm import MemoryStore, Secret
+from favcrm import Secret
 from favcrm.sandbox import Fault, Sandbox
+from favcrm.stores import MemoryStore
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
 from favcrm.transports.session import SessionTransport
 

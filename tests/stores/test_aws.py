@@ -18,17 +18,9 @@ from servers import Peer, Request, Script, sends, serve, unused_address, whole
 from stores.moto_server import AWS, aws_on_loopback
 from stores.service_checks import hides, new_key, refused, run_example
 
-from favcrm import (
-    FavCRMProvisioner,
-    MemoryStore,
-    MissingKeyError,
-    Registration,
-    Secret,
-    SecretRef,
-    Store,
-    StoreError,
-)
+from favcrm import FavCRMProvisioner, MissingKeyError, Registration, Secret, SecretRef, Store, StoreError
 from favcrm.sandbox import Sandbox
+from favcrm.stores import MemoryStore
 from favcrm.stores.aws import AWSSecretsManagerStore
 
 REGION = "eu-central-1"

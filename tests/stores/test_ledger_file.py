@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from stores.machine import mode, run, seen, there
 
-from favcrm import CodeState, FavCRMProvisioner, PendingRegistration, Registration, SecretRef, StoreError
+from favcrm import FavCRMProvisioner, PendingRegistration, Registration, SecretRef, StoreError
+from favcrm.ledger import CodeState
 from favcrm.ledger_file import FileLedger
 from favcrm.sandbox import Sandbox
 

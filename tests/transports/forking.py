@@ -17,14 +17,8 @@ from typing import Any
 
 import httpx
 
-from favcrm import (
-    AsyncFavCRMClient,
-    AsyncFavCRMProvisioner,
-    FavCRMClient,
-    FavCRMError,
-    FavCRMProvisioner,
-    MemoryStore,
-)
+from favcrm import AsyncFavCRMClient, AsyncFavCRMProvisioner, FavCRMClient, FavCRMError, FavCRMProvisioner
+from favcrm.stores import MemoryStore
 
 KEY = "not-a-real-key-6789"
 SITUATION, ENDPOINT, ERA, COLOUR = sys.argv[1:5]

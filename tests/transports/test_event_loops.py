@@ -18,8 +18,9 @@ from servers import PATIENCE, Server, message, serve
 from transports.reach import stand_in
 from transports.speakers import SESSION_ID, echoing, requests_of
 
-from favcrm import AsyncFavCRMClient, AsyncFavCRMProvisioner, MemoryStore, NotSentError
+from favcrm import AsyncFavCRMClient, AsyncFavCRMProvisioner, NotSentError
 from favcrm.sandbox import Sandbox
+from favcrm.stores import MemoryStore
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -27,13 +27,7 @@ from transports.speakers import (
     speaks,
 )
 
-from favcrm import (
-    AuthenticationError,
-    NotSentError,
-    RefusedError,
-    RetryPolicy,
-    UnexpectedAnswerError,
-)
+from favcrm import AuthenticationError, NotSentError, RefusedError, RetryPolicy, UnexpectedAnswerError
 
 if TYPE_CHECKING:
     from colours import Colour, Facade

@@ -25,11 +25,7 @@ from transports.speakers import (
 )
 
 import favcrm
-from favcrm import (
-    InputRequiredError,
-    OutcomeUnknownError,
-    RetryPolicy,
-)
+from favcrm import InputRequiredError, OutcomeUnknownError, RetryPolicy
 from favcrm.transports.http.limits import Limits
 from favcrm.typing import Era
 

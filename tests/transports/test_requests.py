@@ -14,6 +14,7 @@ from transports.reach import one_request, reach
 
 import favcrm
 from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, RefusedError
+from favcrm.stores import MemoryStore
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
 
 if TYPE_CHECKING:
@@ -57,6 +58,29 @@ async def test_the_headers_are_these(colour: Colour) -> None:
         "content-type": "application/json",
         "host": server.url.removeprefix("http://").removesuffix("/mcp"),
     }
+
+
+async def test_the_profile_is_sent_with_each_request_and_kept_by_the_client_of_a_workspace(
+    colour: Colour, monkeypatch: pytest.MonkeyPatch, key: Secret
+) -> None:
+    monkeypatch.setenv("FAVCRM_MCP_PROFILE", "full")
+    with serve(answers({"tools": []})) as server:
+        facade = colours.provisioner(colour, server.url, profile="compact", store=MemoryStore())
+        crm = colours.Facade((await facade.adopt(key)).client())
+        at_hand_over = len(server.requests)
+        await crm.list_tools()
+        plain = colours.client(colour, server.url)
+        await plain.list_tools()
+        for each in (facade, crm, plain):
+            await each.end()
+    sent = [request.headers.get("x-favcrm-mcp-profile") for request in server.requests]
+    assert sent == ["compact"] * (at_hand_over + 1) + ["full"]
+
+
+def test_a_transport_refuses_a_profile_that_there_is_not() -> None:
+    for transport in (HTTPTransport, AsyncHTTPTransport):
+        with pytest.raises(InvalidInputError, match="profile: must be one of compact, full"):
+            transport("https://crm.example/mcp", profile="platform")  # type: ignore[arg-type]
 
 
 async def test_the_key_is_sent_only_where_there_is_one(colour: Colour, key: Secret) -> None:

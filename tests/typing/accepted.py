@@ -24,7 +24,6 @@ from favcrm import (
     NotReadyError,
     PendingRegistration,
     PlanLimitError,
-    Problem,
     RateLimitError,
     RefusedError,
     Registration,
@@ -38,6 +37,7 @@ from favcrm import (
     UnexpectedAnswerError,
     Workspace,
 )
+from favcrm.errors import Problem
 from favcrm.transports import (
     AsyncHTTPTransport,
     HTTPTransport,

@@ -32,9 +32,9 @@ from favcrm.transports import (
 def a_registration_needs_its_fields(provisioner: FavCRMProvisioner) -> None:
     Registration(email="you@example.com")  # type: ignore[call-arg]
     Registration("you@example.com", "Stretch + Breathe")  # type: ignore[call-arg]
-    provisioner.initiate(email=None, organisation_name=7)  # type: ignore[call-overload]
-    provisioner.initiate("you@example.com")  # type: ignore[call-overload]
-    provisioner.initiate(email="you@example.com", organization_name="Stretch")  # type: ignore[call-overload]
+    provisioner.initiate(email=None, organisation_name=7)  # type: ignore[arg-type]
+    provisioner.initiate("you@example.com")  # type: ignore[arg-type]
+    provisioner.initiate(email="you@example.com", organization_name="Stretch")  # type: ignore[call-arg]
 
 
 def a_code_is_text(provisioner: FavCRMProvisioner, pending: PendingRegistration) -> None:

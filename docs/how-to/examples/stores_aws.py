@@ -1,4 +1,5 @@
-from favcrm import FavCRMClient, FavCRMProvisioner, prompt
+from favcrm import FavCRMClient, FavCRMProvisioner
+from favcrm.codes import prompt
 from favcrm.stores.aws import AWSSecretsManagerStore
 
 store = AWSSecretsManagerStore(region="eu-central-1", prefix="agents/favcrm/")

@@ -1,4 +1,5 @@
-from favcrm import FavCRMClient, FavCRMProvisioner, prompt
+from favcrm import FavCRMClient, FavCRMProvisioner
+from favcrm.codes import prompt
 from favcrm.stores.vault import VaultStore
 
 store = VaultStore(mount="secret", path="agents/favcrm")

@@ -23,7 +23,7 @@ from favcrm.transports.http.backends import AsyncLock, BlockingHTTP, BlockingLoc
 from favcrm.transports.http.clients import ClientPool, Clients, parse_endpoint
 from favcrm.transports.http.limits import LIMITS, Limits
 from favcrm.transports.http.session import Exchange, McpSession
-from favcrm.typing import JSON, Era
+from favcrm.typing import JSON, Era, Profile
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -89,6 +89,7 @@ class HTTPTransport:
         http_client: An httpx or httpx2 client to use, which stays open at `close`. By default one is made.
         era: The protocol era to begin with, see `favcrm.typing.Era`. By default ``bare`` for FavCRM's own hosts, and
             found out elsewhere, once for each endpoint.
+        profile: Which tools FavCRM offers, `favcrm.typing.Profile`. By default the server decides: all of them.
         on_input: Given what a server of MCP 2026-07-28 asks for before it completes a call, by name; returns the
             answers by the same names. Without it such a call raises `InputRequiredError`.
         clock: Where the transport and the flows over it read the time and wait. By default the system's clock.
@@ -98,7 +99,7 @@ class HTTPTransport:
         clock: The clock.
 
     Raises:
-        InvalidInputError: The endpoint or the client cannot be used, or there is no such era.
+        InvalidInputError: The endpoint or the client cannot be used, or there is no such era or profile.
 
     Example:
         >>> from favcrm import FavCRMProvisioner
@@ -115,10 +116,11 @@ class HTTPTransport:
         *,
         http_client: HTTPClient | None = None,
         era: Era | None = None,
+        profile: Profile | None = None,
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        parsed = parse_endpoint(endpoint)
+        parsed = parse_endpoint(endpoint, profile)
         self.endpoint: str = without_details(parsed.url)
         self.clock: Clock = clock or SYSTEM_CLOCK
         clients = Clients(parsed, http_client, clock=self.clock, limits=self._limits)
@@ -159,6 +161,7 @@ class AsyncHTTPTransport:
         endpoint: The address of the tools: https, or plain http on this machine.
         http_client: An asynchronous httpx or httpx2 client to use, which stays open at `aclose`.
         era: As for `HTTPTransport`.
+        profile: As for `HTTPTransport`.
         on_input: As for `HTTPTransport`; its result may be awaitable.
         clock: As for `HTTPTransport`.
 
@@ -167,7 +170,7 @@ class AsyncHTTPTransport:
         clock: The clock.
 
     Raises:
-        InvalidInputError: The endpoint or the client cannot be used, or there is no such era.
+        InvalidInputError: The endpoint or the client cannot be used, or there is no such era or profile.
     """
 
     _limits: ClassVar[Limits] = LIMITS
@@ -178,11 +181,12 @@ class AsyncHTTPTransport:
         *,
         http_client: AsyncHTTPClient | None = None,
         era: Era | None = None,
+        profile: Profile | None = None,
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON] | Awaitable[Mapping[str, JSON]]]
         | None = None,
         clock: Clock | None = None,
     ) -> None:
-        parsed = parse_endpoint(endpoint)
+        parsed = parse_endpoint(endpoint, profile)
         self.endpoint: str = without_details(parsed.url)
         self.clock: Clock = clock or SYSTEM_CLOCK
         clients = Clients(parsed, http_client, clock=self.clock, limits=self._limits)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from favcrm.transport import Clock
     from favcrm.transports.http.limits import Limits
+    from favcrm.typing import Profile
 
 
 class SharedCookies(CookieJar):
@@ -172,23 +173,24 @@ class ClientPool:
             await backend.client.aclose()
 
 
-def parse_endpoint(endpoint: str) -> Endpoint:
-    """Read an address.
+def parse_endpoint(endpoint: str, profile: Profile | None = None) -> Endpoint:
+    """Read an address, and add which tools are asked for there.
 
     Raises:
-        InvalidInputError: No key may be sent to the address.
+        InvalidInputError: No key may be sent to the address, or there is no such profile.
     """
+    field = "endpoint"
     try:
         parsed = Endpoint.parse(endpoint)
         # httpx refuses more addresses, and with errors of its own.
         _ = httpx.URL(parsed.url).host
+        field = "profile"
+        return parsed.with_profile(profile)
     except (httpx.InvalidURL, UnicodeError):
         problem = "must be an address such as https://api.favcrm.io/mcp"
     except ValueError as error:
         problem = str(error)
-    else:
-        return parsed
-    raise InvalidInputError([Problem("endpoint", problem)])
+    raise InvalidInputError([Problem(field, problem)])
 
 
 def _certificates(endpoint: Endpoint) -> Any:

@@ -92,7 +92,7 @@ async def send(
         NotSentError: Certainly nothing reached the server.
         OutcomeUnknownError: No answer began.
     """
-    headers = _all_headers(backend, outgoing, api_key)
+    headers = _all_headers(backend, endpoint, outgoing, api_key)
     ends_at = backend.clock.monotonic() + timeout
     for _ in range(MAX_REDIRECTS):
         reply = await _send_once(backend, endpoint, outgoing, headers, ends_at, on_message=on_message)
@@ -105,7 +105,9 @@ async def send(
     )
 
 
-def _all_headers(backend: HTTPBackend, outgoing: Outgoing, api_key: Secret | None) -> Mapping[str, str]:
+def _all_headers(
+    backend: HTTPBackend, endpoint: Endpoint, outgoing: Outgoing, api_key: Secret | None
+) -> Mapping[str, str]:
     """Return all headers of a request, the key among them.
 
     Raises:
@@ -114,6 +116,8 @@ def _all_headers(backend: HTTPBackend, outgoing: Outgoing, api_key: Secret | Non
     if backend.client.is_closed:
         raise closed_error()
     headers = {**outgoing.headers, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT}
+    if endpoint.profile is not None:
+        headers["X-FavCRM-MCP-Profile"] = endpoint.profile
     if api_key is not None:
         headers["Authorization"] = bearer(api_key)
     return headers
