@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Any, Protocol, Self, get_args, get_type_hints
 
 from favcrm._boundary import boundaries
-from favcrm._mcp.progress import NOTIFICATION, tell_progress
-from favcrm._mcp.requests import read_pages
+from favcrm._mcp.jsonrpc import PROGRESS, report_progress
+from favcrm._mcp.requests import next_cursor, page_params, read_pages
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
 from favcrm.models import Progress
 from favcrm.transport import Request, Response
@@ -121,17 +121,20 @@ class SessionTransport:
         """List every page, and return the answer that refused it, if one did."""
         import anyio
 
-        async def ask(page: Mapping[str, JSON]) -> Response:
-            return await self._send(LIST, page, ends_at - anyio.current_time())
+        refused: Response | None = None
+
+        async def ask(cursor: str | None) -> str | None:
+            nonlocal refused
+            page = await self._send(LIST, page_params(cursor), ends_at - anyio.current_time())
+            refused = page if page.error else None
+            return next_cursor(page.result)
 
         try:
-            last = await read_pages(ask)
+            await read_pages(ask)
         except OutcomeUnknownError:
             raise NotSentError("The session could not list its tools, so the tool was not called.") from None
-        if last.error is not None:
-            return last
-        self._listed = True
-        return None
+        self._listed = refused is None
+        return refused
 
     async def _send(
         self,
@@ -270,6 +273,6 @@ def _progress_listener(on_progress: Callable[[Progress], None]) -> Callable[...,
 
     async def listen(progress: float, total: float | None = None, message: str | None = None) -> None:
         report: dict[str, JSON] = {"progress": progress, "total": total, "message": message}
-        tell_progress({"method": NOTIFICATION, "params": {"progressToken": 0, **report}}, 0, on_progress)
+        report_progress({"method": PROGRESS, "params": {"progressToken": 0, **report}}, 0, on_progress)
 
     return listen
