@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import colours
 import pytest
 from servers import Peer, Request, answers, redirects, sends, serve, unused_address, whole
-from transports.reach import client_of, one_request, reach
+from transports.reach import client_of, one_request, reach, transport
 
 import favcrm
-from favcrm import InvalidInputError, OutcomeUnknownError, RefusedError
+from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, RefusedError
 from favcrm.stores import MemoryStore
+from favcrm.transport import Request as MCPRequest
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ async def test_the_profile_is_sent_with_each_request_and_kept_by_the_client_of_a
 
 
 def test_a_profile_that_does_not_exist_raises_invalid_input_error() -> None:
-    for transport in (HTTPTransport, AsyncHTTPTransport):
+    for kind in (HTTPTransport, AsyncHTTPTransport):
         with pytest.raises(InvalidInputError, match="profile: must be one of compact, full"):
-            transport("https://crm.example/mcp", profile="platform")  # type: ignore[arg-type]
+            kind("https://crm.example/mcp", profile="platform")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
@@ -218,3 +219,17 @@ def test_an_endpoint_that_cannot_be_used_raises_invalid_input_error(
     assert field == "endpoint"
     assert problem in told
     assert raised.value.__context__ is None
+
+
+async def test_a_transport_closes_at_the_end_of_its_block(colour: Colour) -> None:
+    ask = MCPRequest("tools/list", {}, timeout=10.0)
+    with serve(answers()) as server:
+        made = transport(colour, server.url)
+        if colour == "blocking":
+            with made:
+                assert made.request(ask).result == {}
+        else:
+            async with made:
+                assert (await made.request(ask)).result == {}
+        with pytest.raises(NotSentError, match="closed"):
+            await colours.Facade(made).request(ask)
