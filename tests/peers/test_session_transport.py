@@ -1,7 +1,7 @@
 """`SessionTransport` over the client of whichever library is installed beside this package: mcp 1, mcp 2 or fastmcp.
 
-Run it with ``--noconftest``, because the fixtures beside it need mcp 2. So does the own server of the sandbox, so a script
-stands in front of a sandbox here.
+Run it with ``--noconftest``, because the fixtures beside it need mcp 2. The sandbox's own server needs mcp 2 too, so a
+script stands in front of a sandbox here.
 """
 
 from __future__ import annotations

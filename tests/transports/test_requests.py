@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import colours
 import pytest
 from servers import Peer, Request, answers, redirects, sends, serve, unused_address, whole
-from transports.reach import client_of, one_request, reach, transport
+from transports.harness import client_of, one_request, reach, transport
 
 import favcrm
 from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, RefusedError

@@ -11,8 +11,8 @@ from typing import Any
 import anyio.lowlevel
 import attrs
 import pytest
-from transports.reach import SHORT
-from transports.session.openers import call, listed
+from transports.harness import SHORT
+from transports.session.official_clients import call, listed
 
 from favcrm import AsyncFavCRMClient, InvalidInputError, NotSentError, OutcomeUnknownError, RefusedError
 from favcrm.transport import Request

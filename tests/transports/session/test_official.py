@@ -11,8 +11,8 @@ import pytest
 from mcp import Client, MCPError
 from mcp.server.lowlevel import Server
 from servers import unused_address
-from transports.reach import SHORT
-from transports.session.openers import KINDS, Opener, call, listed, server_of
+from transports.harness import SHORT
+from transports.session.official_clients import KINDS, Opener, call, listed, server_of
 
 from favcrm import (
     AsyncFavCRMClient,
