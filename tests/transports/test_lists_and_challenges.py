@@ -99,7 +99,7 @@ async def test_403_for_want_of_a_scope(colour: Colour, key: Secret, era: Callabl
     challenge = {"www-authenticate": 'Bearer error="insufficient_scope", scope="crm:write"'}
     with serve(era(sends(whole(b"", 403, challenge)))) as server:
         async with open_client(colour, server.url, api_key=key) as crm:
-            with pytest.raises(AuthenticationError, match="The key has no scope for this") as raised:
+            with pytest.raises(AuthenticationError, match="The key has no scope for the request") as raised:
                 await crm.call_tool("count")
     assert raised.value.server_code == 403
     assert raised.value.challenge == {"error": "insufficient_scope", "scope": "crm:write"}
