@@ -20,8 +20,8 @@ class RetryPolicy:
 
     Args:
         attempts: How many times a call is made at the most, 1 or more.
-        deadline: How long one call may take, with all its attempts and waits. A method that makes several calls, such as
-            `provision`, has a deadline for each of them.
+        deadline: How long one call may take, with all its attempts and waits. A method that makes several calls, as
+            `provision` does, has a deadline for each of them.
         backoff_initial: How long to wait before the second attempt; it doubles from then on.
         backoff_max: The longest wait between two attempts, unless the server asks for more.
         jitter: How much of a wait is left to chance, from 0 (nothing) to 1 (all of it).
