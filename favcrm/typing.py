@@ -23,6 +23,6 @@ handshake. ``modern`` is MCP 2026-07-28. With ``auto`` the server is asked first
 Profile: TypeAlias = Literal["compact", "full"]
 """Which tools FavCRM lists.
 
-``compact`` is ``search_tools`` and ``execute_tool``, which find and run every other tool. ``full``, FavCRM's default, is
-all tools.
+``compact`` is ``search_tools`` and ``execute_tool``, which find and run every other tool. ``full`` is all tools, as by
+default.
 """
