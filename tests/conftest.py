@@ -12,8 +12,9 @@ settings.load_profile("favcrm")
 
 def pytest_configure() -> None:
     """Undo what a shell ignores for a job in the background, or no process of the tests would hear those signals."""
-    for name, action in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
+    actions = {"SIGINT": signal.default_int_handler, "SIGQUIT": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+    for name, action in actions.items():
+        number = getattr(signal, name, None)  # Windows has no SIGQUIT and no SIGHUP
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, action)
 
