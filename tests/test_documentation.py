@@ -120,7 +120,10 @@ def files_on_the_way(request: Callable[[httpx.MockTransport], None]) -> list[str
 
 
 def blocking_request(transport: httpx.BaseTransport) -> None:
-    with httpx.Client(transport=transport) as http_client, FavCRMProvisioner(http_client=http_client) as favcrm:
+    with (
+        httpx.Client(transport=transport) as http_client,
+        FavCRMProvisioner(http_client=http_client) as favcrm,
+    ):
         favcrm.initiate(OWNER)
 
 
