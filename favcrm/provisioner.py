@@ -35,7 +35,7 @@ class FavCRMProvisioner:
 
     Args:
         endpoint: The address of the tools. By default from the environment, then the config file, then FavCRM's own.
-        api_key: The key until a sign-up brings one, or its reference in ``store``. By default as the endpoint.
+        api_key: The key to begin with, or its reference in ``store``. By default from the environment or config file.
         transport: Another way to reach the tools than HTTP. It stays open at `close`.
         store: Where keys are saved. By default nowhere, with a `KeyNotStoredWarning`.
         escrow: Where a new key goes if ``store`` fails after the code was used, such as an `EscrowStore`.
