@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import runpy
-import secrets
-import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import keyring.backend
 import pytest
+from stores import machine
 
 from favcrm import Secret, StoreError
 from favcrm.sandbox import Sandbox
@@ -23,18 +22,7 @@ PATIENCE = 60.0
 
 
 def new_key() -> Secret:
-    return Secret(f"fav_mcp_{secrets.token_urlsafe(24)}")
-
-
-def shown_of(error: BaseException) -> str:
-    """What anybody could render of an error: its chain and notes, and the locals of every frame but the tests' own."""
-    chain = traceback.TracebackException.from_exception(error)
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    seen = [
-        repr(frame.f_locals) for frame in frames if not Path(frame.f_code.co_filename).is_relative_to(TESTS)
-    ]
-    assert seen
-    return "".join([*chain.format(), *seen, repr(error), repr(vars(error))])
+    return Secret(machine.new_key())
 
 
 @contextmanager
@@ -48,8 +36,7 @@ def refused(
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert caught.value.next_step
-    shown = shown_of(caught.value)
-    assert not [secret for secret in hidden if secret.reveal() in shown]
+    assert hides(machine.seen(caught.value), *hidden)
 
 
 def hides(text: str, *hidden: Secret) -> bool:
@@ -77,17 +64,18 @@ class InMemory(keyring.backend.KeyringBackend):
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], str] = {}
-        self.writes = 0
+
+    def _begin(self, *seen: object) -> None:
+        """Do nothing before a method of the keyring; a test's keyring may."""
 
     def get_password(self, service: str, username: str) -> str | None:
+        self._begin(service, username)
         return self.kept.get((service, username))
 
     def set_password(self, service: str, username: str, password: str) -> None:
-        self.keep(service, username, password)
-
-    def keep(self, service: str, username: str, password: str) -> None:
-        self.writes += 1
+        self._begin(service, username, password)
         self.kept[service, username] = password
 
     def delete_password(self, service: str, username: str) -> None:
+        self._begin(service, username)
         del self.kept[service, username]
