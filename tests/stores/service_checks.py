@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import runpy
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ import keyring.backend
 import pytest
 from stores import machine
 
-from favcrm import Secret, StoreError
+from favcrm import Secret, SecretRef, Store, StoreError
 from favcrm.sandbox import Sandbox
 
 TESTS = Path(__file__).parents[1]
@@ -41,6 +41,17 @@ def refused(
 
 def hides(text: str, *hidden: Secret) -> bool:
     return not any(secret.reveal() in text for secret in hidden)
+
+
+def actions_of(store: Store, key: Secret) -> Mapping[str, Callable[[], object]]:
+    """Return what can be done with a store, each under what its error begins with."""
+    ref = SecretRef.of(store.scheme, "acme")
+    return {
+        "The store cannot be used": store.check,
+        "The key was not saved": lambda: store.put("acme", key, {}),
+        "The key could not be read": lambda: store.get(ref),
+        "The key could not be removed": lambda: store.delete(ref),
+    }
 
 
 EXAMPLES = TESTS.parent / "docs" / "how-to" / "examples"
