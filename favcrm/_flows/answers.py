@@ -17,6 +17,7 @@ from favcrm._flows.records import id_of_invitation
 from favcrm._flows.redaction import KEY_IN_WORDS, Redaction, mask_fields
 from favcrm._flows.waits import server_time
 from favcrm._mcp import payloads
+from favcrm._mcp.requests import next_cursor
 from favcrm._patterns import lazy_pattern
 from favcrm._text import clean, mask, masked, without_emails, without_query
 from favcrm.errors import UnexpectedAnswerError
@@ -236,14 +237,13 @@ def _next_steps(value: JSON, problems: list[str], hide: tuple[str, ...]) -> tupl
 
 
 def read_tools(answer: Answer) -> tuple[tuple[Tool, ...], str | None]:
-    """Return one page of ``tools/list`` and the cursor of the next one; an empty text is a cursor too."""
+    """Return one page of ``tools/list`` and the cursor of the next one."""
     response = answer.response
     page = response.result
     entries = page.get("tools") if isinstance(page, dict) else None
     if not isinstance(page, dict) or not isinstance(entries, list):
         raise _unexpected(response, "$.tools is missing")
-    cursor = page.get("nextCursor")
-    return tuple(_tool(entry, response) for entry in entries), cursor if isinstance(cursor, str) else None
+    return tuple(_tool(entry, response) for entry in entries), next_cursor(page)
 
 
 def _tool(entry: JSON, response: Response) -> Tool:
