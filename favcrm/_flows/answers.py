@@ -25,7 +25,7 @@ from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from attrs import AttrsInstance
 
@@ -101,8 +101,8 @@ def _structure(payload: JSON, cls: type[A], response: Response) -> A:
     try:
         return _converter.structure(payload, cls)
     except ClassValidationError as error:
-        problems = [_path_first(told) for told in transform_error(error, format_exception=_problem)]
-    raise _unexpected(response, *problems)
+        problems = [told.partition(" @ ") for told in transform_error(error, format_exception=_problem)]
+    raise _unexpected(response, *[f"{path} {problem}" for problem, _, path in problems])
 
 
 def _unexpected(response: Response, *problems: str) -> UnexpectedAnswerError:
@@ -113,17 +113,9 @@ def _unexpected(response: Response, *problems: str) -> UnexpectedAnswerError:
     )
 
 
-def _path_first(told: str) -> str:
-    problem, _, path = told.rpartition(" @ ")
-    return f"{path} {problem}"
-
-
-def _unknown_fields(payload: Mapping[str, JSON], known: set[str]) -> dict[str, JSON]:
-    return {name: value for name, value in payload.items() if name not in known}
-
-
-def _extra(unknown: Mapping[str, JSON], hide: tuple[str, ...] = ()) -> dict[str, JSON]:
-    """Return the fields that are not known, with every text in them masked."""
+def _extra(payload: Mapping[str, JSON], known: Collection[str], hide: tuple[str, ...]) -> dict[str, JSON]:
+    """Return the fields of a payload that are not known, with every text in them masked."""
+    unknown = {name: value for name, value in payload.items() if name not in known}
     if not unknown:
         return {}
     # Each text by itself: what masks a text that holds JSON may take a quote of it away.
@@ -143,7 +135,7 @@ def read_pending(answer: Answer, *, clock: Clock, hide: tuple[str, ...] = ()) ->
         masked_email=clean(read.maskedEmail, hide=hide),
         instructions=clean(without_emails(read.instructions), hide=hide),
         x_request_id=response.x_request_id,
-        extra=_extra(_unknown_fields(payload, {field.name for field in fields(CodeRequested)}), hide),
+        extra=_extra(payload, [field.name for field in fields(CodeRequested)], hide),
         ends_at=clock.monotonic() + read.expiresAt.timestamp() - _now(response, clock),
         monotonic=clock.monotonic,
     )
@@ -151,21 +143,20 @@ def read_pending(answer: Answer, *, clock: Clock, hide: tuple[str, ...] = ()) ->
 
 def read_pending_invite(answer: Answer, *, clock: Clock, token: str) -> PendingRegistration:
     """Return the pending acceptance of an invitation; its answer is not published, so nothing in it is promised."""
-    payload = answer.payload
-    told = payload if isinstance(payload, dict) else {}
+    told = answer.payload if isinstance(answer.payload, dict) else {}
     now = _now(answer.response, clock)
     try:
         expires_at = _time(told.get("expiresAt"), datetime)
     except TypeError:
         expires_at = datetime.fromtimestamp(now + CODE_LIFE, UTC)
-    email, instructions = told.get("maskedEmail"), told.get("instructions")
+    email, instructions = (
+        text if isinstance(text := told.get(name), str) else "" for name in ("maskedEmail", "instructions")
+    )
     return PendingRegistration(
         request_id=id_of_invitation(Secret(token)),
         expires_at=expires_at,
-        masked_email=clean(email, hide=[token]) if isinstance(email, str) else "",
-        instructions=clean(without_emails(instructions), hide=[token])
-        if isinstance(instructions, str)
-        else "",
+        masked_email=clean(email, hide=[token]),
+        instructions=clean(without_emails(instructions), hide=[token]),
         x_request_id=answer.response.x_request_id,
         ends_at=clock.monotonic() + expires_at.timestamp() - now,
         monotonic=clock.monotonic,
@@ -223,7 +214,7 @@ def _workspace(response: Response, payload: Mapping[str, JSON], key: str, hide: 
         next_steps=_next_steps(payload.get("nextSteps"), problems, hide),
         problems=tuple(problems),
         x_request_id=response.x_request_id,
-        extra=_extra(_unknown_fields(payload, known), hide),
+        extra=_extra(payload, known, hide),
     )
 
 
