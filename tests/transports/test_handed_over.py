@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import colours
 import httpx
 import httpx2
@@ -322,3 +323,11 @@ async def test_a_key_replaced_meanwhile_is_tried_once(colour: Colour) -> None:
                 assert (await colours.Facade(client).post(server.url)).status_code == 401
     shown = [request.headers["authorization"] for request in server.requests]
     assert shown == ["Bearer old-key", "Bearer new-key", "Bearer new-key"]
+
+
+async def test_one_handed_over_client_serves_many_calls_at_once(library: ModuleType) -> None:
+    with serve(answers()) as server:
+        async with through(library, "asynchronous", server.url) as wire, anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(wire.request)
+    assert len(server.requests) == 5

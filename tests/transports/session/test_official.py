@@ -100,7 +100,8 @@ async def test_a_refusal_in_any_form_is_an_answer(form: RefusalForm) -> None:
 async def test_closing_leaves_the_session_open(opened: Opener, sandbox: Sandbox) -> None:
     with sandbox.serve() as server:
         async with opened(server.url) as session:
-            await SessionTransport(session).aclose()
+            async with SessionTransport(session) as transport:
+                assert (await listed(transport)).error is None
             assert (await listed(SessionTransport(session))).error is None
 
 
