@@ -226,7 +226,8 @@ def reports(*told: str) -> Script:
     def script(peer: Peer, request: Request) -> None:
         token = request.json["params"]["_meta"].get("progressToken")
         events = [event(each.replace("TOKEN", str(token)).encode()) for each in told]
-        peer.send(*chunked([*events, event(message(request, RESULT))]))
+        # All in one piece, so that all are read at once.
+        peer.send(*chunked([b"".join([*events, event(message(request, RESULT))])]))
 
     return script
 
