@@ -218,7 +218,7 @@ async def test_the_error_names_a_proxy_that_refuses(
         ("407 Proxy Authentication Required", "asks for a user name and a password", True),
     ],
 )
-async def test_a_proxy_of_a_handed_over_client_is_not_named(
+async def test_the_refusal_of_a_proxy_that_is_not_known_is_told_without_its_name(
     colour: Colour, library: ModuleType, told: str, message: str, permanent: bool
 ) -> None:
     def fail(request: Any) -> Any:
@@ -261,7 +261,9 @@ async def test_a_failure_at_the_proxy_raises_not_sent_error(
     assert (raised.value.__cause__, raised.value.__context__) == (None, None)
 
 
-async def test_a_handed_over_client_stops_at_its_proxy_too(colour: Colour, library: ModuleType) -> None:
+async def test_a_failure_at_the_proxy_of_a_handed_over_client_raises_not_sent_error(
+    colour: Colour, library: ModuleType
+) -> None:
     with serve(resets) as proxy:
         async with client_of(library, colour, proxy=proxy.url.removesuffix("/mcp")) as client:
             crm = colours.client(colour, ENDPOINT, http_client=client, retry=ONCE)
@@ -295,7 +297,7 @@ def secured(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain proxy", "proxy with TLS"])
-async def test_calls_go_through_a_proxy(
+async def test_a_proxy_of_the_environment_carries_calls_and_their_failures(
     colour: Colour, trusted: trustme.CA, encrypted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = secured(trusted)

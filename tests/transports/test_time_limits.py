@@ -201,7 +201,9 @@ async def test_a_header_that_drips_through_a_proxy_ends_at_the_deadline(
 # Clients of a user's own
 
 
-async def test_a_connection_of_a_handed_over_client_is_watched(colour: Colour, library: ModuleType) -> None:
+async def test_a_header_that_drips_to_a_handed_over_client_ends_at_the_deadline(
+    colour: Colour, library: ModuleType
+) -> None:
     with serve(answers(), IN_THE_HEADERS, answers()) as server:
         async with through(library, colour, server.url, limits=IMPATIENT) as wire:
             assert (await wire.request()).result == {}
@@ -212,7 +214,7 @@ async def test_a_connection_of_a_handed_over_client_is_watched(colour: Colour, l
 
 
 @pytest.mark.parametrize("way", ["blocking"], indirect=True)
-async def test_a_connection_that_its_owner_opened_is_watched_from_the_first_answer_on(
+async def test_a_connection_that_its_owner_opened_is_limited_after_the_first_answer(
     colour: Colour, library: ModuleType
 ) -> None:
     gate = threading.Event()
@@ -227,7 +229,7 @@ async def test_a_connection_that_its_owner_opened_is_watched_from_the_first_answ
 
 
 @pytest.mark.parametrize("way", ["blocking"], indirect=True)
-async def test_the_owners_own_requests_are_not_limited(library: ModuleType) -> None:
+async def test_a_request_of_the_owner_of_a_client_is_not_limited(library: ModuleType) -> None:
     body = drips(head(200, {"content-length": str(DRIPS)}), b"")
     with serve(answers(), answers(), body) as server, library.Client(verify=False) as client:
         client.post(server.url, json={"id": 1})

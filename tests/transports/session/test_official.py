@@ -148,7 +148,7 @@ async def test_the_tools_are_listed_once_before_the_first_call(opened: Opener, s
     assert [seen.name for seen in sandbox.calls] == ["tools/list", "list_services", "list_services"]
 
 
-async def test_a_list_that_is_refused_is_the_answer(opened: Opener) -> None:
+async def test_a_refused_list_is_the_answer_to_the_call(opened: Opener) -> None:
     asked: list[str] = []
 
     async def refuse(_: object, __: object) -> Any:
