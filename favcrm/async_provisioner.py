@@ -34,16 +34,16 @@ class AsyncFavCRMProvisioner:
 
     Args:
         endpoint: The address of the tools. By default from the environment, then the config file, then FavCRM's own.
-        api_key: The key to diagnose with until `confirm` brings one, or a reference in ``store``. By default as above.
+        api_key: The key to begin with, or its reference in ``store``. By default from the environment or config file.
         transport: Another way to reach the tools than HTTP. It stays open at `aclose`.
         store: Where keys are saved. By default nowhere, with a `KeyNotStoredWarning`.
-        escrow: A store for the key if the first one fails after all, such as an escrow file.
+        escrow: Where a new key goes if ``store`` fails after the code was used, such as an `EscrowStore`.
         ledger: Where pending registrations are remembered. By default in this object.
         retry: How often and how long a call is tried.
         timeout: Seconds that one attempt may take. By default from the environment, then 30.
         on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
         http_client: An ``httpx.AsyncClient`` or its httpx2 twin to use. It stays open at `aclose`.
-        era: How the server is spoken to, a `favcrm.typing.Era`. By default ``bare`` for FavCRM, else found out.
+        era: How the server is spoken to, a `favcrm.typing.Era`. By default ``bare`` for FavCRM; others are asked.
         profile: Which tools FavCRM offers, a `favcrm.typing.Profile`. By default from the environment, then all.
 
     Raises:
@@ -103,7 +103,7 @@ class AsyncFavCRMProvisioner:
         timezone: str | None = None,
         resend: bool = False,
     ) -> PendingRegistration:
-        """Ask FavCRM to email a 6-digit code. While that code lives, asking again sends no second email.
+        """Ask FavCRM to email a 6-digit code. While the code lives, asking again sends no second email.
 
         Args:
             registration: What to register, in place of the fields below.
@@ -179,7 +179,7 @@ class AsyncFavCRMProvisioner:
         timezone: str | None = None,
         **options: Unpack[ProvisionOptions],
     ) -> Provisioned[AsyncFavCRMClient]:
-        """Do all of it: check the store, ask for a code, confirm it, store the key, diagnose.
+        """Sign up in one call: check the store, ask for a code, confirm the code, store the key, diagnose.
 
         Call it again after any failure: it goes on with the key in the store, or the registration in the ledger.
 
@@ -194,7 +194,7 @@ class AsyncFavCRMProvisioner:
             **options: ``store``, ``key_name`` and more, which `favcrm.provisioner.ProvisionOptions` explains.
 
         Returns:
-            The workspace, its diagnosis, which may tell that it is not ready, its key's reference, and a client.
+            The workspace, its diagnosis, which may say that it is not ready, its key's reference, and a client.
 
         Raises:
             AlreadyRegisteredError: The email has an account: create a key in the portal, then `adopt` it.

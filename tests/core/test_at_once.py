@@ -208,8 +208,8 @@ class Crowd(MemoryLedger):
         self.callers = callers
         self.everybody_waits = Event()
 
-    def reserve(self, name: str) -> bool:
-        reserved = super().reserve(name)
+    def reserve(self, subject: str) -> bool:
+        reserved = super().reserve(subject)
         if not reserved:
             self.turn_away()
         return reserved

@@ -391,8 +391,8 @@ class CarelessLedger(MemoryLedger):
     def forget(self, request_id: str) -> None:
         raise OSError(request_id)
 
-    def reserve(self, name: str) -> bool:
-        raise OSError(name)
+    def reserve(self, subject: str) -> bool:
+        raise OSError(subject)
 
 
 async def test_a_store_that_raises_anything_loses_no_key(sandbox: Sandbox, colour: Colour) -> None:
