@@ -19,7 +19,7 @@ from favcrm import (
     SecretRef,
     errors,
 )
-from favcrm._flows.provision import SigningUp
+from favcrm._flows.provision import key_name_of
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
 
@@ -94,7 +94,7 @@ async def test_the_fields_of_a_registration_are_given_by_name(sandbox: Sandbox, 
     read: Any = run.mailed if colour == "blocking" else asynchronous(run.mailed)
     fields = {"email": EMAIL, "organisation_name": "Stretch + Breathe"}
     done = await run.facade.provision(**fields, read_code=read)
-    assert done.ref == f"memory://favcrm/{SigningUp(REGISTRATION).key_name}"
+    assert done.ref == f"memory://favcrm/{key_name_of(REGISTRATION)}"
     again = await run.facade.provision(REGISTRATION, read_code=read)
     assert again.ref == done.ref
     with pytest.raises(errors.InvalidInputError, match="email: give either a Registration or its fields"):
@@ -136,7 +136,7 @@ async def test_provisioning_reaches_every_state_and_ends_in_a_working_client(
         "diagnosed",
     ]
     assert done.report.ready
-    assert done.ref == f"memory://favcrm/{SigningUp(REGISTRATION).key_name}"
+    assert done.ref == f"memory://favcrm/{key_name_of(REGISTRATION)}"
     assert store.get(done.ref) == done.workspace.api_key
     crm = Facade(done.client())
     assert (await crm.call_tool("list_services")).data == {"services": []}
@@ -161,7 +161,7 @@ async def test_provisioning_without_use_existing_replaces_the_stored_key(
     sandbox: Sandbox, colour: Colour
 ) -> None:
     store = MemoryStore()
-    name = SigningUp(REGISTRATION).key_name
+    name = key_name_of(REGISTRATION)
     old = Secret("not a key of this sandbox")
     store.put(name, old, {})
     done = await Run(sandbox, colour).provision(store=store, use_existing=False)
@@ -397,7 +397,7 @@ async def test_a_key_stored_meanwhile_raises_before_the_code_is_used(
     run, store = Run(sandbox, colour), MemoryStore()
 
     def read(pending: PendingRegistration) -> str:
-        store.put(SigningUp(REGISTRATION).key_name, Secret("somebody else's"), {})
+        store.put(key_name_of(REGISTRATION), Secret("somebody else's"), {})
         return run.mailed(pending)
 
     with pytest.raises(errors.StoreError, match="Another key is stored"):
@@ -439,7 +439,7 @@ async def test_after_a_crash_during_confirming_the_outcome_is_unknown(
 
 def test_the_default_name_of_a_key_is_stable_and_has_no_email() -> None:
     def name_of(registration: Registration) -> str:
-        return SigningUp(registration).key_name
+        return key_name_of(registration)
 
     name = name_of(REGISTRATION)
     assert name == name_of(Registration(email=EMAIL.upper(), organisation_name=" stretch + breathe "))

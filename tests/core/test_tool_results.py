@@ -14,7 +14,7 @@ from colours import Colour, Facade, client, provisioner, transport_to
 
 from favcrm import Tool, ToolResult, errors
 from favcrm._flows import calls
-from favcrm._flows.outcomes import Answered, Failed, judge
+from favcrm._flows.attempts import Answered, Failed, judge
 from favcrm.models import PendingRegistration
 from favcrm.sandbox import Sandbox, SandboxClock
 from favcrm.transport import JSONRPCError, Request, Response
