@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -334,7 +335,8 @@ def test_a_file_that_is_no_ledger_is_left_and_told(path: Path, clock: Clock, con
     path.parent.mkdir()
     path.write_text(content, errors="surrogateescape")
     before, book = path.read_bytes(), ledger(path, clock)
-    for use in (lambda: book.find(ACME), lambda: book.mark_sent("r", sent=True)):
+    uses: list[Callable[[], object]] = [lambda: book.find(ACME), lambda: book.mark_sent("r", sent=True)]
+    for use in uses:
         with pytest.raises(StoreError, match="is not a ledger of this version") as caught:
             use()
         assert caught.value.__context__ is None
