@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from favcrm._error_codes import ERROR_CODES, PORTAL
 from favcrm._text import clean
-from favcrm.cli.wording import sentences
-from favcrm.errors import FavCRMError
+from favcrm.errors import FavCRMError, InvalidInputError
 from favcrm.models import CheckStatus
 from favcrm.results import plain
 from favcrm.secret import Secret
@@ -36,6 +36,26 @@ MILLISECONDS = 1000
 CHECK_FIELDS = ("name", "status", "detail", "advice", "duration")
 PHASE_FIELDS = ("name", "status", "duration")
 DIGITS = 6
+
+
+FRESH_CODE = (
+    'Ask for a fresh code with "favcrm signup request" or "favcrm team invite accept-request", '
+    "and give the code in the new email."
+)
+NEW_KEY = f'Sign in at {PORTAL}, create a key under Settings, MCP Keys, and save the key with "favcrm login".'
+NEXT_STEPS = {
+    "rate_limited": "Wait before you run the command again.",
+    "refused": "Read what the server says, and correct the command.",
+    "invalid_code": "Read the newest email from FavCRM again, and give the code that stands there.",
+    "code_expired": FRESH_CODE,
+    "too_many_attempts": f"{FRESH_CODE} Check each digit.",
+    "already_registered": NEW_KEY,
+    "authentication_failed": NEW_KEY,
+    "plan_limit": f'See the plans with "favcrm tool call list_plan_options", and choose another one at {PORTAL}.',
+    "input_required": "This command cannot answer the server. Call the tool from an MCP host that can ask you.",
+}
+OPTIONS = {"endpoint": "--url"}
+"""The options whose names are not those of the arguments."""
 
 
 @attrs.frozen
@@ -262,3 +282,34 @@ def letter(mail: Mail) -> list[tuple[str, str]]:
     """Return a mail's parts, without what a terminal would obey."""
     body = "\n".join(map(clean, mail.body.splitlines()))
     return [("To", clean(mail.to)), ("Subject", clean(mail.subject)), ("", body)]
+
+
+def sentences(error: FavCRMError) -> dict[str, str]:
+    """Return the parts of an error that people read, by their headings."""
+    usual = error.next_step == ERROR_CODES[error.code].next_step
+    told = {
+        "Error": _message(error),
+        "Next step": NEXT_STEPS.get(error.code, error.next_step) if usual else error.next_step,
+        "Key from": _key_source(error),
+        "Wait": "" if error.retry_after is None else f"{error.retry_after:.0f} seconds",
+        "Request id": error.request_id,
+    }
+    return {heading: words for heading, words in told.items() if words}
+
+
+def _key_source(error: FavCRMError) -> str:
+    source = getattr(error, "key_source", None) or ""
+    return "--api-key" if source == "the argument api_key" else source
+
+
+def _message(error: FavCRMError) -> str:
+    if not isinstance(error, InvalidInputError):
+        return error.message
+    listed = "; ".join(f"{_option(field)}: {problem}" for field, problem in error.problems)
+    return f"{error.subject} is not valid, so nothing was sent: {listed}."
+
+
+def _option(field: str) -> str:
+    """Return the option for an argument; a variable, a file or what stands without an option is named as it is."""
+    is_argument = field.isidentifier() and field.islower()
+    return OPTIONS.get(field, f"--{field.replace('_', '-')}") if is_argument else field

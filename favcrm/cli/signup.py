@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 import click
 
 from favcrm._text import clean
-from favcrm.cli.keys import receive, was_shown
+from favcrm.cli.keys import receive
 from favcrm.cli.options import Given, action, key_options
 from favcrm.cli.output import Found
 from favcrm.errors import PORTAL, StoreError
 from favcrm.events import EventKind
 from favcrm.ledger_file import FileLedger
 from favcrm.settings import Settings, config_path
+from favcrm.stores import MemoryStore
 
 if TYPE_CHECKING:
-    from favcrm import Event, PendingRegistration, SecretRef
+    from favcrm import Event, PendingRegistration
     from favcrm.typing import JSON
 
 __all__ = ["EMAIL_SENT", "asked", "need_a_place_for_the_key", "pending_ledger", "signup", "told"]
@@ -79,12 +80,11 @@ def request(
     if ledger is None:
         given.warn("This request could not be remembered, so asking again sends another email.")
     reused = any(event.kind is EventKind.CODE_REUSED for event in events)
-    key_ref = key_of(pending.request_id, ledger) if reused else None
+    confirmed = how_confirmed(pending.request_id, ledger) if reused else None
     payload = {"requestId": pending.request_id, **asked(pending), "reused": reused}
-    payload["confirmed"] = key_ref is not None
-    if key_ref is not None:
-        confirmed, then = SHOWN if was_shown(key_ref) else SAVED
-        return Found(payload, (f"{confirmed} No email was sent.", then))
+    payload["confirmed"] = confirmed is not None
+    if confirmed is not None:
+        return Found(payload, (f"{confirmed[0]} No email was sent.", confirmed[1]))
     then = f"Then: favcrm signup verify --request-id {clean(pending.request_id)} --code CODE"
     return Found(payload, (*told(pending, reused=reused), then))
 
@@ -98,10 +98,8 @@ def verify(given: Given, *, request_id: str, code: str, no_save: bool, show_key:
     """Confirm the code, and save the key in the config file."""
     need_a_place_for_the_key(given, no_save=no_save, show_key=show_key)
     ledger = pending_ledger(given)
-    key_ref = key_of(request_id, ledger)
-    if key_ref is not None:
-        confirmed, then = SHOWN if was_shown(key_ref) else SAVED
-        raise StoreError(f"{confirmed} The code was not used.", next_step=then)
+    if (confirmed := how_confirmed(request_id, ledger)) is not None:
+        raise StoreError(f"{confirmed[0]} The code was not used.", next_step=confirmed[1])
     return receive(
         given,
         lambda favcrm: favcrm.confirm(request_id, code),
@@ -117,13 +115,16 @@ def need_a_place_for_the_key(given: Given, *, no_save: bool, show_key: bool) -> 
         raise click.UsageError("With --no-save, give --show-key or --json too: the key comes only once.")
 
 
-def key_of(request_id: str, ledger: FileLedger | None) -> SecretRef | None:
-    """Return where the key of a confirmed registration is, or None where the registration is not confirmed."""
+def how_confirmed(request_id: str, ledger: FileLedger | None) -> tuple[str, str] | None:
+    """Say that a registration is confirmed and what to do then, or return None where it is not confirmed."""
+    ref = None
     if ledger is not None:
         # Without a ledger that can be read, the server says what became of the registration.
         with suppress(StoreError):
-            return ledger.state(request_id).ref
-    return None
+            ref = ledger.state(request_id).ref
+    if ref is None:
+        return None
+    return SHOWN if ref.scheme == MemoryStore.scheme else SAVED
 
 
 def pending_ledger(given: Given) -> FileLedger | None:

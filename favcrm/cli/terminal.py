@@ -10,8 +10,7 @@ from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
-from favcrm.cli.output import ENDPOINT_VARIABLE, HEADINGS, Output, letter, row, took
-from favcrm.cli.wording import sentences
+from favcrm.cli.output import ENDPOINT_VARIABLE, HEADINGS, Output, letter, row, sentences, took
 from favcrm.models import CheckStatus
 
 if TYPE_CHECKING:

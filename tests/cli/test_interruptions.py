@@ -103,7 +103,7 @@ def test_ctrl_c_while_the_key_comes_saves_the_key(
 ) -> None:
     arguments = verification(way)
     replace_tool(sandbox, way, interrupt_main)
-    assert stopped(command(*arguments)) == f"The code was used, and the key is saved in {config}."
+    assert stopped(command(*arguments)) == f"The code was used. The key is in {config}."
     assert "fav_mcp_" in config.read_text()
 
 

@@ -130,7 +130,7 @@ def test_arguments_that_are_no_object_are_a_wrong_use(fail: Any, arguments: str,
     ("tool", "own"),
     [
         (VERIFY, 'run "favcrm signup verify"'),
-        ("mcp__favcrm__create_team_member_invite", "has a method of its own"),
+        ("mcp__favcrm__create_team_member_invite", 'run "favcrm team invite create"'),
     ],
 )
 def test_a_tool_with_a_command_of_its_own_is_refused(
