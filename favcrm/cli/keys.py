@@ -81,10 +81,12 @@ def missing_key(given: Given) -> tuple[str, str] | None:
         return None
     path, file = config_path(os.environ, sys.platform), _settings_of_file()
     if file.api_key is not None:
-        reason = f"commands send that key to {file.endpoint} only"
+        change = (
+            f'If that key is for {here.endpoint}, write this line into the file: url = "{here.endpoint}".'
+        )
         return (
-            f"the key in {path} was not sent to {here.endpoint}, because {reason}",
-            f"Give the key of {here.endpoint} with --api-key, or in FAVCRM_API_KEY.",
+            f"the key in {path} was not sent to {here.endpoint}, because that key is for {file.endpoint}",
+            f"{change} Otherwise give the key of {here.endpoint} in FAVCRM_API_KEY.",
         )
     places = ["--api-key", *KEY_VARIABLES, *([] if path is None else [str(path)])]
     steps = (
@@ -143,7 +145,9 @@ def receive(
             saved = path is not None and received.ref is not None
             stop(f"The code was used. {f'The key is in {path}.' if saved else keep_aside(received.api_key)}")
         if any(event.kind is EventKind.VERIFY_SENT for event in events):
-            stop("The code was sent. Run the same command again, with the same code, to see if it was taken.")
+            stop(
+                "The code was sent. Run the same command again, with the same code, to see whether FavCRM took the code."
+            )
         stop("The code was not used.")
     return show_workspace(workspace, path, show_key=show_key, given=given)
 
@@ -180,8 +184,8 @@ def _place_for_key() -> Path:
     if key_in_file() is not None:
         raise StoreError(
             f"A key is in {path} already. The code was not used.",
-            next_step='See with "favcrm whoami" what that key opens. To have another key beside it, give --no-save '
-            "and --show-key: then the new one is only shown.",
+            next_step='See with "favcrm whoami" what that key opens. To receive a second key, give --no-save '
+            "and --show-key: the new key is then shown and not saved.",
         )
     return path
 

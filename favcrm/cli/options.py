@@ -171,12 +171,12 @@ def show(given: Given, found: Found) -> None:
 
 def choose_output(*, as_json: bool) -> Output:
     """Return how to show things where this runs."""
-    from favcrm.cli.output import JSONOutput, PlainOutput
+    from favcrm.cli.output import JSONOutput, Output
     from favcrm.cli.terminal import TerminalOutput
 
     if as_json:
         return JSONOutput()
-    return TerminalOutput() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else PlainOutput()
+    return TerminalOutput() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else Output()
 
 
 def read_hidden(question: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from favcrm.sandbox import Mail
     from favcrm.typing import JSON
 
-__all__ = ["Found", "JSONOutput", "Output", "Phase", "PlainOutput", "answered"]
+__all__ = ["Found", "JSONOutput", "Output", "Phase", "answered"]
 
 ENDPOINT_VARIABLE = "FAVCRM_MCP_URL"
 HEADINGS = ("Check", "Status", "Time", "Found")
@@ -100,8 +99,8 @@ class Phase:
     duration: float = 0.0
 
 
-class Output(ABC):
-    """A way to show things.
+class Output:
+    """Shows things as plain lines, without colours, frames and movement. Other ways to show them inherit from it.
 
     Attributes:
         report: The diagnosis to show at the end, or None.
@@ -141,65 +140,37 @@ class Output(ABC):
         """Show that something is going on."""
         return nullcontext()
 
-    @abstractmethod
-    def say(self, words: str) -> None:
-        """Tell people something."""
-
-    @abstractmethod
-    def show(self, phase: Phase) -> None:
-        """Show a phase that is over."""
-
-    @abstractmethod
-    def serving(self, url: str) -> None:
-        """Show where the sandbox is and how to use it."""
-
-    @abstractmethod
-    def mail(self, mail: Mail, *, aside: bool = False) -> None:
-        """Show a mail of the sandbox.
-
-        Args:
-            mail: The mail.
-            aside: Whether it is for a person at the keyboard, whoever reads the rest.
-        """
-
-    @abstractmethod
-    def error(self, error: FavCRMError) -> None:
-        """Show on stderr what went wrong and what to do."""
-
-    @abstractmethod
-    def finish(self, error: FavCRMError | None = None) -> None:
-        """Show the report, and what went wrong."""
-
-
-class PlainOutput(Output):
-    """Shows things as plain lines, without colours, frames and movement."""
-
     def say(self, words: str) -> None:
         """Write a paragraph."""
         click.echo(f"{words}\n")
 
     def show(self, phase: Phase) -> None:
-        """Write a line."""
+        """Write a line for a phase that is over."""
         click.echo(f"{phase.title:<22}{took(phase.duration):>7}  {phase.result or phase.status}")
 
     def serving(self, url: str) -> None:
-        """Write what to copy."""
+        """Write where the sandbox is and how to use it."""
         self.say(f"The sandbox answers at {url}. To use it from another terminal:")
         self.say(f"    export {ENDPOINT_VARIABLE}={url}")
-        self.say("Every mail that it sends is shown here. Ctrl-C stops it.")
+        self.say("Every mail that the sandbox sends is shown here. Ctrl-C stops the sandbox.")
 
     def mail(self, mail: Mail, *, aside: bool = False) -> None:
-        """Write its lines."""
+        """Write the lines of a mail of the sandbox.
+
+        Args:
+            mail: The mail.
+            aside: Whether the mail is for a person at the keyboard, whoever reads the rest.
+        """
         lines = [f"{name}: {words}" if name else words for name, words in letter(mail)]
         click.echo("\n".join(["", *lines, ""]), err=aside)
 
     def error(self, error: FavCRMError) -> None:
-        """Write a line for each part."""
+        """Write on stderr what went wrong and what to do."""
         for name, words in sentences(error).items():
             click.echo(f"{name}: {words}", err=True)
 
     def finish(self, error: FavCRMError | None = None) -> None:
-        """Write the report as a table."""
+        """Write the report as a table, and what went wrong."""
         if self.report:
             click.echo()
             for name, status, duration, found in (HEADINGS, *map(row, self.report.checks)):

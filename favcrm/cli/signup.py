@@ -33,7 +33,7 @@ SAVED = (
 )
 SHOWN = (
     "This sign-up is confirmed already, and its key was shown and not saved.",
-    f'If you do not have the key, sign in at {PORTAL}, create one under Settings, MCP Keys, and run "favcrm login".',
+    f'If you do not have the key, sign in at {PORTAL}, create a key under Settings, MCP Keys, and run "favcrm login".',
 )
 MINUTE = 60
 HASH_LENGTH = 12
@@ -45,12 +45,12 @@ def signup() -> None:
 
 
 @signup.command()
-@click.option("--email", required=True, help="Where the code goes.")
-@click.option("--organisation-name", required=True, help="2 to 80 characters.")
-@click.option("--industry", help="Such as fitness.")
-@click.option("--country", help="ISO 3166-1 alpha-2, such as HK.")
-@click.option("--timezone", help="An IANA name, such as Asia/Hong_Kong.")
-@click.option("--resend", is_flag=True, help="Ask for a new code, also where an earlier one is good.")
+@click.option("--email", required=True, help="The address to which the code is sent.")
+@click.option("--organisation-name", required=True, help="The name of the organisation, 2 to 80 characters.")
+@click.option("--industry", help="The industry, such as fitness.")
+@click.option("--country", help="The country, as two letters such as HK.")
+@click.option("--timezone", help="The time zone, such as Asia/Hong_Kong.")
+@click.option("--resend", is_flag=True, help="Ask for a new code, even if an earlier one is good.")
 @action(stopped=EMAIL_SENT)
 def request(
     given: Given,
@@ -90,7 +90,7 @@ def request(
 
 
 @signup.command()
-@click.option("--request-id", required=True, help="What the request answered.")
+@click.option("--request-id", required=True, help='The request id that "favcrm signup request" printed.')
 @click.option("--code", required=True, help="The 6 digits from the email.")
 @key_options
 @action()
@@ -112,7 +112,9 @@ def verify(given: Given, *, request_id: str, code: str, no_save: bool, show_key:
 def need_a_place_for_the_key(given: Given, *, no_save: bool, show_key: bool) -> None:
     """Refuse to receive a key that would be neither saved nor shown."""
     if no_save and not (show_key or given.as_json):
-        raise click.UsageError("With --no-save, give --show-key or --json too: the key comes only once.")
+        raise click.UsageError(
+            "With --no-save, give --show-key or --json too, because FavCRM shows the key only once."
+        )
 
 
 def how_confirmed(request_id: str, ledger: FileLedger | None) -> tuple[str, str] | None:

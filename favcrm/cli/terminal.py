@@ -66,7 +66,7 @@ class TerminalOutput(Output):
         self.say(f"The sandbox answers at {url}. To use it from another terminal:")
         # Not broken at the edge of the terminal, so that it can be copied.
         self._console.print(f"    export {ENDPOINT_VARIABLE}={url}\n", style="bold", soft_wrap=True)
-        self.say("Every mail that it sends is shown here. Ctrl-C stops it.")
+        self.say("Every mail that the sandbox sends is shown here. Ctrl-C stops the sandbox.")
 
     def mail(self, mail: Mail, *, aside: bool = False) -> None:  # noqa: ARG002 - people read all of it
         """Draw it as a letter."""

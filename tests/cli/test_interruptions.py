@@ -146,7 +146,9 @@ def test_ctrl_c_without_an_answer_says_what_to_run(
     replace_tool(sandbox, VERIFY, interrupt_main)
     sandbox.fail_next(VERIFY, *[Fault.STALL_AFTER] * 2)
     told = stopped(command(*arguments, FAVCRM_TIMEOUT_MS="300"))
-    assert told.startswith("The code was sent. Run the same command again, with the same code")
+    assert told.startswith(
+        "The code was sent. To see whether FavCRM took the code, run the same command again."
+    )
 
 
 # Processes of their own, with an output that breaks
