@@ -145,9 +145,7 @@ def receive(
             saved = path is not None and received.ref is not None
             stop(f"The code was used. {f'The key is in {path}.' if saved else keep_aside(received.api_key)}")
         if any(event.kind is EventKind.VERIFY_SENT for event in events):
-            stop(
-                "The code was sent. Run the same command again, with the same code, to see whether FavCRM took the code."
-            )
+            stop("The code was sent. To see whether FavCRM took the code, run the same command again.")
         stop("The code was not used.")
     return show_workspace(workspace, path, show_key=show_key, given=given)
 
