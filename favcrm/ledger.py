@@ -158,7 +158,7 @@ class MemoryLedger:
     def mark_sent(
         self, subject: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
     ) -> None:
-        """Remember what became of a name or a request id, for a day."""
+        """Remember what became of a name or a request id for a day."""
         with self._lock:
             state = self.state(subject).after(sent=sent, refused=refused, ref=ref)
             self._states[subject] = state

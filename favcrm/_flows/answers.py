@@ -17,6 +17,7 @@ from favcrm._flows.records import id_of_invitation
 from favcrm._flows.redaction import KEY_IN_WORDS, Redaction, mask_fields
 from favcrm._flows.waits import server_time
 from favcrm._mcp import payloads
+from favcrm._mcp.requests import next_cursor
 from favcrm._patterns import lazy_pattern
 from favcrm._text import clean, mask, masked, without_emails, without_query
 from favcrm.errors import UnexpectedAnswerError
@@ -24,7 +25,7 @@ from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from attrs import AttrsInstance
 
@@ -100,8 +101,8 @@ def _structure(payload: JSON, cls: type[A], response: Response) -> A:
     try:
         return _converter.structure(payload, cls)
     except ClassValidationError as error:
-        problems = [_path_first(told) for told in transform_error(error, format_exception=_problem)]
-    raise _unexpected(response, *problems)
+        problems = [told.partition(" @ ") for told in transform_error(error, format_exception=_problem)]
+    raise _unexpected(response, *[f"{path} {problem}" for problem, _, path in problems])
 
 
 def _unexpected(response: Response, *problems: str) -> UnexpectedAnswerError:
@@ -112,17 +113,9 @@ def _unexpected(response: Response, *problems: str) -> UnexpectedAnswerError:
     )
 
 
-def _path_first(told: str) -> str:
-    problem, _, path = told.rpartition(" @ ")
-    return f"{path} {problem}"
-
-
-def _unknown_fields(payload: Mapping[str, JSON], known: set[str]) -> dict[str, JSON]:
-    return {name: value for name, value in payload.items() if name not in known}
-
-
-def _extra(unknown: Mapping[str, JSON], hide: tuple[str, ...] = ()) -> dict[str, JSON]:
-    """Return the fields that are not known, with every text in them masked."""
+def _extra(payload: Mapping[str, JSON], known: Collection[str], hide: tuple[str, ...]) -> dict[str, JSON]:
+    """Return the fields of a payload that are not known, with every text in them masked."""
+    unknown = {name: value for name, value in payload.items() if name not in known}
     if not unknown:
         return {}
     # Each text by itself: what masks a text that holds JSON may take a quote of it away.
@@ -142,7 +135,7 @@ def read_pending(answer: Answer, *, clock: Clock, hide: tuple[str, ...] = ()) ->
         masked_email=clean(read.maskedEmail, hide=hide),
         instructions=clean(without_emails(read.instructions), hide=hide),
         x_request_id=response.x_request_id,
-        extra=_extra(_unknown_fields(payload, {field.name for field in fields(CodeRequested)}), hide),
+        extra=_extra(payload, [field.name for field in fields(CodeRequested)], hide),
         ends_at=clock.monotonic() + read.expiresAt.timestamp() - _now(response, clock),
         monotonic=clock.monotonic,
     )
@@ -150,21 +143,20 @@ def read_pending(answer: Answer, *, clock: Clock, hide: tuple[str, ...] = ()) ->
 
 def read_pending_invite(answer: Answer, *, clock: Clock, token: str) -> PendingRegistration:
     """Return the pending acceptance of an invitation; its answer is not published, so nothing in it is promised."""
-    payload = answer.payload
-    told = payload if isinstance(payload, dict) else {}
+    told = answer.payload if isinstance(answer.payload, dict) else {}
     now = _now(answer.response, clock)
     try:
         expires_at = _time(told.get("expiresAt"), datetime)
     except TypeError:
         expires_at = datetime.fromtimestamp(now + CODE_LIFE, UTC)
-    email, instructions = told.get("maskedEmail"), told.get("instructions")
+    email, instructions = (
+        text if isinstance(text := told.get(name), str) else "" for name in ("maskedEmail", "instructions")
+    )
     return PendingRegistration(
         request_id=id_of_invitation(Secret(token)),
         expires_at=expires_at,
-        masked_email=clean(email, hide=[token]) if isinstance(email, str) else "",
-        instructions=clean(without_emails(instructions), hide=[token])
-        if isinstance(instructions, str)
-        else "",
+        masked_email=clean(email, hide=[token]),
+        instructions=clean(without_emails(instructions), hide=[token]),
         x_request_id=answer.response.x_request_id,
         ends_at=clock.monotonic() + expires_at.timestamp() - now,
         monotonic=clock.monotonic,
@@ -222,7 +214,7 @@ def _workspace(response: Response, payload: Mapping[str, JSON], key: str, hide: 
         next_steps=_next_steps(payload.get("nextSteps"), problems, hide),
         problems=tuple(problems),
         x_request_id=response.x_request_id,
-        extra=_extra(_unknown_fields(payload, known), hide),
+        extra=_extra(payload, known, hide),
     )
 
 
@@ -236,14 +228,13 @@ def _next_steps(value: JSON, problems: list[str], hide: tuple[str, ...]) -> tupl
 
 
 def read_tools(answer: Answer) -> tuple[tuple[Tool, ...], str | None]:
-    """Return one page of ``tools/list`` and the cursor of the next one; an empty text is a cursor too."""
+    """Return one page of ``tools/list`` and the cursor of the next one."""
     response = answer.response
     page = response.result
     entries = page.get("tools") if isinstance(page, dict) else None
     if not isinstance(page, dict) or not isinstance(entries, list):
         raise _unexpected(response, "$.tools is missing")
-    cursor = page.get("nextCursor")
-    return tuple(_tool(entry, response) for entry in entries), cursor if isinstance(cursor, str) else None
+    return tuple(_tool(entry, response) for entry in entries), next_cursor(page)
 
 
 def _tool(entry: JSON, response: Response) -> Tool:

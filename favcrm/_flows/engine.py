@@ -23,6 +23,7 @@ from favcrm._flows.records import (
 )
 from favcrm._flows.reserved import check_not_reserved
 from favcrm._mcp.negotiation import INVALID_PARAMS
+from favcrm._mcp.requests import read_pages
 from favcrm._warn import warn
 from favcrm.errors import (
     CodeExpiredError,
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-MAX_PAGES = 100
 KEY_IS_NOT_KEPT = (
     "No store is given, so the only key ends with this process. Give a store, such as "
     "one of favcrm.stores: a MemoryStore() says that losing the key is meant."
@@ -324,30 +324,25 @@ class Engine:
     async def list_tools(
         self, keys: KeyManager | None = None, *, authenticated: bool = True
     ) -> tuple[Tool, ...]:
-        """List every tool, page by page; where the server does not know its cursor, once more from the first."""
+        """List every tool, page by page; once more from the first page if the server forgot a cursor."""
         tools: dict[str, Tool] = {}
-        cursor: str | None = None
-        cursors: set[str] = set()
-        restarted = False
-        while len(cursors) < MAX_PAGES:
-            try:
-                page, cursor = await self._caller.perform(
-                    calls.list_tools(cursor, authenticated=authenticated), keys or self.keys
-                )
-            except RefusedError as error:
-                if restarted or cursor is None or error.server_code != INVALID_PARAMS:
-                    raise
-                restarted, cursor = True, None
-                tools.clear()
-                cursors.clear()
-                continue
+
+        async def ask(cursor: str | None) -> str | None:
+            call = calls.list_tools(cursor, authenticated=authenticated)
+            page, following = await self._caller.perform(call, keys or self.keys)
             for tool in page:
                 tools.setdefault(tool.name, tool)  # pages may overlap
-            if cursor is None:
-                return tuple(tools.values())
-            if cursor in cursors:
-                break
-            cursors.add(cursor)
-        raise UnexpectedAnswerError(
-            "The list of tools does not end.", problems=["$.nextCursor leads nowhere"]
-        )
+            return following
+
+        try:
+            ended = await read_pages(ask)
+        except RefusedError as error:
+            if not tools or error.server_code != INVALID_PARAMS:
+                raise
+            tools.clear()
+            ended = await read_pages(ask)
+        if not ended:
+            raise UnexpectedAnswerError(
+                "The list of tools does not end.", problems=["$.nextCursor leads nowhere"]
+            )
+        return tuple(tools.values())

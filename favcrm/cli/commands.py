@@ -9,8 +9,11 @@ import click
 
 from favcrm import __version__
 from favcrm.cli import NOTHING_DONE, stop
-from favcrm.cli.options import Given, action, json_option
-from favcrm.cli.tools import COMMANDS
+from favcrm.cli.login import login
+from favcrm.cli.options import Given, json_option, with_given
+from favcrm.cli.signup import signup
+from favcrm.cli.team import team
+from favcrm.cli.workspace import doctor, plan, tool, whatsapp, whoami
 from favcrm.settings import as_secret
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def favcrm(ctx: click.Context, *, url: str | None, api_key: Secret | None, as_js
 
 @favcrm.command()
 @click.option("--ask", is_flag=True, help="Type the code yourself, as a user would.")
-@action
+@with_given
 def demo(given: Given, *, ask: bool) -> None:
     """Watch a whole sign-up, on this machine.
 
@@ -65,7 +68,7 @@ def demo(given: Given, *, ask: bool) -> None:
 @favcrm.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Where to listen; 0 for a free port.")
 @click.option("--doctor", is_flag=True, help="Offer the tool favcrm_doctor too.")
-@action
+@with_given
 def sandbox(given: Given, *, port: int, doctor: bool) -> None:
     """Serve an embedded FavCRM on this machine until Ctrl-C.
 
@@ -77,5 +80,5 @@ def sandbox(given: Given, *, port: int, doctor: bool) -> None:
     serve(given.output, port=port, doctor=doctor)
 
 
-for _command in COMMANDS:
+for _command in (doctor, login, plan, signup, team, tool, whatsapp, whoami):
     favcrm.add_command(_command)

@@ -52,10 +52,16 @@ def sentences(error: FavCRMError) -> dict[str, str]:
     told = {
         "Error": _message(error),
         "Next step": NEXT_STEPS.get(error.code, error.next_step) if usual else error.next_step,
+        "Key from": _key_source(error),
         "Wait": "" if error.retry_after is None else f"{error.retry_after:.0f} seconds",
         "Request id": error.request_id,
     }
     return {heading: words for heading, words in told.items() if words}
+
+
+def _key_source(error: FavCRMError) -> str:
+    source = getattr(error, "key_source", None) or ""
+    return OPTIONS["api_key"] if source == "the argument api_key" else source
 
 
 def _message(error: FavCRMError) -> str:

@@ -99,9 +99,6 @@ class AWSSecretsManagerStore:
 
         AWS has no other way to find out whether a secret can be made. Where removing is not allowed, that
         secret stays.
-
-        Raises:
-            StoreError: A key cannot be saved and read.
         """
         place = f"{self._prefix}{CHECK_NAME}"
         self._create(place, CHECK_VALUE, {}, failing=NOT_USABLE)
@@ -114,18 +111,8 @@ class AWSSecretsManagerStore:
     ) -> SecretRef:
         """Save a secret under a name, and read it back. The metadata goes into the description.
 
-        Args:
-            name: The workspace's name.
-            secret: What to save.
-            metadata: What may be known to all.
-            if_absent: Whether to refuse to replace another secret of that name. AWS itself keeps this, also
-                where two programs save at the same moment.
-
-        Returns:
-            The reference of the key, for `get`.
-
-        Raises:
-            StoreError: The key was not saved, or it is not certain that it was.
+        AWS itself keeps ``if_absent``, also where two programs save at the same moment. A `StoreError` says where it
+        is not certain whether the secret was saved.
         """
         ref = SecretRef.of(self.scheme, name)
         place = self._place(name)
@@ -149,23 +136,14 @@ class AWSSecretsManagerStore:
         return ref
 
     def get(self, ref: SecretRef) -> Secret:
-        """Return a secret.
-
-        Raises:
-            MissingKeyError: There is no key at the reference.
-            StoreError: The key cannot be read.
-        """
+        """Return a secret."""
         secret = self._find(self._place(ref.name), failing=NOT_READ)
         if secret is None:
             raise MissingKeyError(f"There is no key at {ref}.")
         return secret
 
     def delete(self, ref: SecretRef) -> None:
-        """Remove a secret at once, without AWS's time to restore it; do nothing where there is none.
-
-        Raises:
-            StoreError: The key is there and cannot be removed.
-        """
+        """Remove a secret at once, without AWS's time to restore it."""
         self._remove(self._place(ref.name))
 
     def _place(self, name: str) -> str:

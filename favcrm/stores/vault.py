@@ -39,15 +39,17 @@ DENIED = Reason(
     "and delete and read on the same path below metadata/.",
 )
 REASONS = by_name(
-    ("Forbidden Unauthorized", DENIED),
-    ("InvalidPath", Reason("Vault has nothing at that path", "Check the mount and the path.")),
-    ("InvalidRequest", Reason("Vault does not accept the request")),
-    ("RateLimitExceeded", Reason("Vault takes no more requests for now", LATER)),
-    ("VaultDown VaultNotInitialized", Reason("Vault is sealed or not ready", LATER)),
-    ("SSLError", Reason("the certificate of Vault is not trusted", "Check VAULT_ADDR and VAULT_CACERT.")),
-    ("ConnectTimeout", Reason("Vault cannot be reached", NETWORK)),
-    ("ConnectionError", Reason("the connection to Vault failed", NETWORK, certain=False)),
-    ("ReadTimeout", Reason("Vault did not answer in time", NETWORK, certain=False)),
+    {
+        "Forbidden Unauthorized": DENIED,
+        "InvalidPath": Reason("Vault has nothing at that path", "Check the mount and the path."),
+        "InvalidRequest": Reason("Vault does not accept the request"),
+        "RateLimitExceeded": Reason("Vault takes no more requests for now", LATER),
+        "VaultDown VaultNotInitialized": Reason("Vault is sealed or not ready", LATER),
+        "SSLError": Reason("the certificate of Vault is not trusted", "Check VAULT_ADDR and VAULT_CACERT."),
+        "ConnectTimeout": Reason("Vault cannot be reached", NETWORK),
+        "ConnectionError": Reason("the connection to Vault failed", NETWORK, certain=False),
+        "ReadTimeout": Reason("Vault did not answer in time", NETWORK, certain=False),
+    }
 )
 """Why a call failed, by the names of the exceptions of hvac and requests."""
 
@@ -123,11 +125,7 @@ class VaultStore:
         return f"{type(self).__name__}(mount={self._mount!r}, path={self._path!r})"
 
     def check(self) -> None:
-        """Ask Vault what is mounted there, and what the token may do. Nothing is written.
-
-        Raises:
-            StoreError: A key cannot be saved and read.
-        """
+        """Ask Vault what is mounted there, and what the token may do. Nothing is written."""
         path = self._place("data", "check")
         mounted = self._read(f"sys/internal/ui/mounts/{self._mount}", NOT_USABLE)
         # Some servers do not tell. They answer when the key is saved.
@@ -152,19 +150,8 @@ class VaultStore:
     ) -> SecretRef:
         """Save a secret under a name, and the metadata beside it, in fields of their own.
 
-        Each write says which version it replaces, so Vault lets no two programs overwrite each other.
-
-        Args:
-            name: The workspace's name.
-            secret: What to save.
-            metadata: What may be known to all.
-            if_absent: Whether to refuse to replace another secret of that name.
-
-        Returns:
-            The reference of the key, for `get`.
-
-        Raises:
-            StoreError: The key was not saved, or it is not certain that it was.
+        Each write says which version it replaces, so Vault lets no two programs overwrite each other. A `StoreError`
+        says where it is not certain whether the secret was saved.
         """
         ref = SecretRef.of(self.scheme, name)
         place = self._place("data", name)
@@ -183,12 +170,7 @@ class VaultStore:
         raise StoreError(f"{NOT_SAVED}: somebody else writes to that name.")
 
     def get(self, ref: SecretRef) -> Secret:
-        """Return a secret.
-
-        Raises:
-            MissingKeyError: There is no key at the reference.
-            StoreError: The key cannot be read.
-        """
+        """Return a secret."""
         entry = self._entry(self._place("data", ref.name), failing=NOT_READ)
         if not entry.there:
             raise MissingKeyError(f"There is no key at {ref}.")
@@ -197,11 +179,7 @@ class VaultStore:
         return entry.secret
 
     def delete(self, ref: SecretRef) -> None:
-        """Remove a secret with all its versions; do nothing where there is none.
-
-        Raises:
-            StoreError: The key is there and cannot be removed.
-        """
+        """Remove a secret with all its versions."""
         with wrap_service_errors(_find_reason, failing=NOT_REMOVED):
             self._connected().delete(self._place("metadata", ref.name))
 

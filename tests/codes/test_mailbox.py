@@ -342,9 +342,9 @@ async def test_cancelling_ends_the_wait_at_once(server: MailServer, monkeypatch:
 def test_a_connection_that_is_made_after_the_end_is_cut(pymap: MailServer) -> None:
     pending = PendingRegistration(request_id="r", expires_at=datetime.now(UTC) + timedelta(seconds=600))
     wait = _imap.Wait(pending)
-    wait.end()
-    with pytest.raises(CodeUnavailableError):
-        mailbox(pymap)._open(PATIENCE, wait)
+    wait.close()
+    with pytest.raises(CodeUnavailableError), mailbox(pymap)._open(PATIENCE, wait):
+        pass
 
 
 # With the whole flow

@@ -18,8 +18,7 @@ from stores.machine import mode, new_key, seen, there
 from favcrm import InvalidInputError, MissingKeyError, Secret, SecretRef, StoreError
 from favcrm._text_files import toml_in
 from favcrm.settings import Settings
-from favcrm.stores._toml import edited
-from favcrm.stores.config_file import ConfigFileStore
+from favcrm.stores.config_file import ConfigFileStore, edited
 
 REF = SecretRef("config://favcrm/acme")
 

@@ -165,8 +165,7 @@ def in_bytes(body: bytes, encoding: str) -> bytes:
     return body if encoding == "utf-8" else body.decode("utf-8", "replace").encode(encoding)
 
 
-# Those without a mark of their own are told by their zero bytes.
-ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+ENCODINGS = ["utf-8", "utf-8-sig"]
 
 
 @frozen(kw_only=True)
@@ -203,7 +202,7 @@ class Wrapping:
         return packed if self.breaks_off is None else packed[: self._end(packed)]
 
     def _end(self, packed: bytes) -> int:
-        sought = f'{KEY}"'.encode(WITHOUT_MARK.get(self.encoding, self.encoding))
+        sought = f'{KEY}"'.encode()
         low, high = 0, len(packed)
         while low < high:
             middle = (low + high) // 2
@@ -215,9 +214,6 @@ class Wrapping:
         """Return the same in pieces."""
         body, size = self.body(number), self.chunk_size
         return [body[at : at + size] for at in range(0, len(body), size)]
-
-
-WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 
 
 def unpacked(packer: str, packed: bytes) -> bytes:
@@ -342,7 +338,7 @@ ON_THE_WIRE: dict[str, Wrapping] = {
     "a stream that is called JSON": wrapping(streamed=True, before=[b": ping", b"data: ping"]),
     "JSON that is called a stream": wrapping(media_type=STREAM, blanks=b"\r\n\r\n", indent=2),
     "JSON that is called a page": wrapping(media_type="text/html"),
-    "no type": wrapping(media_type="", encoding="utf-16"),
+    "no type": wrapping(media_type="", encoding="utf-8-sig"),
     "gzip said and not done": wrapping(announced="gzip"),
     "deflate said and not done": wrapping(announced="deflate", encoding="utf-8-sig"),
     "gzip done and not said": wrapping(packer="gzip"),

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, get_args
 from attrs import evolve, frozen
 
 from favcrm._mcp.input_required import OnInput, in_rounds
-from favcrm._mcp.jsonrpc import is_stream
+from favcrm._mcp.jsonrpc import is_stream, report_progress
 from favcrm._mcp.negotiation import BARE, MODERN, NegotiatedProtocol, Recovery, find_recovery, negotiate
 from favcrm._mcp.param_headers import ToolHeaders
-from favcrm._mcp.progress import tell_progress
 from favcrm._mcp.requests import (
+    next_cursor,
+    page_params,
     read_pages,
     with_meta,
     write_answer,
@@ -235,8 +236,9 @@ class McpSession:
         params = exchange.request.params
         before = self._tool_headers.of(params)
 
-        async def ask(page: Mapping[str, JSON]) -> Response:
-            return await self._ask_in_rounds(exchange.asking("tools/list", page), protocol)
+        async def ask(cursor: str | None) -> str | None:
+            page = exchange.asking("tools/list", page_params(cursor))
+            return next_cursor((await self._ask_in_rounds(page, protocol)).result)
 
         await read_pages(ask, max_pages=exchange.backend.limits.pages)
         return self._tool_headers.of(params) != before
@@ -314,7 +316,7 @@ class McpSession:
         request = exchange.request
         if "id" not in message:
             if request.on_progress is not None and exchange.remaining:
-                tell_progress(message, request_id, request.on_progress)
+                report_progress(message, request_id, request.on_progress)
         elif protocol.era == "legacy" and (answer := write_answer(protocol, message)) is not None:
             # The answers share the deadline of the call, because a server may ask without end.
             with suppress(TransportError):
