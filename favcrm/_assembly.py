@@ -143,10 +143,10 @@ def blocking_engine(
     options.check_transport(transport, http_client, "close")
     if transport is not None:
         return options.engine(BlockingBackend(transport), settings), _leave_open
-    from favcrm.transports.http import HTTPTransport
+    from favcrm.transports.http import BlockingEndpoint
 
-    own = HTTPTransport(settings.endpoint, http_client=http_client, era=options.era, profile=settings.profile)
-    return options.engine(BlockingBackend(own), settings), own.close
+    own = BlockingEndpoint(settings.endpoint, http_client, era=options.era, profile=settings.profile)
+    return options.engine(BlockingBackend(own, own.request), settings), own.close
 
 
 def async_engine(
@@ -159,11 +159,9 @@ def async_engine(
     options.check_transport(transport, http_client, "aclose")
     if transport is not None:
         return options.engine(AsyncBackend(transport), settings), _leave_open_async
-    from favcrm.transports.http import AsyncHTTPTransport
+    from favcrm.transports.http import AsyncEndpoint
 
-    own = AsyncHTTPTransport(
-        settings.endpoint, http_client=http_client, era=options.era, profile=settings.profile
-    )
+    own = AsyncEndpoint(settings.endpoint, http_client, era=options.era, profile=settings.profile)
     return options.engine(AsyncBackend(own), settings), own.aclose
 
 

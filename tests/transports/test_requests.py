@@ -12,7 +12,7 @@ from servers import Peer, Request, answers, redirects, sends, serve, unused_addr
 from transports.reach import client_of, one_request, reach, transport
 
 import favcrm
-from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, RefusedError
+from favcrm import InvalidInputError, NotSentError, RefusedError
 from favcrm.stores import MemoryStore
 from favcrm.transport import Request as MCPRequest
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
+TOO_LONG = f"/{'x' * 70_000}"
 USER_AGENT = rf"favcrm-python/{re.escape(favcrm.__version__)} Python/3\.\d+\.\d+\S*"
 
 
@@ -53,7 +54,6 @@ async def test_a_bare_request_has_these_headers_and_no_others(colour: Colour) ->
     assert headers == {
         "accept": "application/json, text/event-stream",
         "accept-encoding": "gzip",
-        "connection": "keep-alive",
         "content-length": str(len(server.requests[0].body)),
         "content-type": "application/json",
         "host": server.url.removeprefix("http://").removesuffix("/mcp"),
@@ -152,13 +152,23 @@ async def test_a_redirect_elsewhere_gets_neither_key_nor_request(
     assert "Set the endpoint" in raised.value.next_step
 
 
-@pytest.mark.parametrize("target", ["https://[::1/mcp", "/\x7f", "?" + "x" * 70_000])
-async def test_a_redirect_to_an_unreadable_address_raises_outcome_unknown_error(
-    colour: Colour, target: str
-) -> None:
-    with serve(redirects(target), answers()) as server, pytest.raises(OutcomeUnknownError):
-        await one_request(colour, server.url)
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        ("http://localhost.example/mcp", "http://localhost.example/mcp"),
+        ("//elsewhere.example/mcp?a=b", "//elsewhere.example/mcp"),
+        ("ftp://127.0.0.1/mcp", "ftp://127.0.0.1/mcp"),
+        ("", "nowhere"),
+        ("https://[::1/mcp", "an address that cannot be read"),
+        ("/\x7f", "/"),
+        (f"{TOO_LONG}?token", TOO_LONG[:497] + "..."),
+    ],
+)
+async def test_a_redirect_that_leads_nowhere_is_an_answer(colour: Colour, target: str, named: str) -> None:
+    with serve(redirects(target), answers()) as server:
+        response = await one_request(colour, server.url)
     assert len(server.requests) == 1
+    assert (response.status, response.defect) == (307, f"is a redirect to {named}")
 
 
 async def test_plain_http_uses_no_proxy(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
