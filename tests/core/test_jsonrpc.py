@@ -305,6 +305,11 @@ def test_messages_with_another_id_are_kept_in_the_body() -> None:
     assert not response.complete
 
 
+def test_a_refusal_that_is_called_a_stream_is_a_whole_body() -> None:
+    response = read(b"data: {}\n\n", headers=STREAM, status=401)
+    assert (response.body, response.complete) == ("data: {}\n\n", True)
+
+
 @pytest.mark.parametrize("headers", [JSON_TYPE, STREAM])
 def test_an_answer_larger_than_the_limit_is_a_defect(headers: dict[str, str]) -> None:
     body = b'data: {"id":7,"result":1}\n\n' if headers is STREAM else b'{"id":7,"result":1}'
