@@ -167,7 +167,7 @@ async def test_replacing_a_key_replaces_no_other_workspaces_key(
     path.write_text('api_key = "not-a-real-key-6789"\napi_key_name = "acme"\n', encoding="utf-8")
     favcrm = sign_up(sandbox, colour, store=ConfigFileStore(path))
     with pytest.raises(errors.StoreError, match="another workspace's"):
-        await provisioned(favcrm, sandbox, use_existing=False)
+        await provisioned(favcrm, sandbox, replace=True)
     with pytest.raises(errors.StoreError, match="another workspace's"):
         await favcrm.adopt("not-a-real-key-1234", key_name="other", replace=True)
     assert sandbox.count(VERIFY) == 0
