@@ -104,7 +104,7 @@ class MemoryLedger:
     """Remembers registrations in this process. No operation looks at all that are pending.
 
     Args:
-        monotonic: Seconds that only go forward. What is over is dropped by it.
+        monotonic: Returns seconds that only go forward, by which entries end.
 
     Example:
         >>> ledger = MemoryLedger()
