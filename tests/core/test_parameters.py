@@ -84,7 +84,7 @@ def test_a_property_may_travel_as_a_header(kind: str) -> None:
     assert find_parameters(tool(region=told(kind=kind))) == {("region",): "Mcp-Param-Region"}
 
 
-def test_properties_of_properties_may_as_well() -> None:
+def test_nested_properties_may_travel_as_headers() -> None:
     schema = tool(
         where={"type": "object", "properties": {"country": told("Country"), "city": {"type": "string"}}},
         who=told("Who"),
@@ -108,7 +108,7 @@ def test_properties_of_properties_may_as_well() -> None:
         tool(a={"default": told(), "const": told(), "enum": [told()], "examples": [told()]}),
     ],
 )
-def test_most_tools_ask_for_nothing(schema: JSON) -> None:
+def test_a_schema_without_annotations_has_no_parameters(schema: JSON) -> None:
     assert find_parameters(schema) == {}
 
 
@@ -153,15 +153,15 @@ def test_a_property_may_be_called_like_the_annotation() -> None:
         {"properties": [told()]},
     ],
 )
-def test_what_the_specification_forbids_is_no_tool_to_offer(schema: JSON) -> None:
+def test_an_annotation_that_the_specification_forbids_gives_none(schema: JSON) -> None:
     assert find_parameters(schema) is None
 
 
-def test_one_that_is_forbidden_spoils_the_others() -> None:
+def test_one_forbidden_annotation_gives_none() -> None:
     assert find_parameters(tool(a=told("Good"), b=told("Bad", "number"))) is None
 
 
-def test_a_schema_without_bottom_is_no_tool_to_offer() -> None:
+def test_a_schema_that_nests_too_deep_gives_none() -> None:
     schema: JSON = tool()
     for _ in range(2000):
         schema = tool(a=schema)
@@ -202,7 +202,7 @@ PARAMETERS = {
         (None, {}),
     ],
 )
-def test_what_is_given_is_told(arguments: JSON, headers: dict[str, str]) -> None:
+def test_given_arguments_become_headers(arguments: JSON, headers: dict[str, str]) -> None:
     assert write_headers(PARAMETERS, arguments) == headers
 
 
@@ -228,7 +228,7 @@ def test_tools_that_must_not_be_offered_are_left_out(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize("result", [None, {}, {"tools": None}, {"tools": {}}, [], "tools"])
-def test_what_is_no_list_of_tools_is_left_alone(result: JSON) -> None:
+def test_a_result_without_a_list_of_tools_is_unchanged(result: JSON) -> None:
     response = Response(result=result)
     assert ToolHeaders().learn(response) is response
 
@@ -243,7 +243,7 @@ def test_a_call_has_the_headers_of_its_tool() -> None:
     assert headers.of({"cursor": "2"}) == {}
 
 
-def test_a_tool_may_change() -> None:
+def test_a_tool_that_is_listed_again_has_its_new_headers() -> None:
     headers = ToolHeaders()
     headers.learn(listed(GOOD))
     headers.learn(listed({**GOOD, "inputSchema": tool(a=told("B"))}))
