@@ -160,6 +160,12 @@ async def test_rule_2_a_lost_answer_to_verify_is_an_unknown_outcome_and_never_a_
     assert PORTAL in caught.value.next_step
 
 
+async def test_rule_2_an_attempt_that_was_never_sent_does_not_settle_one_before(sandbox: Sandbox) -> None:
+    sandbox.fail_next(REQUEST, Fault.RESET_AFTER, *[Fault.REFUSE_CONNECTION] * 9)
+    with pytest.raises(errors.OutcomeUnknownError):
+        await sign_up(sandbox, "blocking").initiate(**WHO)
+
+
 async def test_rule_2_repeats_after_an_unknown_outcome_do_not_pile_up(sandbox: Sandbox) -> None:
     favcrm = sign_up(sandbox, "blocking")
     pending = await favcrm.initiate(**WHO)
