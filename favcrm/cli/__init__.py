@@ -15,6 +15,7 @@ __all__ = ["main"]
 MISSING_EXTRA = 'This command needs the extra "cli". Install it with: pip install "favcrm[cli]"'
 NO_OUTPUT = "Error: The standard output is closed. Nothing was done."
 NOTHING_DONE = "Nothing was done."
+NOTHING_CHANGED = "Nothing was changed."
 INTERRUPTED = 130
 """What a shell expects of a command that Ctrl-C ended."""
 

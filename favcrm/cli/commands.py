@@ -9,8 +9,11 @@ import click
 
 from favcrm import __version__
 from favcrm.cli import NOTHING_DONE, stop
-from favcrm.cli.options import Given, action, json_option
-from favcrm.cli.tools import COMMANDS
+from favcrm.cli.login import login
+from favcrm.cli.options import Given, json_option, with_given
+from favcrm.cli.signup import signup
+from favcrm.cli.team import team
+from favcrm.cli.workspace import doctor, plan, tool, whatsapp, whoami
 from favcrm.settings import as_secret
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings=SETTINGS)
-@click.option("--url", help="The address of the tools; else FAVCRM_MCP_URL.")
+@click.option("--url", help="The address of the tools; else from FAVCRM_MCP_URL.")
 @click.option("--api-key", type=as_secret, metavar="KEY", help="The key; better in FAVCRM_API_KEY.")
 @json_option
 @click.version_option(__version__, prog_name="favcrm", message="%(prog)s %(version)s")
@@ -40,19 +43,19 @@ class Commands(click.Group):
 def favcrm(ctx: click.Context, *, url: str | None, api_key: Secret | None, as_json: bool) -> None:
     """Sign an agent up for FavCRM and start working.
 
-    Begin with "favcrm demo": it needs no account and no network.
+    Begin with "favcrm demo", which needs no account and no network.
     """
     ctx.obj = Given(url, api_key, as_json)
 
 
 @favcrm.command()
 @click.option("--ask", is_flag=True, help="Type the code yourself, as a user would.")
-@action
+@with_given
 def demo(given: Given, *, ask: bool) -> None:
     """Watch a whole sign-up, on this machine.
 
-    It registers a workspace with an embedded FavCRM, confirms the code, diagnoses the workspace and creates a
-    member. Nothing leaves this machine, your settings and keys are not used, and nothing is kept.
+    The demo registers a workspace with an embedded FavCRM, confirms the code, diagnoses the workspace and creates
+    a member. Nothing leaves this machine, your settings and keys are not used, and nothing is kept.
 
     The exit status is 0 when the workspace is ready for work, and 1 otherwise.
     """
@@ -65,17 +68,17 @@ def demo(given: Given, *, ask: bool) -> None:
 @favcrm.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Where to listen; 0 for a free port.")
 @click.option("--doctor", is_flag=True, help="Offer the tool favcrm_doctor too.")
-@action
+@with_given
 def sandbox(given: Given, *, port: int, doctor: bool) -> None:
     """Serve an embedded FavCRM on this machine until Ctrl-C.
 
-    It has FavCRM's tools, limits and failures. Every mail that it sends is shown here, with its code. What is
-    written in it is gone when it stops.
+    The sandbox has FavCRM's tools, limits and failures. Every mail that the sandbox sends is shown here, with its
+    code. What is written in the sandbox is gone when the sandbox stops.
     """
     from favcrm.cli.sandbox import serve
 
     serve(given.output, port=port, doctor=doctor)
 
 
-for _command in COMMANDS:
+for _command in (doctor, login, plan, signup, team, tool, whatsapp, whoami):
     favcrm.add_command(_command)

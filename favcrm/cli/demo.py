@@ -17,7 +17,7 @@ from favcrm import (
     Registration,
 )
 from favcrm.cli import stop
-from favcrm.cli.keyboard import read_hidden
+from favcrm.cli.options import read_hidden
 from favcrm.sandbox import Sandbox, SandboxClock
 from favcrm.stores import MemoryStore
 

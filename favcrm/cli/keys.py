@@ -1,55 +1,46 @@
-"""The key in the config file: where it is, whose it is, and how a key from the portal gets there."""
+"""The key that a command receives or needs: where it goes, how it is shown, that it is never lost."""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from io import UnsupportedOperation
 from typing import TYPE_CHECKING
 
-from favcrm import FavCRMClient, FavCRMError, RetryPolicy, Secret
-from favcrm.cli.keyboard import read_hidden
+from favcrm.cli import stop
 from favcrm.cli.output import Found
-from favcrm.errors import PlanLimitError, StoreError
-from favcrm.settings import ENDPOINT_VARIABLES, KEY_VARIABLES, Settings, check_key, config_path
-from favcrm.stores import ConfigFileStore
+from favcrm.errors import PORTAL, StoreError
+from favcrm.events import EventKind
+from favcrm.settings import ENDPOINT_VARIABLES, KEY_VARIABLES, Settings, config_path
+from favcrm.stores import ConfigFileStore, EscrowStore, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
+    from favcrm import Event, FavCRMProvisioner, Ledger, Secret, Workspace
     from favcrm.cli.options import Given
+    from favcrm.errors import AuthenticationError
     from favcrm.typing import JSON
 
 __all__ = [
     "KEY_NAME",
     "config_file",
-    "elsewhere",
+    "keep_aside",
     "key_in_file",
-    "key_of_another_endpoint",
-    "read_key",
-    "save_key",
+    "missing_key",
+    "name_missing_key",
+    "other_address",
+    "receive",
+    "show_workspace",
 ]
 
 KEY_NAME = "workspace"
 """The name under which a key is saved that was made in the portal."""
 
 
-def key_in_file() -> Secret | None:
-    """Return the key in the config file, whatever its workspace and whatever the environment says."""
-    return _settings_of_file().api_key
-
-
-def key_of_another_endpoint(given: Given) -> str:
-    """Say for which address the key in the config file is, where it was not sent because of that."""
-    here = Settings.load(endpoint=given.url, api_key=given.api_key)
-    file = _settings_of_file()
-    if here.api_key is not None or file.api_key is None:
-        return ""
-    return f"the key in {config_file()} is for {file.endpoint}, so it was not sent to {here.endpoint}"
-
-
-def _settings_of_file() -> Settings:
-    return Settings.load(environment=environment_without({*KEY_VARIABLES, *ENDPOINT_VARIABLES}))
+# The key in the config file
 
 
 def config_file() -> Path:
@@ -67,70 +58,147 @@ def config_file() -> Path:
     return path
 
 
-def elsewhere(given: Given) -> list[str]:
-    """Say how the key in the config file comes to be used at this address, where it belongs to another one."""
-    settings = Settings.load(endpoint=given.url, environment=environment_without(KEY_VARIABLES))
+def key_in_file() -> Secret | None:
+    """Return the key in the config file, whatever its workspace and whatever the environment says."""
+    return _settings_of_file().api_key
+
+
+def other_address(given: Given) -> tuple[str, ...]:
+    """Say how the key in the config file comes to be used at this address, where it goes to another one."""
+    here = Settings.load(endpoint=given.url, environment=_environment_without(KEY_VARIABLES))
+    if here.api_key is not None:
+        return ()
     return (
-        []
-        if settings.api_key
-        else [f'To have it used here, add this to that file: url = "{settings.endpoint}"']
+        f"Commands send this key to {_settings_of_file().endpoint} only.",
+        f'To have the key sent to {here.endpoint}, write this line into that file: url = "{here.endpoint}"',
     )
 
 
-def environment_without(names: Collection[str]) -> dict[str, str]:
-    """Return the environment without some variables."""
+def missing_key(given: Given) -> tuple[str, str] | None:
+    """Return why no key was sent and what to do about that, or None where there is a key."""
+    here = Settings.load(endpoint=given.url, api_key=given.api_key)
+    if here.api_key is not None:
+        return None
+    path, file = config_path(os.environ, sys.platform), _settings_of_file()
+    if file.api_key is not None:
+        change = (
+            f'If that key is for {here.endpoint}, write this line into the file: url = "{here.endpoint}".'
+        )
+        return (
+            f"the key in {path} was not sent to {here.endpoint}, because that key is for {file.endpoint}",
+            f"{change} Otherwise give the key of {here.endpoint} in FAVCRM_API_KEY.",
+        )
+    places = ["--api-key", *KEY_VARIABLES, *([] if path is None else [str(path)])]
+    steps = (
+        'Sign up with "favcrm signup request".',
+        f"With an account, sign in at {PORTAL}, create a key under Settings, MCP Keys,",
+        'and save the key with "favcrm login".',
+    )
+    return f"no key was found in {', '.join(places[:-1])} or {places[-1]}", " ".join(steps)
+
+
+def name_missing_key(given: Given, error: AuthenticationError) -> None:
+    """Say in an error that no key was sent, where that is why the server refused."""
+    if (missing := missing_key(given)) is not None:
+        reason, error.next_step = missing
+        error.human_action = error.next_step
+        error.message = f"{reason[0].upper()}{reason[1:]}. Nothing was done."
+
+
+def _settings_of_file() -> Settings:
+    return Settings.load(environment=_environment_without({*KEY_VARIABLES, *ENDPOINT_VARIABLES}))
+
+
+def _environment_without(names: Collection[str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in names}
 
 
-def read_key() -> Secret:
-    """Return a key that a person types, or that comes from a pipe."""
-    if key := read_hidden("Key: ").strip():
-        return Secret(key)
-    raise FavCRMError(
-        "No key was given, so none was saved.",
-        next_step='Run "favcrm login" in a terminal and type the key, or run "favcrm login KEY".',
-    )
+# The key that a code brings
 
 
-def save_key(given: Given, key: Secret, *, replace: bool) -> Found:
-    """Save a key that the server takes; in place of another one only where the user asked for that."""
-    # The key and the settings are checked before anything is sent or replaced.
-    check_key(key)
-    Settings.load(endpoint=given.url)
-    path = config_file()
-    store = ConfigFileStore(path)
-    there = key_in_file()
-    if there is not None and there != key and not replace:
-        raise StoreError(
-            f"Another key is in {path}. It was not replaced, and the new one was not saved.",
-            next_step="Give --replace to replace it. The file with the old key is kept beside the new one.",
-        )
-    store.check()
-    try_key(given, key)
-    payload: dict[str, JSON] = {"apiKeySavedTo": str(path)}
-    lines = [f"Saved in: {path}"]
-    if replace:
-        copy = store.replace(KEY_NAME, key)
-        if copy is not None:
-            payload["oldFileKeptAs"] = str(copy)
-            lines.append(f"The file with the old key is kept: {copy}")
-    elif there is None:
-        store.put(KEY_NAME, key, {})
-    return Found(payload, (*lines, *elsewhere(given)))
-
-
-def try_key(given: Given, key: Secret) -> None:
-    """Ask the server whether it takes a key.
+def receive(
+    given: Given,
+    confirm: Callable[[FavCRMProvisioner], Workspace],
+    *,
+    ledger: Ledger | None,
+    save: bool,
+    show_key: bool,
+) -> Found:
+    """Confirm a code, and save or show the key that comes.
 
     Raises:
-        FavCRMError: The server does not take the key, or did not answer.
+        StoreError: The key could not be saved or shown, so the code was not used.
     """
+    path = _place_for_key() if save else None
+    if path is None:
+        _check_output()
+    events: list[Event] = []
+    favcrm = given.provisioner(
+        store=MemoryStore() if path is None else ConfigFileStore(path), ledger=ledger, on_event=events.append
+    )
     try:
-        with FavCRMClient(given.url, api_key=key, retry=RetryPolicy.never()) as crm:
-            crm.call_tool("list_my_companies", {})
-    except PlanLimitError:
-        # The key is good, because the server knows the plan of its workspace.
+        with favcrm:
+            workspace = confirm(favcrm)
+    except KeyboardInterrupt:
+        received = favcrm.workspace
+        if received is not None:
+            saved = path is not None and received.ref is not None
+            stop(f"The code was used. {f'The key is in {path}.' if saved else keep_aside(received.api_key)}")
+        if any(event.kind is EventKind.VERIFY_SENT for event in events):
+            stop("The code was sent. To see whether FavCRM took the code, run the same command again.")
+        stop("The code was not used.")
+    return show_workspace(workspace, path, show_key=show_key, given=given)
+
+
+def show_workspace(workspace: Workspace, path: Path | None, *, show_key: bool, given: Given) -> Found:
+    """Return a workspace. Its key is masked unless the user asked for the key, or the key is saved nowhere."""
+    key = workspace.api_key.reveal() if show_key or path is None else str(workspace.api_key)
+    names = {"organisationId": workspace.organisation_id, "companyId": workspace.company_id}
+    names |= {"userId": workspace.user_id, "apiKey": key, "loginUrl": workspace.login_url}
+    payload: dict[str, JSON] = {name: value for name, value in names.items() if value is not None}
+    payload |= {"nextSteps": list(workspace.next_steps), **workspace.extra}
+    lines = [f"Organisation: {workspace.organisation_id}", f"Key: {key}"]
+    if path is not None:
+        payload["apiKeySavedTo"] = str(path)
+        lines += [f"Saved in: {path}", *other_address(given)]
+    lines += [f"FavCRM says: {step}" for step in workspace.next_steps]
+    return Found(payload, tuple(lines), unsaved=workspace.api_key if path is None else None)
+
+
+def keep_aside(key: Secret) -> str:
+    """Save a key that could not be shown in a file of its own, and return a sentence that says where the key is."""
+    path = config_path(os.environ, sys.platform)
+    if path is not None:
+        store = EscrowStore(path.parent / "escrow")
+        # Without a file the key would be lost, so then it is shown.
+        with suppress(StoreError):
+            return f"The key is in {store.path(store.put(KEY_NAME, key, {}))}."
+    return f"The key is {key.reveal()}"
+
+
+def _place_for_key() -> Path:
+    """Return the config file. It must have no key, because a code brings a key that would have no room."""
+    path = config_file()
+    if key_in_file() is not None:
+        raise StoreError(
+            f"A key is in {path} already. The code was not used.",
+            next_step='See with "favcrm whoami" what that key opens. To receive a second key, give --no-save '
+            "and --show-key: the new key is then shown and not saved.",
+        )
+    return path
+
+
+def _check_output() -> None:
+    """Refuse to use a code whose key could not be shown."""
+    try:
+        # Nothing is written, but a file that was opened for reading refuses even that.
+        os.write(sys.stdout.fileno(), b"")
+    except UnsupportedOperation:
+        # It is no file, such as where another program runs the command in its own process.
         return
-    except FavCRMError as error:
-        error.message = f"{error.message} The key was not saved."
-        raise
+    except OSError as error:
+        raise StoreError(
+            f"The key could not be shown, because the standard output cannot be written: {error.strerror}. "
+            "The code was not used.",
+            next_step="Run the command again where its output can be written, or without --no-save.",
+        ) from None

@@ -1,31 +1,83 @@
-"""What a command shows, whichever way it is shown."""
+"""What a command shows: as plain lines, for pipes and files, or as JSON, for machines.
+
+JSON may be logged, so nothing that is for eyes only is in it.
+"""
 
 from __future__ import annotations
 
+import json
 import time
-from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
+import click
 
+from favcrm._error_codes import ERROR_CODES, PORTAL
 from favcrm._text import clean
-from favcrm.errors import FavCRMError
+from favcrm.errors import FavCRMError, InvalidInputError
 from favcrm.models import CheckStatus
+from favcrm.results import plain
+from favcrm.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from favcrm.models import Check, DiagnosticReport
+    from favcrm.models import Check, DiagnosticReport, Invitation, ToolResult
     from favcrm.sandbox import Mail
-    from favcrm.secret import Secret
     from favcrm.typing import JSON
 
-__all__ = ["Found", "Output", "Phase"]
+__all__ = ["Found", "JSONOutput", "Output", "Phase", "answered"]
 
 ENDPOINT_VARIABLE = "FAVCRM_MCP_URL"
 HEADINGS = ("Check", "Status", "Time", "Found")
 MILLISECONDS = 1000
+CHECK_FIELDS = ("name", "status", "detail", "advice", "duration")
+PHASE_FIELDS = ("name", "status", "duration")
+DIGITS = 6
+
+
+FRESH_CODE = (
+    'Ask for a fresh code with "favcrm signup request" or "favcrm team invite accept-request", '
+    "and give the code in the new email."
+)
+NEW_KEY = f'Sign in at {PORTAL}, create a key under Settings, MCP Keys, and save the key with "favcrm login".'
+NEXT_STEPS = {
+    "rate_limited": "Wait before you run the command again.",
+    "refused": "Read what the server says, and correct the command.",
+    "invalid_code": "Read the newest email from FavCRM again, and give the code that stands there.",
+    "code_expired": FRESH_CODE,
+    "too_many_attempts": f"{FRESH_CODE} Check each digit.",
+    "already_registered": NEW_KEY,
+    "authentication_failed": NEW_KEY,
+    "plan_limit": f'See the plans with "favcrm tool call list_plan_options", and choose another one at {PORTAL}.',
+    "input_required": "This command cannot answer the server. Call the tool from an MCP host that can ask you.",
+}
+OPTIONS = {"endpoint": "--url"}
+"""The options whose names are not those of the arguments."""
+
+
+@attrs.frozen
+class Found:
+    """What a command brings.
+
+    Attributes:
+        payload: For machines.
+        lines: For people.
+        report: The diagnosis, where it is one.
+        unsaved: A key that is shown and saved nowhere.
+    """
+
+    payload: JSON
+    lines: tuple[str, ...] = ()
+    report: DiagnosticReport | None = None
+    unsaved: Secret | None = None
+
+
+def answered(result: ToolResult | Invitation, *, show_key: bool) -> Found:
+    """Return the answer of a tool, its keys and one-time tokens masked unless the user asked for them."""
+    data = plain(result.data, Secret.reveal) if show_key else plain(result.data)
+    return Found(data, (*([result.summary] if result.summary else []), json.dumps(data, indent=2)))
 
 
 @attrs.define
@@ -47,25 +99,8 @@ class Phase:
     duration: float = 0.0
 
 
-@attrs.frozen
-class Found:
-    """What a command brings.
-
-    Attributes:
-        payload: For machines.
-        lines: For people.
-        report: The diagnosis, where it is one.
-        unsaved: A key that is shown and saved nowhere.
-    """
-
-    payload: JSON
-    lines: tuple[str, ...] = ()
-    report: DiagnosticReport | None = None
-    unsaved: Secret | None = None
-
-
-class Output(ABC):
-    """A way to show things.
+class Output:
+    """Shows things as plain lines, without colours, frames and movement. Other ways to show them inherit from it.
 
     Attributes:
         report: The diagnosis to show at the end, or None.
@@ -105,34 +140,100 @@ class Output(ABC):
         """Show that something is going on."""
         return nullcontext()
 
-    @abstractmethod
     def say(self, words: str) -> None:
-        """Tell people something."""
+        """Write a paragraph."""
+        click.echo(f"{words}\n")
 
-    @abstractmethod
     def show(self, phase: Phase) -> None:
-        """Show a phase that is over."""
+        """Write a line for a phase that is over."""
+        click.echo(f"{phase.title:<22}{took(phase.duration):>7}  {phase.result or phase.status}")
 
-    @abstractmethod
     def serving(self, url: str) -> None:
-        """Show where the sandbox is and how to use it."""
+        """Write where the sandbox is and how to use it."""
+        self.say(f"The sandbox answers at {url}. To use it from another terminal:")
+        self.say(f"    export {ENDPOINT_VARIABLE}={url}")
+        self.say("Every mail that the sandbox sends is shown here. Ctrl-C stops the sandbox.")
 
-    @abstractmethod
     def mail(self, mail: Mail, *, aside: bool = False) -> None:
-        """Show a mail of the sandbox.
+        """Write the lines of a mail of the sandbox.
 
         Args:
             mail: The mail.
-            aside: Whether it is for a person at the keyboard, whoever reads the rest.
+            aside: Whether the mail is for a person at the keyboard, whoever reads the rest.
         """
+        lines = [f"{name}: {words}" if name else words for name, words in letter(mail)]
+        click.echo("\n".join(["", *lines, ""]), err=aside)
 
-    @abstractmethod
     def error(self, error: FavCRMError) -> None:
-        """Show on stderr what went wrong and what to do."""
+        """Write on stderr what went wrong and what to do."""
+        for name, words in sentences(error).items():
+            click.echo(f"{name}: {words}", err=True)
 
-    @abstractmethod
     def finish(self, error: FavCRMError | None = None) -> None:
-        """Show the report, and what went wrong."""
+        """Write the report as a table, and what went wrong."""
+        if self.report:
+            click.echo()
+            for name, status, duration, found in (HEADINGS, *map(row, self.report.checks)):
+                click.echo(f"{name:<14}{status:<8}{duration:>7}  {found}")
+            click.echo()
+        if error:
+            self.error(error)
+
+
+class JSONOutput(Output):
+    """Shows things as JSON: one document at the end, or one line for each thing that happens in a sandbox."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._phases: list[dict[str, object]] = []
+
+    def say(self, words: str) -> None:
+        """Write nothing."""
+
+    def show(self, phase: Phase) -> None:
+        """Keep it for the end."""
+        self._phases.append(pick(phase, PHASE_FIELDS))
+
+    def serving(self, url: str) -> None:
+        """Write a line."""
+        write_line({"url": url, "environment": {ENDPOINT_VARIABLE: url}})
+
+    def mail(self, mail: Mail, *, aside: bool = False) -> None:
+        """Write a line."""
+        write_line({"mail": attrs.asdict(mail)}, err=aside)
+
+    def error(self, error: FavCRMError) -> None:
+        """Write a line."""
+        write_line({"error": error.to_dict()}, err=True)
+
+    def finish(self, error: FavCRMError | None = None) -> None:
+        """Write the document."""
+        report = self.report and {
+            **attrs.asdict(self.report, recurse=False),
+            "checks": [pick(check, CHECK_FIELDS) for check in self.report.checks],
+        }
+        document = {
+            "ready": error is None,
+            "phases": self._phases,
+            "report": report,
+            "error": error and error.to_dict(),
+        }
+        click.echo(json.dumps(document, indent=2))
+        if error:
+            self.error(error)
+
+
+def pick(thing: object, names: tuple[str, ...]) -> dict[str, object]:
+    """Return some attributes, durations to the microsecond."""
+    values = {name: getattr(thing, name) for name in names}
+    return {
+        name: round(value, DIGITS) if isinstance(value, float) else value for name, value in values.items()
+    }
+
+
+def write_line(value: dict[str, Any], *, err: bool = False) -> None:
+    """Write a line of JSON."""
+    click.echo(json.dumps(value), err=err)
 
 
 def took(seconds: float) -> str:
@@ -152,3 +253,34 @@ def letter(mail: Mail) -> list[tuple[str, str]]:
     """Return a mail's parts, without what a terminal would obey."""
     body = "\n".join(map(clean, mail.body.splitlines()))
     return [("To", clean(mail.to)), ("Subject", clean(mail.subject)), ("", body)]
+
+
+def sentences(error: FavCRMError) -> dict[str, str]:
+    """Return the parts of an error that people read, by their headings."""
+    usual = error.next_step == ERROR_CODES[error.code].next_step
+    told = {
+        "Error": _message(error),
+        "Next step": NEXT_STEPS.get(error.code, error.next_step) if usual else error.next_step,
+        "Key from": _key_source(error),
+        "Wait": "" if error.retry_after is None else f"{error.retry_after:.0f} seconds",
+        "Request id": error.request_id,
+    }
+    return {heading: words for heading, words in told.items() if words}
+
+
+def _key_source(error: FavCRMError) -> str:
+    source = getattr(error, "key_source", None) or ""
+    return "--api-key" if source == "the argument api_key" else source
+
+
+def _message(error: FavCRMError) -> str:
+    if not isinstance(error, InvalidInputError):
+        return error.message
+    listed = "; ".join(f"{_option(field)}: {problem}" for field, problem in error.problems)
+    return f"{error.subject} is not valid, so nothing was sent: {listed}."
+
+
+def _option(field: str) -> str:
+    """Return the option for an argument; a variable, a file or what stands without an option is named as it is."""
+    is_argument = field.isidentifier() and field.islower()
+    return OPTIONS.get(field, f"--{field.replace('_', '-')}") if is_argument else field

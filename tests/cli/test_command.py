@@ -99,11 +99,12 @@ def test_a_closed_standard_output_does_nothing(ended: Any, monkeypatch: pytest.M
 # Processes of their own
 
 
-@pytest.mark.parametrize("mode", [(), ("--json",)], ids=["words", "json"])
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("arguments", [("demo",), ("--json", "tool", "list")])
 def test_an_output_that_cannot_be_written_is_one_line(
-    mode: tuple[str, ...], environment: dict[str, str]
+    arguments: tuple[str, ...], environment: dict[str, str]
 ) -> None:
-    ran = run_into(READ_ONLY, *mode, "demo", environment=environment)
+    ran = run_into(READ_ONLY, *arguments, environment=environment)
     assert (ran.returncode, ran.stderr) == (
         1,
         "Error: The command stopped before its end: Bad file descriptor.\n",

@@ -9,9 +9,8 @@ import pytest
 from error_examples import ERRORS
 
 from favcrm import errors
-from favcrm.cli.machine import JSONOutput
-from favcrm.cli.plain import PlainOutput
-from favcrm.cli.tools import COMMANDS
+from favcrm.cli.commands import favcrm
+from favcrm.cli.output import JSONOutput, Output
 
 NAMES = [error.code for error in ERRORS]
 PYTHON = re.compile(r"\w=|\(\)|\b(?!list_plan_options|accept_)[a-z]+_[a-z]")
@@ -30,7 +29,7 @@ def test_machines_get_the_dictionary_of_the_error(
 def test_people_get_a_message_and_a_next_step_without_names_of_python(
     error: errors.FavCRMError, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    PlainOutput().error(error)
+    Output().error(error)
     message, step, *_ = capsys.readouterr().err.splitlines()
     assert message.startswith("Error: ")
     assert step.startswith("Next step: ")
@@ -38,7 +37,7 @@ def test_people_get_a_message_and_a_next_step_without_names_of_python(
 
 
 def shown(error: errors.FavCRMError, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    PlainOutput().error(error)
+    Output().error(error)
     return capsys.readouterr().err.splitlines()
 
 
@@ -51,7 +50,7 @@ def test_the_usual_next_step_names_the_command_instead(capsys: pytest.CaptureFix
     _, step = shown(errors.AuthenticationError("No."), capsys)
     assert step.startswith(f"Next step: {PORTAL}")
     assert step.endswith('save the key with "favcrm login".')
-    assert "login" in {command.name for command in COMMANDS}
+    assert "login" in favcrm.commands
 
 
 def test_a_wait_is_shown_in_seconds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,26 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli.conftest import ACCEPT, EMAIL, REQUEST, VERIFY, Command, replace_tool
 from cli.processes import COMMAND, PATIENCE, READ_ONLY, run_into
-from cli.sandboxes import ACCEPT, VERIFY, replace_tool
 
-from favcrm.cli.receipt import Receipt
+from favcrm.cli.keys import receive
+from favcrm.cli.options import Given
 from favcrm.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from click.testing import Result
 
+    from favcrm import FavCRMProvisioner, Workspace
     from favcrm.sandbox.handler import RequestHandler
     from favcrm.typing import JSON
 
-    Command = Callable[..., Result]
-
-EMAIL = "you@example.com"
-REQUEST = ("signup", "request", "--email", EMAIL, "--organisation-name", "Acme")
 SHOW = ("--no-save", "--show-key")
-each_way = pytest.mark.parametrize("way", [VERIFY, ACCEPT])
 
 
 class Interrupting(Sandbox):
@@ -47,24 +44,6 @@ class Interrupting(Sandbox):
 @pytest.fixture
 def sandbox() -> Interrupting:
     return Interrupting()
-
-
-@pytest.fixture
-def verify(load: Any, config: Path, sandbox: Sandbox) -> Callable[[str], tuple[str, ...]]:
-    """Ask for a code, and return the arguments that confirm it."""
-
-    def arguments(way: str = VERIFY) -> tuple[str, ...]:
-        words: tuple[str, ...]
-        if way == VERIFY:
-            words = ("signup", "verify", "--request-id", load(*REQUEST)["requestId"])
-        else:
-            key = sandbox.add_organisation().reveal()
-            token = load("team", "invite", "create", "--email", EMAIL, FAVCRM_API_KEY=key)["token"]
-            load("team", "invite", "accept-request", "--token", token)
-            words = ("team", "invite", "accept-verify", "--token", token)
-        return (*words, "--code", str(sandbox.inbox.code_for(EMAIL)))
-
-    return arguments
 
 
 def stopped(ran: Result) -> str:
@@ -109,26 +88,30 @@ def test_ctrl_c_tells_what_may_have_been_done(
     assert sandbox.count(tool) <= 1
 
 
-def test_ctrl_c_before_the_code_is_sent_uses_no_code() -> None:
-    assert Receipt(save=False).stopped() == "The code was not used."
+def test_ctrl_c_before_the_code_is_sent_uses_no_code(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: FavCRMProvisioner) -> Workspace:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        receive(Given(None, None, as_json=False), interrupted, ledger=None, save=False, show_key=True)
+    assert (ended.value.code, capsys.readouterr().err) == (130, "Stopped. The code was not used.\n")
 
 
-@each_way
+@pytest.mark.parametrize("way", [VERIFY, ACCEPT])
 def test_ctrl_c_while_the_key_comes_saves_the_key(
-    way: str, verify: Any, command: Command, config: Path, sandbox: Sandbox
+    way: str, verification: Any, command: Command, config: Path, sandbox: Sandbox
 ) -> None:
-    arguments = verify(way)
+    arguments = verification(way)
     replace_tool(sandbox, way, interrupt_main)
-    assert stopped(command(*arguments)) == f"The code was used, and the key is saved in {config}."
+    assert stopped(command(*arguments)) == f"The code was used. The key is in {config}."
     assert "fav_mcp_" in config.read_text()
 
 
-@each_way
 def test_ctrl_c_while_a_key_comes_that_is_only_shown_keeps_the_key_aside(
-    way: str, verify: Any, command: Command, config: Path, sandbox: Sandbox
+    verification: Any, command: Command, config: Path, sandbox: Sandbox
 ) -> None:
-    arguments = verify(way)
-    replace_tool(sandbox, way, interrupt_main)
+    arguments = verification()
+    replace_tool(sandbox, VERIFY, interrupt_main)
     told = stopped(command(*arguments, *SHOW))
     (kept,) = (config.parent / "escrow").iterdir()
     assert told == f"The code was used. The key is in {kept}."
@@ -138,9 +121,14 @@ def test_ctrl_c_while_a_key_comes_that_is_only_shown_keeps_the_key_aside(
 
 @pytest.mark.parametrize("home", ["none", "unusable"])
 def test_a_key_that_can_be_kept_nowhere_is_shown(
-    home: str, verify: Any, command: Command, config: Path, environment: dict[str, str], sandbox: Sandbox
+    home: str,
+    verification: Any,
+    command: Command,
+    config: Path,
+    environment: dict[str, str],
+    sandbox: Sandbox,
 ) -> None:
-    arguments = verify()
+    arguments = verification()
     environment["FAVCRM_MCP_URL"] = config.read_text().split('"')[1]
     if home == "none":
         del environment["HOME"], environment["XDG_CONFIG_HOME"]
@@ -150,21 +138,27 @@ def test_a_key_that_can_be_kept_nowhere_is_shown(
     assert "The code was used. The key is fav_mcp_" in stopped(command(*arguments, *SHOW))
 
 
-def test_ctrl_c_without_an_answer_says_what_to_run(verify: Any, command: Command, sandbox: Sandbox) -> None:
-    arguments = verify()
+@pytest.mark.usefixtures("config")
+def test_ctrl_c_without_an_answer_says_what_to_run(
+    verification: Any, command: Command, sandbox: Sandbox
+) -> None:
+    arguments = verification()
     replace_tool(sandbox, VERIFY, interrupt_main)
     sandbox.fail_next(VERIFY, *[Fault.STALL_AFTER] * 2)
     told = stopped(command(*arguments, FAVCRM_TIMEOUT_MS="300"))
-    assert told.startswith("The code was sent. Run the same command again, with the same code")
+    assert told.startswith(
+        "The code was sent. To see whether FavCRM took the code, run the same command again."
+    )
 
 
 # Processes of their own, with an output that breaks
 
 
+@pytest.mark.usefixtures("config")
 def test_no_code_is_used_where_the_key_cannot_be_shown(
-    verify: Any, environment: dict[str, str], sandbox: Sandbox
+    verification: Any, environment: dict[str, str], sandbox: Sandbox
 ) -> None:
-    ran = run_into(READ_ONLY, *verify(), *SHOW, environment=environment)
+    ran = run_into(READ_ONLY, *verification(), *SHOW, environment=environment)
     assert ran.returncode == 1
     assert ran.stderr.startswith(
         "Error: The key could not be shown, because the standard output cannot be written"
@@ -174,12 +168,12 @@ def test_no_code_is_used_where_the_key_cannot_be_shown(
 
 @pytest.mark.parametrize("mode", [(), ("--json",)], ids=["words", "json"])
 def test_a_key_that_a_broken_pipe_does_not_take_is_kept_aside(
-    mode: tuple[str, ...], verify: Any, environment: dict[str, str], config: Path
+    mode: tuple[str, ...], verification: Any, environment: dict[str, str], config: Path
 ) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     ran = subprocess.run(
-        [*COMMAND, *mode, *verify(), *SHOW],
+        [*COMMAND, *mode, *verification(), *SHOW],
         env=environment,
         stdout=writing,
         stderr=subprocess.PIPE,

@@ -163,7 +163,7 @@ SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_server_is_recognised(server: str) -> None:
+def test_the_answers_of_a_server_tell_its_era(server: str) -> None:
     answers, protocol, said = SERVERS[server]
     played = play(*answers)
     assert played.found == protocol
@@ -171,18 +171,18 @@ def test_a_server_is_recognised(server: str) -> None:
 
 
 @pytest.mark.parametrize("taken", [TAKEN, plain(200, "{}"), plain(500), refusal(400, -32600)])
-def test_what_is_answered_to_initialized_is_nothing(taken: Response) -> None:
+def test_no_answer_to_initialized_changes_the_era(taken: Response) -> None:
     assert play(NO_SESSION, session(), taken).found == SESSION
 
 
 @pytest.mark.parametrize("version", LEGACY_VERSIONS)
-def test_every_older_version_may_be_countered_with(version: str) -> None:
+def test_an_older_version_of_the_server_is_agreed_to(version: str) -> None:
     played = play(NO_SESSION, session(version), TAKEN)
     assert played.found == NegotiatedProtocol("legacy", version)
     assert played.steps[-1].protocol == played.found
 
 
-def test_what_is_said_depends_on_the_step() -> None:
+def test_each_step_is_written_in_its_own_protocol() -> None:
     played = play(NO_SESSION, session(mcp_session_id="a-session"), TAKEN)
     discover, initialize, initialized = played.steps
     assert (discover.protocol, discover.params, discover.notification) == (MODERN, {}, False)
@@ -195,13 +195,13 @@ def test_what_is_said_depends_on_the_step() -> None:
     assert (initialized.protocol, initialized.params, initialized.notification) == (OPEN, {}, True)
 
 
-def test_a_session_that_ended_is_begun_again_without_a_question() -> None:
+def test_without_a_probe_initialize_comes_first() -> None:
     played = play(session(mcp_session_id="another"), TAKEN, probe=False)
     assert played.said == ["initialize", "notifications/initialized"]
     assert played.found == NegotiatedProtocol("legacy", LEGACY_VERSIONS[0], Secret("another"))
 
 
-def test_an_id_of_a_refusal_is_no_session() -> None:
+def test_a_session_id_on_a_refusal_begins_no_session() -> None:
     refused = Response(
         error=JSONRPCError(-32600, "Missing session ID"),
         status=400,
@@ -211,13 +211,13 @@ def test_an_id_of_a_refusal_is_no_session() -> None:
 
 
 @pytest.mark.parametrize("given", ["two words", "line\nend", "", "caf\xe9"])
-def test_a_session_id_that_no_header_can_hold_is_refused(given: str) -> None:
+def test_a_session_id_that_no_header_can_hold_raises_not_sent_error(given: str) -> None:
     error = failed(play(NO_SESSION, session(mcp_session_id=given)))
     assert "session id holds characters" in str(error)
     assert not given.strip() or given not in str(error)
 
 
-def test_a_session_id_is_hidden() -> None:
+def test_the_repr_hides_the_session_id() -> None:
     played = play(NO_SESSION, session(mcp_session_id="a-session"), TAKEN)
     assert "a-session" not in f"{played.found!r}{played.found}"
 
@@ -228,13 +228,13 @@ STAND_INS = {status: plain(status, "told by a proxy") for status in (401, 403, 4
 
 
 @pytest.mark.parametrize("status", STAND_INS)
-def test_who_may_not_ask_learns_nothing(status: int) -> None:
+def test_a_refusal_of_the_caller_is_the_answer_to_the_call(status: int) -> None:
     """It is the answer to the call, which would have got the same."""
     assert play(STAND_INS[status]).found is STAND_INS[status]
     assert play(NO_SESSION, STAND_INS[status]).found is STAND_INS[status]
 
 
-def test_a_server_that_says_when_to_come_back_is_busy() -> None:
+def test_a_503_with_retry_after_is_the_answer_to_the_call() -> None:
     busy = plain(503, retry_after="5")
     assert play(busy, busy).found is busy
 
@@ -251,17 +251,17 @@ def test_a_server_that_says_when_to_come_back_is_busy() -> None:
     ],
     ids=["twice", "first, busy then", "busy without a time", "cut", "no known result", "with an error"],
 )
-def test_a_server_that_fails_was_not_sent_the_call(answers: list[Response]) -> None:
+def test_a_failure_of_the_server_raises_not_sent_error(answers: list[Response]) -> None:
     """To the call itself such an answer would mean that it may have run."""
     error = failed(play(*answers))
     assert not error.permanent
 
 
-def test_the_failure_that_is_told_is_the_first() -> None:
+def test_the_error_names_the_first_of_two_failures() -> None:
     assert "HTTP 500" in str(failed(play(plain(500), plain(502))))
 
 
-def test_an_answer_to_initialize_that_says_no_is_the_answer() -> None:
+def test_an_error_to_initialize_is_the_answer_to_the_call() -> None:
     refused = refusal(200, -32603, "Internal error")
     assert play(NO_SESSION, refused).found is refused
 
@@ -274,7 +274,7 @@ def test_an_answer_to_initialize_that_says_no_is_the_answer() -> None:
         ([NO_SESSION, session(MODERN_VERSION)], MODERN_VERSION),
     ],
 )
-def test_versions_that_nobody_here_knows_are_named(answers: list[Response], named: str) -> None:
+def test_unknown_versions_are_named_in_the_error(answers: list[Response], named: str) -> None:
     error = failed(play(*answers))
     assert str(error).startswith(
         f"The server speaks no version of MCP that this client knows: {named}. The call was not sent."
@@ -286,17 +286,17 @@ def test_versions_that_nobody_here_knows_are_named(answers: list[Response], name
 @pytest.mark.parametrize(
     "data", [None, {}, {"supported": "2027-01-01"}, {"supported": [7]}, [MODERN_VERSION]]
 )
-def test_a_server_that_names_no_version_may_be_one_that_is_initialized(data: JSON) -> None:
+def test_a_refused_version_without_others_leads_to_initialize(data: JSON) -> None:
     assert play(refusal(400, -32022, "", data), session(), TAKEN).found == SESSION
 
 
-def test_a_server_that_refuses_twice_what_it_names_is_believed() -> None:
+def test_a_version_that_is_named_in_two_refusals_is_agreed_to() -> None:
     refused = refusal(400, -32022, "", {"supported": [MODERN_VERSION]})
     assert play(refused, refused).found == MODERN
 
 
 @pytest.mark.parametrize("code", [-32020, -32021])
-def test_a_server_that_misses_our_headers_stands_behind_a_proxy(code: int) -> None:
+def test_missing_headers_raise_an_error_that_names_a_proxy(code: int) -> None:
     error = failed(play(refusal(400, code)))
     assert f"({code})" in str(error)
     assert error.permanent
@@ -304,7 +304,7 @@ def test_a_server_that_misses_our_headers_stands_behind_a_proxy(code: int) -> No
 
 
 @pytest.mark.parametrize("status", [400, 404, 405])
-def test_a_server_that_speaks_nothing_is_told_with_its_answers(status: int) -> None:
+def test_a_server_of_no_known_era_raises_an_error_with_both_answers(status: int) -> None:
     error = failed(play(refusal(400, -32600, "no"), plain(status)))
     assert str(error).startswith(
         "The server speaks MCP in no way that this client knows: to server/discover it answered HTTP 400 with the "
@@ -313,23 +313,16 @@ def test_a_server_that_speaks_nothing_is_told_with_its_answers(status: int) -> N
     assert error.permanent
 
 
-def test_a_question_that_comes_last_is_told_first() -> None:
+def test_the_error_names_discovery_before_initialize() -> None:
     error = failed(play(plain(404), plain(404), probe=False))
     assert "to server/discover it answered HTTP 404; to initialize it answered HTTP 404." in str(error)
 
 
 @pytest.mark.parametrize("refused", [plain(404), refusal(400, -32020), refusal(400, -32602)])
-def test_what_was_known_may_not_be_so_any_more(refused: Response) -> None:
+def test_a_refused_initialize_leads_to_discovery(refused: Response) -> None:
     played = play(refused, DISCOVERED, probe=False)
     assert played.said == ["initialize", "server/discover"]
     assert played.found == MODERN
-
-
-def test_without_http_there_is_no_status_to_tell() -> None:
-    cut = Response(complete=False)
-    assert str(failed(play(Response(), cut))).startswith(
-        "The server answered without a known result before the call"
-    )
 
 
 # What an answer proves
@@ -481,15 +474,13 @@ EVIDENCE: dict[str, Row] = {
     },
     "an answer": row(result({"content": []})),
     "an answer that broke off": row(Response(status=200, complete=False)),
-    "no HTTP, and nothing": row(Response()),
-    "no HTTP, and no such method": row(Response(error=JSONRPCError(-32601, "initialize first"))),
-    "no HTTP, and unsupported version": row(Response(error=JSONRPCError(-32022, "")), negotiate=ALL),
+    "a call that took too many rounds": row(Response(defect="still asks for input after 10 rounds")),
 }
 
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("failure", EVIDENCE)
-def test_only_evidence_that_nothing_ran_permits_another_attempt(era: str, failure: str) -> None:
+def test_a_call_is_recovered_only_where_it_did_not_run(era: str, failure: str) -> None:
     row = EVIDENCE[failure]
     assert find_recovery(ERAS[era], row.response, confirmed=True) == row.confirmed.get(era)
     assert find_recovery(ERAS[era], row.response, confirmed=False) == row.doubtful.get(era)

@@ -22,7 +22,7 @@ from favcrm import (
     SecretRef,
     errors,
 )
-from favcrm._flows.provision import SigningUp
+from favcrm._flows.provision import key_name_of
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
 
@@ -90,7 +90,7 @@ async def test_the_fields_of_a_registration_are_given_by_name(sandbox: Sandbox, 
     run = Run(sandbox, colour, store=MemoryStore())
     fields = {"email": EMAIL, "organisation_name": "Stretch + Breathe"}
     done = await run.facade.provision(**fields, read_code=run.mailed)
-    assert done.ref == f"memory://favcrm/{SigningUp(REGISTRATION).key_name}"
+    assert done.ref == f"memory://favcrm/{key_name_of(REGISTRATION)}"
     again = await run.facade.provision(REGISTRATION, read_code=run.mailed)
     assert again.ref == done.ref
     with pytest.raises(errors.InvalidInputError, match="email: give either a Registration or its fields"):
@@ -116,7 +116,7 @@ async def test_provisioning_reaches_every_state_and_ends_in_a_working_client(
         "diagnosed",
     ]
     assert done.report.ready
-    assert done.ref == f"memory://favcrm/{SigningUp(REGISTRATION).key_name}"
+    assert done.ref == f"memory://favcrm/{key_name_of(REGISTRATION)}"
     assert store.get(done.ref) == done.workspace.api_key
     crm = Facade(done.client())
     assert (await crm.call_tool("list_services")).data == {"services": []}
@@ -139,7 +139,7 @@ async def test_provisioning_again_uses_the_stored_key_and_sends_no_code(
 
 async def test_provisioning_without_use_existing_replaces_the_stored_key(sandbox: Sandbox) -> None:
     store, old = MemoryStore(), Secret("not a key of this sandbox")
-    store.put(SigningUp(REGISTRATION).key_name, old, {})
+    store.put(key_name_of(REGISTRATION), old, {})
     done = await Run(sandbox, "blocking").provision(store=store, use_existing=False)
     assert store.get(done.ref) == done.workspace.api_key != old
 
@@ -350,7 +350,7 @@ async def test_a_key_stored_meanwhile_raises_before_the_code_is_used(
     run, store = Run(sandbox, colour), MemoryStore()
 
     def read(pending: PendingRegistration) -> str:
-        store.put(SigningUp(REGISTRATION).key_name, Secret("somebody else's"), {})
+        store.put(key_name_of(REGISTRATION), Secret("somebody else's"), {})
         return run.mailed(pending)
 
     with pytest.raises(errors.StoreError, match="Another key is stored"):
@@ -374,7 +374,7 @@ async def test_an_error_of_read_code_passes_through(sandbox: Sandbox, colour: Co
 
 def test_the_default_name_of_a_key_is_stable_and_has_no_email() -> None:
     def name_of(registration: Registration) -> str:
-        return SigningUp(registration).key_name
+        return key_name_of(registration)
 
     name = name_of(REGISTRATION)
     assert name == name_of(Registration(email=EMAIL.upper(), organisation_name=" stretch + breathe "))

@@ -14,7 +14,7 @@ from colours import Facade, client, own_transport, provisioner, transport_to
 
 from favcrm import Registration, Tool, ToolResult, errors
 from favcrm._flows import calls
-from favcrm._flows.outcomes import Answered, Failed, judge
+from favcrm._flows.attempts import Answered, Failed, judge
 from favcrm.models import PendingRegistration
 from favcrm.sandbox import Sandbox, SandboxClock
 from favcrm.transport import JSONRPCError, Response
