@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from colours import Colour, Facade, as_coroutine_function
-from core.flows import EMAIL, REGISTRATION, REQUEST, VERIFY, Full, sign_up, wrong
+from core.flows import EMAIL, REGISTRATION, VERIFY, Full, sign_up, wrong
 
 from favcrm import (
     Event,
@@ -242,14 +242,6 @@ async def test_an_unknown_outcome_of_confirming_is_raised(sandbox: Sandbox) -> N
     assert run.states[-2:] == ["verify sent", "outcome unknown"]
 
 
-async def test_an_unknown_outcome_of_asking_for_a_code_is_raised(sandbox: Sandbox) -> None:
-    run = Run(sandbox, "blocking")
-    sandbox.fail_next(REQUEST, Fault.RESET_BEFORE, Fault.RESET_BEFORE)
-    with pytest.raises(errors.OutcomeUnknownError):
-        await run.provision()
-    assert run.states == ["store checked"]
-
-
 async def test_a_store_that_fails_raises_an_error_with_the_key(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour)
     with pytest.raises(errors.StoreError, match="disk is full") as caught:
@@ -357,24 +349,6 @@ async def test_an_error_of_read_code_passes_through(sandbox: Sandbox, colour: Co
         await run.provision(interrupt)
     assert (await Run(sandbox, colour, ledger=ledger).provision()).report.ready
     assert len(sandbox.inbox) == 1
-
-
-async def test_after_a_crash_during_confirming_the_outcome_is_unknown(
-    sandbox: Sandbox, colour: Colour
-) -> None:
-    ledger = MemoryLedger()
-    first = Run(sandbox, colour, ledger=ledger)
-    pending = await first.facade.initiate(REGISTRATION)
-    # As a run leaves it that is killed behind the code: the workspace is made, and its key nowhere.
-    sandbox.fail_next(VERIFY, Fault.RESET_AFTER)
-    ledger.mark_sent(pending.request_id, sent=True)
-    code = sandbox.inbox.code_for(EMAIL)
-    with pytest.raises(errors.OutcomeUnknownError):
-        await first.facade.confirm(pending, code)
-    with pytest.raises(errors.AlreadyRegisteredError):
-        await Run(sandbox, colour, ledger=ledger).provision(lambda _: code)
-    with pytest.raises(errors.OutcomeUnknownError, match="sent before"):
-        await Run(sandbox, colour, ledger=ledger).facade.confirm(pending, code)
 
 
 def test_the_default_name_of_a_key_is_stable_and_has_no_email() -> None:

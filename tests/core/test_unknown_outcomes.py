@@ -185,12 +185,10 @@ async def test_an_invitation_that_a_killed_run_used_is_never_told_as_a_wrong_cod
 ) -> None:
     token = await invited(sandbox, colour)
     favcrm = sign_up(sandbox, colour, ledger=ledger)
-    pendings: list[PendingRegistration] = []
 
     def read(pending: PendingRegistration) -> str:
-        if not pendings:
+        if not pending.last_refusal:
             ledger.mark_sent(pending.request_id, sent=True)
-        pendings.append(pending)
         return wrong(sandbox.inbox.code_for(STAFF))
 
     with pytest.raises(errors.OutcomeUnknownError, match="sent before"):
@@ -460,14 +458,12 @@ def test_workspaces_come_from_many_threads() -> None:
 # Expiry
 
 
-async def test_a_code_that_dies_while_the_store_is_checked_is_not_sent(
-    sandbox: Sandbox, colour: Colour
-) -> None:
+async def test_a_code_that_dies_while_the_store_is_checked_is_not_sent(sandbox: Sandbox) -> None:
     class Slow(MemoryStore):
         def check(self) -> None:
             sandbox.clock.advance(601)
 
-    favcrm = sign_up(sandbox, colour, store=Slow())
+    favcrm = sign_up(sandbox, "blocking", store=Slow())
     pending = await favcrm.initiate(**WHO)
     with pytest.raises(errors.CodeExpiredError, match="not sent"):
         await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
@@ -475,15 +471,13 @@ async def test_a_code_that_dies_while_the_store_is_checked_is_not_sent(
     assert await favcrm.initiate(**WHO) != pending
 
 
-async def test_a_call_whose_time_is_over_before_it_is_made_is_not_sent(
-    sandbox: Sandbox, colour: Colour
-) -> None:
+async def test_a_call_whose_time_is_over_before_it_is_made_is_not_sent(sandbox: Sandbox) -> None:
     def on_event(event: Event) -> None:
         if event.kind is EventKind.VERIFY_SENT:
             sandbox.clock.advance(1)
 
     retry = RetryPolicy(deadline=1, attempts=3, backoff_initial=0)
-    favcrm = sign_up(sandbox, colour, retry=retry, on_event=on_event)
+    favcrm = sign_up(sandbox, "blocking", retry=retry, on_event=on_event)
     pending = await favcrm.initiate(**WHO)
     sandbox.fail_next(VERIFY, Fault.STALL)
     with pytest.raises(errors.OutcomeUnknownError):
@@ -491,14 +485,12 @@ async def test_a_call_whose_time_is_over_before_it_is_made_is_not_sent(
     assert sandbox.count(VERIFY) == 1
 
 
-async def test_an_account_that_is_found_when_a_code_has_died_is_a_route(
-    sandbox: Sandbox, colour: Colour
-) -> None:
+async def test_an_account_that_is_found_when_a_code_has_died_is_a_route(sandbox: Sandbox) -> None:
     def read(_: PendingRegistration) -> str:
         sandbox.clock.advance(601)
         sandbox.add_account(EMAIL)
         return "123456"
 
-    favcrm = sign_up(sandbox, colour)
+    favcrm = sign_up(sandbox, "blocking")
     with pytest.raises(errors.AlreadyRegisteredError):
         await favcrm.provision(REGISTRATION, read_code=read)
