@@ -6,11 +6,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Self, Unpack
 
-from favcrm._assembly import Options, SharedOptions, blocking_engine, make_plan
+from favcrm._assembly import Options, SharedOptions, blocking_engine
 from favcrm._backends import Awaitable, as_coroutine, run_sync
 from favcrm._boundary import boundaries, boundary
 from favcrm._flows.checks import check_interval
-from favcrm._flows.provision import Joining, Plan, Provisioning, ProvisionOptions, SigningUp
+from favcrm._flows.provision import Provisioning, ProvisionOptions, joining, signing_up
 from favcrm._flows.watch import DEFAULT_INTERVAL, Watch
 from favcrm.client import FavCRMClient
 from favcrm.events import Event
@@ -197,11 +197,10 @@ class FavCRMProvisioner:
             AlreadyRegisteredError: The email has an account: create a key in the portal, then `adopt` it.
             FavCRMError: As `initiate` and `confirm`, when no try or fresh code is left.
         """
-        route = SigningUp(
-            registration_of(registration, email, organisation_name, industry, country, timezone)
-        )
-        plan = make_plan(self._engine, route.key_name, read_code=Awaitable(read_code), **options)
-        return self._run(plan, Provisioning(self._engine, plan).provision(route))
+        asked = registration_of(registration, email, organisation_name, industry, country, timezone)
+        route = signing_up(self._engine, asked, Awaitable(read_code))
+        run = Provisioning(self._engine, route.key_name, **options)
+        return self._hand_over(run, run.provision(route))
 
     def request_invite_code(self, token: str | Secret, *, resend: bool = False) -> PendingRegistration:
         """Ask FavCRM to email the 6-digit code of an invitation. While that code lives, no second email is sent.
@@ -270,9 +269,9 @@ class FavCRMProvisioner:
         Raises:
             FavCRMError: As `provision`.
         """
-        route = Joining(as_secret(token), person)
-        plan = make_plan(self._engine, route.key_name, read_code=Awaitable(read_code), **options)
-        return self._run(plan, Provisioning(self._engine, plan).provision(route))
+        route = joining(self._engine, as_secret(token), person, Awaitable(read_code))
+        run = Provisioning(self._engine, route.key_name, **options)
+        return self._hand_over(run, run.provision(route))
 
     def adopt(
         self,
@@ -297,8 +296,8 @@ class FavCRMProvisioner:
             InvalidInputError: The key is empty, or holds characters that no key has; nothing was stored.
             StoreError: The store cannot be written, or has another key of that name.
         """
-        plan = make_plan(self._engine, key_name, store=store, use_existing=not replace)
-        return self._run(plan, Provisioning(self._engine, plan).adopt(as_secret(api_key)))
+        run = Provisioning(self._engine, key_name, store=store, use_existing=not replace)
+        return self._hand_over(run, run.adopt(as_secret(api_key)))
 
     def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
@@ -328,11 +327,11 @@ class FavCRMProvisioner:
         while True:
             yield run_sync(watch.next())
 
-    def _run(
-        self, plan: Plan, flow: Coroutine[None, None, tuple[Workspace, DiagnosticReport]]
+    def _hand_over(
+        self, run: Provisioning, flow: Coroutine[None, None, tuple[Workspace, DiagnosticReport]]
     ) -> Provisioned[FavCRMClient]:
         workspace, report = run_sync(flow)
-        connect = partial(self._client, store=plan.store)
+        connect = partial(self._client, store=run.store)
         return Provisioned(workspace=workspace, report=report, connect=lambda ref: connect(api_key=ref))
 
     def close(self) -> None:

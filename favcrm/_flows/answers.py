@@ -1,17 +1,18 @@
 """From payloads to models. A problem is named by its path, never by its value.
 
-cattrs reads the payloads that are refused whole where a field is wrong. The others have readers written by hand,
-because those forgive: an answer with a key yields a workspace whatever else is wrong with it.
+cattrs reads the list of tools, and is loaded for it. The answers of a sign-up have readers written by hand, because an
+answer with a key yields a workspace whatever else is wrong with it, and because loading cattrs takes as long as loading
+all else that a first call needs.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Never, TypeVar, cast
 
-from attrs import fields, frozen
-from cattrs import ClassValidationError, Converter, transform_error
+from attrs import frozen
 
 from favcrm._flows.records import id_of_invitation
 from favcrm._flows.redaction import KEY_IN_WORDS, Redaction, mask_fields
@@ -27,32 +28,23 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from attrs import AttrsInstance
+    from cattrs import Converter
 
     from favcrm._mcp.payloads import Answer
     from favcrm.transport import Clock, Response
     from favcrm.typing import JSON
 
-A = TypeVar("A", bound="AttrsInstance")
+T = TypeVar("T")
 
 DATE_RESOLUTION = 1.0
 CODE_LIFE = 600.0
+PENDING_FIELDS = {"requestId", "expiresAt", "maskedEmail", "instructions"}
 USUAL_KEY_PREFIX = "fav_mcp_"
 # A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
 KEY_FIELD = lazy_pattern(r'"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
 
 
 # The server's own spelling, so that a path in a problem is the path in the answer.
-@frozen(eq=False, repr=False)
-class CodeRequested:
-    """The payload of ``register_organisation_request``."""
-
-    requestId: str
-    expiresAt: datetime
-    maskedEmail: str
-    instructions: str
-
-
 @frozen(eq=False, repr=False)
 class ListedTool:
     """One entry of ``tools/list``."""
@@ -64,7 +56,7 @@ class ListedTool:
     annotations: dict[str, object] | None = None
 
 
-def _text(value: object, _: object) -> str:
+def _text(value: object, _: object = str) -> str:
     if isinstance(value, str):
         return value
     raise TypeError("text")
@@ -76,18 +68,22 @@ def _object(value: object, _: object) -> dict[str, object]:
     raise TypeError("an object")
 
 
-def _time(value: object, _: object) -> datetime:
+def _time(value: object) -> datetime:
     try:
-        moment = datetime.fromisoformat(_text(value, str))
+        moment = datetime.fromisoformat(_text(value))
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (TypeError, ValueError):
         raise TypeError("an ISO 8601 time") from None
 
 
-_converter = Converter(detailed_validation=True)
-_converter.register_structure_hook(str, _text)
-_converter.register_structure_hook_func(lambda kind: kind == dict[str, object], _object)
-_converter.register_structure_hook(datetime, _time)
+@lru_cache(maxsize=1)
+def _converter() -> Converter:
+    from cattrs import Converter
+
+    converter = Converter(detailed_validation=True)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook_func(lambda kind: kind == dict[str, object], _object)
+    return converter
 
 
 def _problem(error: BaseException, _: type | None) -> str:
@@ -97,9 +93,11 @@ def _problem(error: BaseException, _: type | None) -> str:
     return f"is not {error}" if isinstance(error, TypeError) else "is not what was expected"
 
 
-def _structure(payload: JSON, cls: type[A], response: Response) -> A:
+def _listed_tool(entry: JSON, response: Response) -> ListedTool:
+    from cattrs import ClassValidationError, transform_error
+
     try:
-        return _converter.structure(payload, cls)
+        return _converter().structure(entry, ListedTool)
     except ClassValidationError as error:
         problems = [told.partition(" @ ") for told in transform_error(error, format_exception=_problem)]
     raise _unexpected(response, *[f"{path} {problem}" for problem, _, path in problems])
@@ -128,15 +126,29 @@ def read_pending(answer: Answer, *, clock: Clock, hide: tuple[str, ...] = ()) ->
     response, payload = answer.response, answer.payload
     if not isinstance(payload, dict):
         raise _unexpected(response, "$.requestId is missing")
-    read = _structure(payload, CodeRequested, response)
+    problems: list[str] = []
+
+    def read(name: str, read_value: Callable[[object], T]) -> T | None:
+        try:
+            return read_value(payload[name])
+        except KeyError:
+            problems.append(f"$.{name} is missing")
+        except TypeError as error:
+            problems.append(f"$.{name} is not {error}")
+        return None
+
+    request_id, expires_at = read("requestId", _text), read("expiresAt", _time)
+    masked_email, instructions = read("maskedEmail", _text), read("instructions", _text)
+    if request_id is None or expires_at is None or masked_email is None or instructions is None:
+        raise _unexpected(response, *problems)
     return PendingRegistration(
-        request_id=read.requestId,
-        expires_at=read.expiresAt,
-        masked_email=clean(read.maskedEmail, hide=hide),
-        instructions=clean(without_emails(read.instructions), hide=hide),
+        request_id=request_id,
+        expires_at=expires_at,
+        masked_email=clean(masked_email, hide=hide),
+        instructions=clean(without_emails(instructions), hide=hide),
         x_request_id=response.x_request_id,
-        extra=_extra(payload, [field.name for field in fields(CodeRequested)], hide),
-        ends_at=clock.monotonic() + read.expiresAt.timestamp() - _now(response, clock),
+        extra=_extra(payload, PENDING_FIELDS, hide),
+        ends_at=clock.monotonic() + expires_at.timestamp() - _now(response, clock),
         monotonic=clock.monotonic,
     )
 
@@ -146,7 +158,7 @@ def read_pending_invite(answer: Answer, *, clock: Clock, token: str) -> PendingR
     told = answer.payload if isinstance(answer.payload, dict) else {}
     now = _now(answer.response, clock)
     try:
-        expires_at = _time(told.get("expiresAt"), datetime)
+        expires_at = _time(told.get("expiresAt"))
     except TypeError:
         expires_at = datetime.fromtimestamp(now + CODE_LIFE, UTC)
     email, instructions = (
@@ -238,7 +250,7 @@ def read_tools(answer: Answer) -> tuple[tuple[Tool, ...], str | None]:
 
 
 def _tool(entry: JSON, response: Response) -> Tool:
-    listed = _structure(entry if isinstance(entry, dict) else {}, ListedTool, response)
+    listed = _listed_tool(entry if isinstance(entry, dict) else {}, response)
     return Tool(
         name=listed.name,
         description=listed.description or "",

@@ -85,12 +85,14 @@ class Engine:
         escrow: Store | None = None,
         ledger: Ledger | None = None,
         on_event: Callable[[Event], None] | None = None,
+        new_store: Callable[[], Store],
     ) -> None:
         self.backend = backend
         self.emit = Emitter(on_event, backend.clock.time)
         self.store = store
         self.escrow = escrow
         self.endpoint: str = getattr(backend.transport, "endpoint", "")
+        self._new_store = new_store
         self._warned = False
         self._accepted: list[Store] = []
         self.keys = KeyManager(backend, self.emit, key=key, store=store, source=key_source)
@@ -103,6 +105,14 @@ class Engine:
         if not self._warned:
             self._warned = True
             warn(KEY_IS_NOT_KEPT, KeyNotStoredWarning)
+
+    def store_or_new(self, store: Store | None) -> Store:
+        """Return where a key goes: to the given store, to the engine's own, or to a new one in this process."""
+        store = self.store if store is None else store
+        if store is None:
+            self.warn_that_key_is_not_kept()
+            return self._new_store()
+        return store
 
     def keys_for(
         self, *, store: Store | None = None, name: str | None = None, replace: bool = False
@@ -129,9 +139,9 @@ class Engine:
             self.backend, self.emit, store=store, escrow=self.escrow, name=name, replace=replace
         )
 
-    async def initiate(
+    def initiate(
         self, registration: Registration, *, resend: bool, besides: PendingRegistration | None = None
-    ) -> PendingRegistration:
+    ) -> Coroutine[None, None, PendingRegistration]:
         """Ask for a one-time code, unless one for the same email and organisation is still good.
 
         Args:
@@ -141,7 +151,7 @@ class Engine:
         """
         name = name_of_registration(registration, self.endpoint)
         call = calls.request_code(registration, self.backend.clock)
-        return await self._ask_for_code(name, call, resend=resend, besides=besides)
+        return self._ask_for_code(name, call, resend=resend, besides=besides)
 
     async def request_invite(
         self, token: Secret, *, resend: bool = False, besides: PendingRegistration | None = None
@@ -181,7 +191,22 @@ class Engine:
                     break
                 waited = True
                 await turns.wait()
-            pending = await self._request_code(name, call, waited=waited)
+            unheard = (await self._records.state(name)).sent
+            if waited and unheard:
+                raise OutcomeUnknownError(
+                    "Another call asked for a code and had no answer. An email may have been sent."
+                )
+            try:
+                pending = await self._caller.perform(call, self.keys)
+            except OutcomeUnknownError:
+                await self._records.mark_sent(name, sent=True)
+                raise
+            if unheard:
+                await self._records.mark_sent(name, sent=False)
+            if pending.expired:
+                raise CodeExpiredError(
+                    "The answer came after the code had expired by the server's own clock. No workspace was created."
+                )
             if settles is not None and (await self._records.state(settles)).sent:
                 # The server gives a code for an invitation that is open, so no code before was accepted.
                 await self._records.mark_sent(settles, sent=False)
@@ -192,34 +217,6 @@ class Engine:
         self.emit(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
-        return pending
-
-    async def _request_code(
-        self, name: str, call: Call[PendingRegistration], *, waited: bool
-    ) -> PendingRegistration:
-        """Ask the server for a code.
-
-        Args:
-            name: The registration's name.
-            call: The call.
-            waited: Whether another call was waited for. If that call had no answer, an email may be on its way.
-        """
-        unheard = (await self._records.state(name)).sent
-        if waited and unheard:
-            raise OutcomeUnknownError(
-                "Another call asked for a code and had no answer. An email may have been sent."
-            )
-        try:
-            pending = await self._caller.perform(call, self.keys)
-        except OutcomeUnknownError:
-            await self._records.mark_sent(name, sent=True)
-            raise
-        if unheard:
-            await self._records.mark_sent(name, sent=False)
-        if pending.expired:
-            raise CodeExpiredError(
-                "The answer came after the code had expired by the server's own clock. No workspace was created."
-            )
         return pending
 
     async def confirm(
@@ -305,21 +302,21 @@ class Engine:
             answer = error
         return Finding(name, answer, self.backend.clock.monotonic() - started)
 
-    async def call_tool(
+    def call_tool(
         self,
         name: str,
         arguments: Mapping[str, JSON],
         *,
         on_progress: Callable[[Progress], None] | None = None,
-    ) -> ToolResult:
+    ) -> Coroutine[None, None, ToolResult]:
         """Call any tool that has no method of its own."""
         check_tool_call(name, arguments)
         check_not_reserved(name, arguments)
-        return await self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
+        return self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
 
-    async def perform(self, call: Call[R]) -> R:
+    def perform(self, call: Call[R]) -> Coroutine[None, None, R]:
         """Make a call with the current key."""
-        return await self._caller.perform(call, self.keys)
+        return self._caller.perform(call, self.keys)
 
     async def list_tools(
         self, keys: KeyManager | None = None, *, authenticated: bool = True

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from favcrm import errors
 from favcrm._error_codes import ERROR_CODES
 from favcrm._flows import calls
-from favcrm._flows.outcomes import Answered, Failed, Kind, judge
+from favcrm._flows.attempts import Answered, Failed, Kind, judge
 from favcrm._mcp.jsonrpc import AnswerReader
 from favcrm._text import clean
 from favcrm.registration import Registration

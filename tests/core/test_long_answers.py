@@ -10,7 +10,7 @@ import pytest
 from core.test_answers import ANY, CLOCK, EVERY_CALL, VERIFY, error_of
 
 from favcrm import errors
-from favcrm._flows.outcomes import Answered, judge
+from favcrm._flows.attempts import Answered, judge
 from favcrm._mcp.input_required import check_result_type
 from favcrm._mcp.jsonrpc import AnswerReader
 from favcrm.transport import JSONRPCError, Response
