@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from favcrm import InvalidInputError
 from favcrm._mcp.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, encode_request, report_progress
-from favcrm._mcp.negotiation import BARE
-from favcrm._mcp.requests import write_request
 from favcrm.models import Progress
 from favcrm.transport import JSONRPCError, Response
 
