@@ -189,7 +189,7 @@ def langgraph(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def conformance(session: nox.Session) -> None:
-    """Run the official client scenarios, on every wire they exist for, in every colour."""
+    """Run the official client scenarios, on every version of MCP they exist for, sync and async."""
     session.install(".", "--group=conformance")
     # Both versions of the harness stay in this folder; each is asked for by its exact version.
     session.run("python", "tests/conformance/run.py", session.create_tmp(), *session.posargs)

@@ -9,7 +9,6 @@ from attrs import field, frozen
 from favcrm._backends.asynchronous import AsyncBackend
 from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.engine import Engine
-from favcrm._flows.provision import Plan
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
 from favcrm.secret import Secret, SecretRef
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from favcrm._backends import Backend
     from favcrm.events import Event
     from favcrm.ledger import Ledger
-    from favcrm.models import PendingRegistration
     from favcrm.store import Store
     from favcrm.transport import AsyncHTTPClient, AsyncTransport, HTTPClient, Transport
     from favcrm.typing import Era, Profile
@@ -91,6 +89,7 @@ class Options:
             escrow=self.escrow,
             ledger=self.ledger,
             on_event=self.on_event,
+            new_store=MemoryStore,
         )
 
     def check_transport(self, transport: object, http_client: object, close: str) -> None:
@@ -105,34 +104,6 @@ class Options:
             raise InvalidInputError([Problem("transport", problem)])
 
 
-def make_plan(
-    engine: Engine,
-    default_name: str,
-    *,
-    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = None,
-    store: Store | None = None,
-    key_name: str | None = None,
-    resume: PendingRegistration | None = None,
-    code_attempts: int = 3,
-    fresh_codes: int = 1,
-    use_existing: bool = True,
-) -> Plan:
-    """Return how a workspace is provisioned; without any store, its key goes to one in this process."""
-    store = engine.store if store is None else store
-    if store is None:
-        engine.warn_that_key_is_not_kept()
-        store = MemoryStore()
-    return Plan(
-        store=store,
-        name=key_name or default_name,
-        read_code=read_code,
-        resume=resume,
-        code_attempts=code_attempts,
-        fresh_codes=fresh_codes,
-        use_existing=use_existing,
-    )
-
-
 def blocking_engine(
     options: Options,
     settings: Settings,
@@ -143,10 +114,10 @@ def blocking_engine(
     options.check_transport(transport, http_client, "close")
     if transport is not None:
         return options.engine(BlockingBackend(transport), settings), _leave_open
-    from favcrm.transports.http import HTTPTransport
+    from favcrm.transports.http import BlockingEndpoint
 
-    own = HTTPTransport(settings.endpoint, http_client=http_client, era=options.era, profile=settings.profile)
-    return options.engine(BlockingBackend(own), settings), own.close
+    own = BlockingEndpoint(settings.endpoint, http_client, era=options.era, profile=settings.profile)
+    return options.engine(BlockingBackend(own, own.request), settings), own.close
 
 
 def async_engine(
@@ -159,11 +130,9 @@ def async_engine(
     options.check_transport(transport, http_client, "aclose")
     if transport is not None:
         return options.engine(AsyncBackend(transport), settings), _leave_open_async
-    from favcrm.transports.http import AsyncHTTPTransport
+    from favcrm.transports.http import AsyncEndpoint
 
-    own = AsyncHTTPTransport(
-        settings.endpoint, http_client=http_client, era=options.era, profile=settings.profile
-    )
+    own = AsyncEndpoint(settings.endpoint, http_client, era=options.era, profile=settings.profile)
     return options.engine(AsyncBackend(own), settings), own.aclose
 
 

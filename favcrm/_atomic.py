@@ -11,7 +11,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -86,21 +86,27 @@ def dry_run(path: Path) -> Generator[Path]:
     Something must be written to the draft. Nothing is left behind.
     """
     target = Path(os.path.realpath(path))
-    _check_regular_file(target)
-    with _existing_or_stand_in(target) as place:
-        _make_directories(place.parent)
-        with _locked_draft(place) as draft:
+    existing = _nearest_directory(target)
+    if existing != target.parent:
+        with (
+            _private_draft(existing, DRY_RUN_PREFIX) as stand_in,
+            updated(stand_in / target.relative_to(existing)) as draft,
+        ):
             yield draft
-            _finish(draft, place)
-            _check_replaceable(place)
-            # The draft has the other secrets of the file too, so it leaves its private directory empty.
-            os.truncate(draft, 0)
-            spare = place.with_name(f"{draft.parent.name}-rename")
-            try:
-                draft.replace(spare)
-            finally:
-                spare.unlink(missing_ok=True)
-            sync_directory(place.parent)
+        return
+    _check_regular_file(target)
+    with _locked_draft(target) as draft:
+        yield draft
+        _finish(draft, target)
+        _check_replaceable(target)
+        # The draft has the other secrets of the file too, so it leaves its private directory empty.
+        os.truncate(draft, 0)
+        spare = target.with_name(f"{draft.parent.name}-rename")
+        try:
+            draft.replace(spare)
+        finally:
+            spare.unlink(missing_ok=True)
+        sync_directory(target.parent)
 
 
 def create(path: Path, content: bytes) -> None:
@@ -186,17 +192,6 @@ def _make_directories(path: Path) -> None:
         path.mkdir(OWNER_ONLY_DIRECTORY, exist_ok=True)
 
 
-@contextmanager
-def _existing_or_stand_in(target: Path) -> Generator[Path]:
-    """Yield the target, or where its directory is missing a path like it in a new private directory."""
-    existing = _nearest_directory(target)
-    if existing == target.parent:
-        yield target
-    else:
-        with _private_draft(existing, DRY_RUN_PREFIX) as stand_in:
-            yield stand_in / target.relative_to(existing)
-
-
 def _nearest_directory(path: Path) -> Path:
     return next(parent for parent in path.parents if parent.exists())
 
@@ -278,17 +273,14 @@ def _link(draft: Path, path: Path) -> None:
 def acquire(lock: Path) -> int | None:
     """Lock a file without waiting, and make it where it is missing; return None where another process holds it."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), OWNER_ONLY)
-    try:
-        _lock(descriptor)
-        # The last holder has removed its file, so another process may lock another file of that name already.
-        if os.path.samestat(os.fstat(descriptor), lock.stat()):
-            return descriptor
-    except (BlockingIOError, PermissionError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
+    with ExitStack() as undo:
+        undo.callback(os.close, descriptor)
+        with suppress(BlockingIOError, PermissionError, FileNotFoundError):
+            _lock(descriptor)
+            # The last holder has removed its file, so another process may lock another file of that name already.
+            if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                undo.pop_all()
+                return descriptor
     return None
 
 

@@ -1,8 +1,8 @@
-"""The boundary of the package: errors leave a public method without the frames that saw a key, a code or an email.
+"""The boundary of the package: what a public method raises carries neither the frames of this package nor a cause.
 
-Tools that report errors write down the local variables of every frame, and every error behind an error. So a public
-method lets nothing out but the error itself: neither our frames nor what led to it. One rule in one place holds for
-`FavCRMError`, Ctrl-C, cancellation, and whatever else may come.
+Tools that report errors write down the local variables of every frame, and the causes of every error. Inside of this
+package these may hold a key, a code or an email. So a wrapper around each public method strips what the method raises:
+an error of ours, Ctrl-C, a cancellation, or anything else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SPECIAL_METHODS = frozenset({"__init__", "__call__"})
 
 
 def bare(error: E) -> E:
-    """Take off an error the frames and the cause it had: they saw the key and the answer."""
+    """Return an error without its frames and its cause, because these may hold the key or an answer."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
@@ -42,10 +42,10 @@ def boundaries(cls: C) -> C:
 
 
 def boundary(function: F) -> F:
-    """Let whatever a public function raises leave without our frames and without what led to it.
+    """Wrap a public function, so that what it raises carries neither our frames nor a cause.
 
-    The wrapper raises outside of its ``except``, so that the context is the caller's own. Its frame is in the traceback
-    too, so when it raises it holds neither its arguments nor, in a cycle, the error.
+    The wrapper raises outside of its ``except``, so that the context is the caller's own. The frame of the wrapper is
+    in the traceback too. So the wrapper drops its arguments before, and the error, with which it would be in a cycle.
     """
     if inspect.iscoroutinefunction(function):
         wrapper = _around_coroutine(function)
@@ -114,7 +114,7 @@ def _around_async_generator(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _stripped(error: E) -> E:
-    """Return an error as it may leave; the frames of whoever wrote a reader of codes stay, so that he sees where."""
+    """Strip an error. The frames of a user's own ``read_code`` stay, so that the user sees where it failed."""
     if isinstance(error, FavCRMError) or not isinstance(error, Exception):
         return bare(error)
     for each in _chain(error):
@@ -122,7 +122,7 @@ def _stripped(error: E) -> E:
         if not isinstance(each, FavCRMError):
             each.__traceback__ = _without_our_frames(links)
         elif links and _is_ours(links[0]):
-            # It was caught in here. One that left earlier is the caller's, who may be handling it now.
+            # It was caught in this package. One that was raised to the caller may be what the caller handles now.
             bare(each)
     return error
 

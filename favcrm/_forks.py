@@ -1,4 +1,4 @@
-"""What objects do in a forked child before anything else runs there."""
+"""What objects do in a forked child, before anything else runs there."""
 
 from __future__ import annotations
 

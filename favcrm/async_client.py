@@ -36,7 +36,7 @@ class AsyncFavCRMClient:
         timeout: Seconds that one attempt may take. By default from the environment, then 30.
         on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
         http_client: An ``httpx.AsyncClient`` or its httpx2 twin to use. It stays open at `aclose`.
-        era: How the server is spoken to, a `favcrm.typing.Era`. By default ``bare`` for FavCRM, else found out.
+        era: How the server is spoken to, a `favcrm.typing.Era`. By default ``bare`` for FavCRM; others are asked.
         profile: Which tools FavCRM offers, a `favcrm.typing.Profile`. By default from the environment, then all.
 
     Raises:
@@ -116,7 +116,7 @@ class AsyncFavCRMClient:
         )
 
     async def list_tools(self) -> tuple[Tool, ...]:
-        """List the tools, every page of them. It works without a key.
+        """List the tools, every page of them. No key is needed.
 
         Returns:
             The tools, their schemas as the server sent them.

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Self, Unpack
 
-from favcrm._assembly import Options, SharedOptions, async_engine, make_plan
+from favcrm._assembly import Options, SharedOptions, async_engine
 from favcrm._boundary import boundaries, boundary
 from favcrm._flows.checks import check_interval
-from favcrm._flows.provision import Joining, Plan, Provisioning, ProvisionOptions, SigningUp
+from favcrm._flows.provision import Provisioning, ProvisionOptions, joining, signing_up
 from favcrm._flows.watch import DEFAULT_INTERVAL, Watch
 from favcrm.async_client import AsyncFavCRMClient
 from favcrm.events import Event
@@ -34,16 +34,16 @@ class AsyncFavCRMProvisioner:
 
     Args:
         endpoint: The address of the tools. By default from the environment, then the config file, then FavCRM's own.
-        api_key: The key to diagnose with until `confirm` brings one, or a reference in ``store``. By default as above.
+        api_key: The key to begin with, or its reference in ``store``. By default from the environment or config file.
         transport: Another way to reach the tools than HTTP. It stays open at `aclose`.
         store: Where keys are saved. By default nowhere, with a `KeyNotStoredWarning`.
-        escrow: A store for the key if the first one fails after all, such as an escrow file.
+        escrow: Where a new key goes if ``store`` fails after the code was used, such as an `EscrowStore`.
         ledger: Where pending registrations are remembered. By default in this object.
         retry: How often and how long a call is tried.
         timeout: Seconds that one attempt may take. By default from the environment, then 30.
         on_event: Called with each `favcrm.Event`, in the thread or task that causes it.
         http_client: An ``httpx.AsyncClient`` or its httpx2 twin to use. It stays open at `aclose`.
-        era: How the server is spoken to, a `favcrm.typing.Era`. By default ``bare`` for FavCRM, else found out.
+        era: How the server is spoken to, a `favcrm.typing.Era`. By default ``bare`` for FavCRM; others are asked.
         profile: Which tools FavCRM offers, a `favcrm.typing.Profile`. By default from the environment, then all.
 
     Raises:
@@ -103,7 +103,7 @@ class AsyncFavCRMProvisioner:
         timezone: str | None = None,
         resend: bool = False,
     ) -> PendingRegistration:
-        """Ask FavCRM to email a 6-digit code. While that code lives, asking again sends no second email.
+        """Ask FavCRM to email a 6-digit code. While the code lives, asking again sends no second email.
 
         Args:
             registration: What to register, in place of the fields below.
@@ -179,7 +179,7 @@ class AsyncFavCRMProvisioner:
         timezone: str | None = None,
         **options: Unpack[ProvisionOptions],
     ) -> Provisioned[AsyncFavCRMClient]:
-        """Do all of it: check the store, ask for a code, confirm it, store the key, diagnose.
+        """Sign up in one call: check the store, ask for a code, confirm the code, store the key, diagnose.
 
         Call it again after any failure: it goes on with the key in the store, or the registration in the ledger.
 
@@ -194,17 +194,16 @@ class AsyncFavCRMProvisioner:
             **options: ``store``, ``key_name`` and more, which `favcrm.provisioner.ProvisionOptions` explains.
 
         Returns:
-            The workspace, its diagnosis, which may tell that it is not ready, its key's reference, and a client.
+            The workspace, its diagnosis, which may say that it is not ready, its key's reference, and a client.
 
         Raises:
             AlreadyRegisteredError: The email has an account: create a key in the portal, then `adopt` it.
             FavCRMError: As `initiate` and `confirm`, when no try or fresh code is left.
         """
-        route = SigningUp(
-            registration_of(registration, email, organisation_name, industry, country, timezone)
-        )
-        plan = make_plan(self._engine, route.key_name, read_code=read_code, **options)
-        return await self._run(plan, Provisioning(self._engine, plan).provision(route))
+        asked = registration_of(registration, email, organisation_name, industry, country, timezone)
+        route = signing_up(self._engine, asked, read_code)
+        run = Provisioning(self._engine, route.key_name, **options)
+        return await self._hand_over(run, run.provision(route))
 
     async def request_invite_code(self, token: str | Secret, *, resend: bool = False) -> PendingRegistration:
         """Ask FavCRM to email the 6-digit code of an invitation. While that code lives, no second email is sent.
@@ -273,9 +272,9 @@ class AsyncFavCRMProvisioner:
         Raises:
             FavCRMError: As `provision`.
         """
-        route = Joining(as_secret(token), person)
-        plan = make_plan(self._engine, route.key_name, read_code=read_code, **options)
-        return await self._run(plan, Provisioning(self._engine, plan).provision(route))
+        route = joining(self._engine, as_secret(token), person, read_code)
+        run = Provisioning(self._engine, route.key_name, **options)
+        return await self._hand_over(run, run.provision(route))
 
     async def adopt(
         self,
@@ -300,8 +299,8 @@ class AsyncFavCRMProvisioner:
             InvalidInputError: The key is empty, or holds characters that no key has; nothing was stored.
             StoreError: The store cannot be written, or has another key of that name.
         """
-        plan = make_plan(self._engine, key_name, store=store, use_existing=not replace)
-        return await self._run(plan, Provisioning(self._engine, plan).adopt(as_secret(api_key)))
+        run = Provisioning(self._engine, key_name, store=store, use_existing=not replace)
+        return await self._hand_over(run, run.adopt(as_secret(api_key)))
 
     async def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
@@ -331,11 +330,11 @@ class AsyncFavCRMProvisioner:
         while True:
             yield await watch.next()
 
-    async def _run(
-        self, plan: Plan, flow: Coroutine[None, None, tuple[Workspace, DiagnosticReport]]
+    async def _hand_over(
+        self, run: Provisioning, flow: Coroutine[None, None, tuple[Workspace, DiagnosticReport]]
     ) -> Provisioned[AsyncFavCRMClient]:
         workspace, report = await flow
-        connect = partial(self._client, store=plan.store)
+        connect = partial(self._client, store=run.store)
         return Provisioned(workspace=workspace, report=report, connect=lambda ref: connect(api_key=ref))
 
     async def aclose(self) -> None:

@@ -149,8 +149,8 @@ class RateLimitError(ServerBusyError):
 class UnexpectedAnswerError(FavCRMError):
     """The server answered, but without what this call promises.
 
-    Only of calls that change nothing: after any other call it is an `OutcomeUnknownError`, since nobody can read what
-    the server did.
+    Raised by calls that change nothing. Any other call raises `OutcomeUnknownError`, because nobody can read what the
+    server did.
 
     Attributes:
         problems: What is missing or wrong, as paths such as ``$.requestId``. Never a value.

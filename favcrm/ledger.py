@@ -104,7 +104,7 @@ class MemoryLedger:
     """Remembers registrations in this process. No operation looks at all that are pending.
 
     Args:
-        monotonic: Seconds that only go forward. What is over is dropped by it.
+        monotonic: Returns seconds that only go forward, by which entries end.
 
     Example:
         >>> ledger = MemoryLedger()
@@ -158,7 +158,7 @@ class MemoryLedger:
     def mark_sent(
         self, subject: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
     ) -> None:
-        """Remember what became of a name or a request id, for a day."""
+        """Remember what became of a name or a request id for a day."""
         with self._lock:
             state = self.state(subject).after(sent=sent, refused=refused, ref=ref)
             self._states[subject] = state

@@ -8,12 +8,13 @@ import json
 import math
 import os
 import time as clocks
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, field, frozen
+from attrs import Attribute, asdict, evolve, field, frozen
+from attrs.validators import deep_iterable, instance_of, optional
 
 from favcrm._atomic import acquire, read, release, updated, wrap_errors
 from favcrm._backends.clock import monotonic
@@ -32,14 +33,27 @@ TICK = 2.0
 """Seconds: longer than the time between two ticks of the clock of any file system in use."""
 
 
+def _check_time(_: object, __: Attribute[float], seconds: float) -> None:
+    if not math.isfinite(seconds):
+        raise ValueError
+
+
+def _check_date(_: object, __: Attribute[str], text: str) -> None:
+    datetime.fromisoformat(text)
+
+
+def _texts(told: Iterable[str]) -> tuple[str, ...]:
+    return tuple(told)
+
+
 @frozen(kw_only=True)
 class Waiting:
     """One pending registration: when it was kept and when its code dies are seconds of this machine's clock."""
 
-    request_id: str
-    expires_at: str
-    kept_at: float
-    ends_at: float
+    request_id: str = field(validator=instance_of(str))
+    expires_at: str = field(validator=_check_date)
+    kept_at: float = field(validator=_check_time)
+    ends_at: float = field(validator=_check_time)
 
     def left(self, now: float) -> float:
         """Return the seconds that the code has left; a clock that was set back does not give it more than it had."""
@@ -50,10 +64,10 @@ class Waiting:
 class Code:
     """What is known of one code, and when that was written down."""
 
-    kept_at: float
-    sent: bool
-    refused: tuple[str, ...]
-    ref: str | None
+    kept_at: float = field(validator=_check_time)
+    sent: bool = field(validator=instance_of(bool))
+    refused: tuple[str, ...] = field(converter=_texts, validator=deep_iterable(instance_of(str)))
+    ref: str | None = field(validator=optional(instance_of(str)))
 
 
 @frozen(kw_only=True)
@@ -66,6 +80,9 @@ class Content:
 
 class FileLedger:
     """Remembers registrations in a file, for every process of this machine that is given the same path.
+
+    Each method raises `StoreError` where the file cannot be read or written, where it is no ledger, and where no lock
+    file can be made or removed beside it.
 
     The file holds no key, no good code and no email, masked or not: a registration is found by a hash of what is
     registered and where. It is replaced as a whole or not at all, one process at a time, and only its owner can read
@@ -110,9 +127,6 @@ class FileLedger:
         """Return the pending registration of that name while its code lives, or None.
 
         Its ``masked_email`` and ``instructions`` are empty, since they are not kept.
-
-        Raises:
-            StoreError: The file cannot be read, or is no ledger.
         """
         waiting = self._content().pending.get(name)
         left = 0.0 if waiting is None else waiting.left(self._time())
@@ -126,11 +140,7 @@ class FileLedger:
         )
 
     def keep(self, name: str, pending: PendingRegistration) -> None:
-        """Remember a pending registration, in place of an older one of that name.
-
-        Raises:
-            StoreError: The file cannot be written, or is no ledger.
-        """
+        """Remember a pending registration, in place of an older one of that name."""
         now = self._time()
         waiting = Waiting(
             request_id=pending.request_id,
@@ -141,11 +151,7 @@ class FileLedger:
         self._change(lambda content: evolve(content, pending={**content.pending, name: waiting}))
 
     def forget(self, request_id: str) -> None:
-        """Drop a pending registration; do nothing where it is not known.
-
-        Raises:
-            StoreError: The file cannot be written, or is no ledger.
-        """
+        """Drop a pending registration; do nothing where it is not known."""
         if any(one.request_id == request_id for one in self._content().pending.values()):
             self._change(
                 lambda content: evolve(
@@ -157,37 +163,23 @@ class FileLedger:
             )
 
     def state(self, subject: str) -> CodeState:
-        """Return what is known of a name or a request id, whether or not it was ever kept here.
-
-        Raises:
-            StoreError: The file cannot be read, or is no ledger.
-        """
+        """Return what is known of a name or a request id, whether or not it was ever kept here."""
         return _state(self._content(), subject)
 
     def mark_sent(
         self, subject: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
     ) -> None:
-        """Remember what became of a name or a request id for a day, also of one that was never kept here.
-
-        Raises:
-            StoreError: The file cannot be written, or is no ledger.
-        """
+        """Remember what became of a name or a request id for a day, also of one that was never kept here."""
 
         def mark(content: Content) -> Content:
             state = _state(content, subject).after(sent=sent, refused=refused, ref=ref)
-            code = Code(
-                kept_at=self._time(), sent=state.sent, refused=tuple(sorted(state.refused)), ref=state.ref
-            )
+            code = Code(kept_at=self._time(), sent=state.sent, refused=sorted(state.refused), ref=state.ref)
             return evolve(content, codes={**content.codes, subject: code})
 
         self._change(mark)
 
     def reserve(self, subject: str) -> bool:
-        """Keep other threads and processes from working on a name or a request id until `release`, if that is possible.
-
-        Raises:
-            StoreError: No lock file can be made beside the ledger.
-        """
+        """Keep other threads and processes from working on a subject until `release`; say whether that was possible."""
         with wrap_errors(f"The ledger {self._path} cannot be locked"):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = acquire(self._lock_of(subject))
@@ -197,11 +189,7 @@ class FileLedger:
         return True
 
     def release(self, subject: str) -> None:
-        """Let others work on a name or a request id; do nothing where this process has not reserved it.
-
-        Raises:
-            StoreError: The lock file cannot be removed.
-        """
+        """Let others work on a subject; do nothing where this process has not reserved it."""
         descriptor = self._locks.pop(subject, None)
         if descriptor is not None:
             with wrap_errors(f"The ledger {self._path} cannot be unlocked"):
@@ -285,30 +273,8 @@ def _parsed(text: bytes) -> Content | None:
         if told["favcrm_ledger"] != VERSION:
             return None
         return Content(
-            pending={str(name): _waiting(one) for name, one in told["pending"].items()},
-            codes={str(name): _code(one) for name, one in told["codes"].items()},
+            pending={str(name): Waiting(**fields) for name, fields in told["pending"].items()},
+            codes={str(name): Code(**fields) for name, fields in told["codes"].items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
-
-
-def _waiting(fields: Any) -> Waiting:
-    """Return an entry whose every field can be used; raise where one cannot."""
-    waiting = Waiting(**fields)
-    datetime.fromisoformat(waiting.expires_at)
-    if _are(str, waiting.request_id) and math.isfinite(waiting.kept_at) and math.isfinite(waiting.ends_at):
-        return waiting
-    raise ValueError
-
-
-def _code(fields: Any) -> Code:
-    """Return an entry whose every field can be used; raise where one cannot."""
-    code = evolve(Code(**fields), refused=tuple(fields["refused"]))
-    texts = _are(str, *code.refused) and (code.ref is None or _are(str, code.ref))
-    if texts and _are(bool, code.sent) and math.isfinite(code.kept_at):
-        return code
-    raise ValueError
-
-
-def _are(kind: type, *values: object) -> bool:
-    return all(isinstance(value, kind) for value in values)

@@ -1,4 +1,4 @@
-"""What comes out. The server's words in snake_case; what it adds is kept in ``extra``."""
+"""What the methods return: the server's words in snake_case. ``extra`` has the fields that are not known here."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PendingRegistration:
     """A registration that waits for its one-time code.
 
     The time left is counted from the moment the answer arrived, by the server's clock, so a wrong clock on this
-    machine changes nothing. An instance made by hand has only ``expires_at`` and this machine's clock to go by.
+    machine changes nothing. For an instance made by hand it is counted by this machine's clock, from ``expires_at``.
 
     Attributes:
         request_id: Names this registration to the server and in logs.
@@ -55,7 +55,7 @@ class PendingRegistration:
         x_request_id: The server's id of the answer, for support, or None.
         extra: Fields of the answer that this package does not know.
         last_refusal: Why the last code that ``read_code`` gave was refused; empty where none was.
-        tries_left: How many codes ``read_code`` may still give, or None where nobody counts.
+        tries_left: How many codes ``read_code`` may still give, or None outside of `provision`.
     """
 
     request_id: str
@@ -270,7 +270,7 @@ class DiagnosticReport:
 
     @property
     def plan(self) -> JSON:
-        """What the server tells of the plan, its limits among it, as it sent it; None where it does not."""
+        """What the server says of the plan and its limits, as it came; None where the server says nothing."""
         return next((check.raw for check in self.checks if check.name == "plan"), None)
 
     def raise_if_not_ready(self) -> None:
@@ -331,7 +331,7 @@ class Provisioned(Generic[ClientT]):
 
     Attributes:
         workspace: The workspace. Where its key was found or adopted rather than received, only key and reference.
-        report: The diagnosis. It may tell that the workspace is not ready.
+        report: The diagnosis, which may say that the workspace is not ready.
     """
 
     workspace: Workspace

@@ -15,12 +15,13 @@ __all__ = ["RetryPolicy"]
 class RetryPolicy:
     """How often and how long a call is tried. All times are in seconds.
 
-    What is repeated at all does not depend on this policy but on the call and on what happened: see
-    "What is retried, and why" in the documentation. The policy only bounds it.
+    Whether a call is repeated at all depends on the call and on what became of the attempt: see "What is retried, and
+    why" in the documentation. This policy only sets the bounds.
 
     Args:
         attempts: How many times a call is made at the most, 1 or more.
-        deadline: How long everything together may take: attempts, waiting, and what the server asks to wait.
+        deadline: How long one call may take, with all its attempts and waits. A method that makes several calls, as
+            `provision` does, has a deadline for each of them.
         backoff_initial: How long to wait before the second attempt; it doubles from then on.
         backoff_max: The longest wait between two attempts, unless the server asks for more.
         jitter: How much of a wait is left to chance, from 0 (nothing) to 1 (all of it).

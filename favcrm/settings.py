@@ -44,29 +44,22 @@ KEY_VARIABLES = ("FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN")
 
 PLACEHOLDER = lazy_pattern(
     r"""
-      [$#%]? \{ .* \} [#]?                   # ${KEY}, ${env:KEY}, ${input:key}, {{KEY}}, {env:KEY}, #{KEY}#
-    | \$\( .* \)                             # $(KEY)
-    | \$ (env:)? \w+                         # $KEY, $env:KEY
-    | % \w+ %                                # %KEY%
-    | < .* >                                 # <your key>
-    | \[ .* \]                               # [your key]
+      [$#%]? \{ .* \} [#]?                   # ${KEY}, ${env:KEY}, {{KEY}}, #{KEY}#
+    | \$\( .* \) | \$ (env:)? \w+ | % \w+ %  # $(KEY), $KEY, $env:KEY, %KEY%
+    | < .* > | \[ .* \]                     # <your key>, [your key]
     | \# .*                                  # a comment that a reader of .env files takes for the value
     | (fav_mcp_)? [x.*_-]{3,}                # fav_mcp_xxxxxxxx, fav_mcp_...
     | fav_mcp_ \u2026?                       # the beginning alone
     | (fav_mcp_)? (your|insert|paste|enter) [ _-] .* (key|token) .*
     | favcrm_(api_key|mcp_token)             # the variable's own name
-    | change[_-]?me | replace[_-]?me
-    | undefined | null | none
+    | (change|replace)[_-]?me | undefined | null | none
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
-"""What stands where a value should be: hosts leave variables that are not set unexpanded, and people leave templates.
-
-No key looks like one of these.
-"""
+"""What stands where a key should be: hosts leave variables that are not set unexpanded, and people leave templates."""
 
 BRACKETS = frozenset("{}<>")
-"""No address has these; a placeholder inside of one does."""
+"""A placeholder inside of an address has these; no address does."""
 
 NOT_FILLED_IN = "is a placeholder: nothing was put in its place"
 
@@ -127,22 +120,21 @@ class Settings:
             >>> Settings.load(environment={"FAVCRM_TIMEOUT_MS": "5000"}).timeout
             5.0
         """
-        sources = _Sources(os.environ if environment is None else environment)
-        variables, problems = sources.variables, sources.problems
-        found_endpoint, endpoint_source = _endpoint(endpoint, sources, use_file="endpoint" in from_file)
-        key, key_source = _key(api_key, sources, found_endpoint, use_file="api_key" in from_file)
+        sources = _Sources(os.environ if environment is None else environment, from_file)
+        address, endpoint_source = sources.endpoint(endpoint)
+        key, key_source = sources.key(api_key, address)
         settings = cls(
-            endpoint=found_endpoint,
+            endpoint=address,
             api_key=key,
-            timeout=_timeout(timeout, variables, problems),
-            organisation_id=_value("FAVCRM_ORG_ID", variables),
-            diagnosis_interval=_milliseconds("FAVCRM_DIAG_INTERVAL", variables, problems),
-            profile=_profile(profile, variables, problems),
+            timeout=sources.timeout(timeout),
+            organisation_id=sources.value("FAVCRM_ORG_ID"),
+            diagnosis_interval=sources.seconds("FAVCRM_DIAG_INTERVAL"),
+            profile=sources.profile(profile),
             endpoint_source=endpoint_source,
             key_source=key_source,
         )
-        if problems:
-            raise InvalidInputError(problems)
+        if sources.problems:
+            raise InvalidInputError(sources.problems)
         return settings
 
 
@@ -153,7 +145,7 @@ def as_secret(key: str | Secret) -> Secret:
 
 def is_filled_in(text: str) -> bool:
     """Tell a value from a blank one and from a placeholder."""
-    return bool(_bare(text)) and not _is_placeholder(text)
+    return bool(_without_quotes(text)) and not _is_placeholder(text)
 
 
 def check_key(key: Secret) -> None:
@@ -169,117 +161,109 @@ def check_key(key: Secret) -> None:
 
 
 def _is_placeholder(text: str) -> bool:
-    return PLACEHOLDER.fullmatch(_bare(text)) is not None
+    return PLACEHOLDER.fullmatch(_without_quotes(text)) is not None
 
 
-def _bare(text: str) -> str:
+def _without_quotes(text: str) -> str:
     # Some readers of environment files take quotes for a part of the value.
     return text.strip().strip("'\"")
 
 
 class _Sources:
-    """What counts behind the arguments, and what is found wrong with it."""
+    """What counts behind the arguments, and what is found wrong with any of it."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self.variables = variables
-        self.path = config_path(variables, sys.platform)
+    def __init__(self, variables: Mapping[str, str], from_file: Collection[str]) -> None:
         self.problems: list[Problem] = []
+        self._variables = variables
+        self._from_file = from_file
+        self._path = config_path(variables, sys.platform)
 
     @cached_property
-    def file(self) -> Mapping[str, str]:
+    def _file(self) -> Mapping[str, str]:
         """The texts in the config file, read when one is needed, so that a broken file is in nobody's way before."""
-        return _read_config(self.path, self.problems)
+        return _read_config(self._path, self.problems)
 
+    def endpoint(self, argument: str | None) -> tuple[str, str]:
+        """Return the address, and where it comes from."""
+        variable = next((name for name in ENDPOINT_VARIABLES if self._variables.get(name, "").strip()), None)
+        suffix = ""
+        if argument:
+            field, source, value = "endpoint", "the argument endpoint", argument
+        elif variable:
+            field, source, value = variable, f"the variable {variable}", self._variables[variable]
+            suffix = ENDPOINT_VARIABLES[variable]
+        elif "endpoint" in self._from_file and (url := self._file.get("url")):
+            field, source, value = f"url in {self._path}", f"the file {self._path}", url
+        else:
+            return DEFAULT_ENDPOINT, "the default"
+        try:
+            return _address(value, suffix), source
+        except ValueError as error:
+            self.problems.append(Problem(field, str(error)))
+            return DEFAULT_ENDPOINT, source
 
-def _endpoint(argument: str | None, sources: _Sources, *, use_file: bool) -> tuple[str, str]:
-    """Return the address, and where it comes from."""
-    variables = sources.variables
-    variable = next((name for name in ENDPOINT_VARIABLES if variables.get(name, "").strip()), None)
-    suffix = ""
-    if argument:
-        field, source, value = "endpoint", "the argument endpoint", argument
-    elif variable:
-        field, source, value = variable, f"the variable {variable}", variables[variable]
-        suffix = ENDPOINT_VARIABLES[variable]
-    elif use_file and (url := sources.file.get("url")):
-        field, source, value = f"url in {sources.path}", f"the file {sources.path}", url
-    else:
-        return DEFAULT_ENDPOINT, "the default"
-    try:
-        return _address(value, suffix), source
-    except ValueError as error:
-        sources.problems.append(Problem(field, str(error)))
-        return DEFAULT_ENDPOINT, source
+    def key(self, argument: str | Secret | None, endpoint: str) -> tuple[Secret | None, str]:
+        """Return the key, and where it comes from."""
+        if argument is not None:
+            if _is_placeholder(as_secret(argument).reveal()):
+                self.problems.append(Problem("api_key", NOT_FILLED_IN))
+            return as_secret(argument), "the argument api_key"
+        for name in KEY_VARIABLES:
+            if value := self.value(name):
+                return as_secret(value), f"the variable {name}"
+        if "api_key" not in self._from_file or not (stored := self._file.get("api_key")):
+            return None, ""
+        # The file's key belongs to the file's endpoint: an endpoint from elsewhere does not get it.
+        if not same_origin(endpoint, self._file.get("url") or DEFAULT_ENDPOINT):
+            return None, ""
+        if is_filled_in(stored):
+            return as_secret(stored), f"the file {self._path}"
+        logger.warning("api_key in %s holds no value, so it is not used", self._path)
+        return None, ""
+
+    def value(self, name: str) -> str | None:
+        """Return what is in a variable, or None where the variable is not set, blank or a placeholder."""
+        value = self._variables.get(name)
+        if value is None or is_filled_in(value):
+            return value
+        # The value is not shown: what only looks like a placeholder may be secret.
+        logger.warning("the variable %s is blank or was not filled in, so it is not used", name)
+        return None
+
+    def profile(self, argument: Profile | None) -> Profile | None:
+        """Return which tools are asked for, or None for the server's default."""
+        value = argument or self.value(PROFILE_VARIABLE)
+        if value is not None and value not in PROFILES:
+            field = "profile" if argument else PROFILE_VARIABLE
+            self.problems.append(Problem(field, f"must be one of {', '.join(PROFILES)}"))
+        return cast("Profile | None", value)
+
+    def timeout(self, argument: float | None) -> float:
+        """Return the seconds that one attempt may take."""
+        if argument is None:
+            return self.seconds("FAVCRM_TIMEOUT_MS") or DEFAULT_TIMEOUT
+        if not (argument > 0 and math.isfinite(argument)):
+            self.problems.append(Problem("timeout", "must be a number of seconds above 0"))
+        return argument
+
+    def seconds(self, name: str) -> float | None:
+        """Return the seconds in a variable that holds milliseconds, or None where the variable is not set."""
+        value = self._variables.get(name)
+        if not value:
+            return None
+        try:
+            milliseconds = float(value)
+        except ValueError:
+            milliseconds = 0.0
+        if not (milliseconds > 0 and math.isfinite(milliseconds)):
+            self.problems.append(Problem(name, "must be a number of milliseconds above 0"))
+        return milliseconds / MILLISECONDS
 
 
 def _address(value: str, suffix: str) -> str:
     if _is_placeholder(value) or not BRACKETS.isdisjoint(value):
         raise ValueError(NOT_FILLED_IN)
     return Endpoint.parse(f"{value.rstrip('/')}{suffix}" if suffix else value).url
-
-
-def _key(
-    argument: str | Secret | None, sources: _Sources, endpoint: str, *, use_file: bool
-) -> tuple[Secret | None, str]:
-    """Return the key, and where it comes from."""
-    if argument is not None:
-        if _is_placeholder(as_secret(argument).reveal()):
-            sources.problems.append(Problem("api_key", NOT_FILLED_IN))
-        return as_secret(argument), "the argument api_key"
-    for name in KEY_VARIABLES:
-        if value := _value(name, sources.variables):
-            return as_secret(value), f"the variable {name}"
-    if not use_file or not (stored := sources.file.get("api_key")):
-        return None, ""
-    # The file's key belongs to the file's endpoint: an endpoint from elsewhere does not get it.
-    if not same_origin(endpoint, sources.file.get("url") or DEFAULT_ENDPOINT):
-        return None, ""
-    if is_filled_in(stored):
-        return as_secret(stored), f"the file {sources.path}"
-    logger.warning("api_key in %s holds no value, so it is not used", sources.path)
-    return None, ""
-
-
-def _value(name: str, variables: Mapping[str, str]) -> str | None:
-    """Return what is in a variable, or None where it is not set, blank or a placeholder."""
-    if name not in variables or is_filled_in(variables[name]):
-        return variables.get(name)
-    # The value is not shown: what only looks like a placeholder may be secret.
-    logger.warning("the variable %s is blank or was not filled in, so it is not used", name)
-    return None
-
-
-def _profile(
-    argument: Profile | None, variables: Mapping[str, str], problems: list[Problem]
-) -> Profile | None:
-    """Return which tools are asked for, or None for the server's default."""
-    field, value = (
-        ("profile", argument) if argument else (PROFILE_VARIABLE, _value(PROFILE_VARIABLE, variables))
-    )
-    if value is not None and value not in PROFILES:
-        problems.append(Problem(field, f"must be one of {', '.join(PROFILES)}"))
-    return cast("Profile | None", value)
-
-
-def _timeout(argument: float | None, variables: Mapping[str, str], problems: list[Problem]) -> float:
-    if argument is None:
-        return _milliseconds("FAVCRM_TIMEOUT_MS", variables, problems) or DEFAULT_TIMEOUT
-    if not (argument > 0 and math.isfinite(argument)):
-        problems.append(Problem("timeout", "must be a number of seconds above 0"))
-    return argument
-
-
-def _milliseconds(name: str, variables: Mapping[str, str], problems: list[Problem]) -> float | None:
-    value = variables.get(name)
-    if not value:
-        return None
-    try:
-        milliseconds = float(value)
-    except ValueError:
-        milliseconds = 0.0
-    if not (milliseconds > 0 and math.isfinite(milliseconds)):
-        problems.append(Problem(name, "must be a number of milliseconds above 0"))
-    return milliseconds / MILLISECONDS
 
 
 def config_path(variables: Mapping[str, str], platform: str) -> Path | None:

@@ -9,7 +9,7 @@ from favcrm.secret import Secret, SecretRef
 
 
 class Store(Protocol):
-    """Where a key goes.
+    """Where a key goes. What is said here of a method holds for each store; a store says what it does besides.
 
     The methods are plain, not coroutines, and may block, so the async side calls them in a worker thread. A store that
     asks neither a disk nor a network says so with an attribute ``blocks`` that is false, and is called directly.
@@ -40,10 +40,13 @@ class Store(Protocol):
             name: The workspace's name.
             secret: What to save.
             metadata: What may be known to all, such as the organisation's id.
-            if_absent: Whether to refuse to replace another secret of that name.
+            if_absent: Whether to refuse to replace another secret of that name. The same secret may be saved again.
+
+        Returns:
+            The reference of the secret, for `get`.
 
         Raises:
-            StoreError: The key was not saved.
+            StoreError: The secret was not saved, or another one is there and ``if_absent`` is true.
         """
         ...
 

@@ -14,13 +14,15 @@ JSON: TypeAlias = Union[  # noqa: UP007  # text in an X | Y union would not be r
 """Any JSON value."""
 
 Era: TypeAlias = Literal["auto", "bare", "legacy", "modern"]
-"""How a server is spoken to: found out (``auto``), or one of the three behaviours to begin with.
+"""The protocol era in which a server is spoken to.
 
-``bare`` is one POST for each call. ``legacy`` is the handshake of MCP 2024-11-05 to 2025-11-25, and ``modern`` is
-MCP 2026-07-28.
+``bare`` is one POST for each call, without a handshake. ``legacy`` is MCP 2024-11-05 to 2025-11-25, which begins with a
+handshake. ``modern`` is MCP 2026-07-28. With ``auto`` the server is asked first.
 """
 
 Profile: TypeAlias = Literal["compact", "full"]
-"""Which tools FavCRM offers: ``compact`` is ``search_tools`` and ``execute_tool``, which run every other tool; ``full``
-is all of them, FavCRM's default.
+"""Which tools FavCRM lists.
+
+``compact`` is ``search_tools`` and ``execute_tool``, which find and run every other tool. ``full`` is all tools, as by
+default.
 """

@@ -13,6 +13,7 @@ import pytest
 
 import favcrm
 from favcrm.sandbox import Sandbox
+from favcrm.transport import Request
 
 Colour = Literal["blocking", "asynchronous"]
 
@@ -42,13 +43,18 @@ def anyio_backend(way: tuple[Colour, str]) -> str:
 
 
 class Facade:
-    """A provisioner or client of either colour, with async methods."""
+    """A provisioner or client of either colour, with async methods.
+
+    A plain function given as ``read_code`` becomes a coroutine function where the facade is asynchronous.
+    """
 
     def __init__(self, inner: object) -> None:
         self.inner: Any = inner
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        async def call(*args: object, **keywords: object) -> Any:
+        async def call(*args: object, **keywords: Any) -> Any:
+            if hasattr(self.inner, "aclose") and inspect.isroutine(read := keywords.get("read_code")):
+                keywords["read_code"] = as_coroutine_function(read)
             result = getattr(self.inner, name)(*args, **keywords)
             return await result if inspect.isawaitable(result) else result
 
@@ -59,6 +65,16 @@ class Facade:
         result = self.inner.close() if hasattr(self.inner, "close") else self.inner.aclose()
         if inspect.isawaitable(result):
             await result
+
+
+def as_coroutine_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what awaits to what a function returns."""
+
+    async def call(*args: object) -> Any:
+        result = function(*args)
+        return await result if inspect.isawaitable(result) else result
+
+    return call
 
 
 def provisioner(colour: Colour, *args: Any, **options: Any) -> Facade:
@@ -80,3 +96,31 @@ def client(colour: Colour, *args: Any, **options: Any) -> Facade:
 def transport_to(sandbox: Sandbox, colour: Colour) -> Any:
     """Return the sandbox's transport of a colour."""
     return sandbox.transport() if colour == "blocking" else sandbox.async_transport()
+
+
+class OwnTransport:
+    """A transport of a user's own, which answers each request as a function does."""
+
+    def __init__(self, answer: Callable[[Request], Any], clock: object) -> None:
+        self.request = answer
+        if clock is not None:
+            self.clock = clock
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class AsyncOwnTransport(OwnTransport):
+    """`OwnTransport`, asynchronous; the function may return something to await."""
+
+    def __init__(self, answer: Callable[[Request], Any], clock: object) -> None:
+        super().__init__(as_coroutine_function(answer), clock)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def own_transport(colour: Colour, answer: Callable[[Request], Any], *, clock: object = None) -> Any:
+    """Return a transport of a colour that answers as a function does."""
+    kinds = {"blocking": OwnTransport, "asynchronous": AsyncOwnTransport}
+    return kinds[colour](answer, clock)

@@ -12,10 +12,10 @@ settings.load_profile("favcrm")
 
 def pytest_configure() -> None:
     """Undo what a shell ignores for a job in the background, or no process of the tests would hear those signals."""
-    for name, action in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGQUIT and no SIGHUP
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, action)
+            signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

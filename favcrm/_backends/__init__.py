@@ -7,12 +7,14 @@ once, with `run_sync`, over the backend in `favcrm._backends.blocking`, whose me
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from favcrm.transport import Clock, Request, Response
+
+    Send: TypeAlias = Callable[[Request], Coroutine[None, None, Response]]
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -28,8 +30,9 @@ class Backend(Protocol):
         """The transport that requests go through."""
         ...
 
-    async def request(self, request: Request) -> Response:
-        """Send one request through the transport."""
+    @property
+    def request(self) -> Send:
+        """Sends one request through the transport."""
         ...
 
     def home(self) -> object:

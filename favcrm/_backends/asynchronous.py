@@ -15,21 +15,23 @@ from favcrm._backends.sections import uninterrupted
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from favcrm.transport import AsyncTransport, Clock, Request, Response
+    from favcrm._backends import Send
+    from favcrm.transport import AsyncTransport, Clock
 
 T = TypeVar("T")
 
 
 class AsyncBackend:
-    """The backend of the async side. A transport may bring a clock of its own, which a test moves."""
+    """The backend of the async side. A transport may bring a clock of its own, which a test moves.
+
+    Attributes:
+        request: Sends one request through the transport.
+    """
 
     def __init__(self, transport: AsyncTransport) -> None:
         self.transport = transport
         self.clock: Clock = getattr(transport, "clock", SYSTEM_CLOCK)
-
-    async def request(self, request: Request) -> Response:
-        """Send one request through the transport."""
-        return await self.transport.request(request)
+        self.request: Send = transport.request
 
     def home(self) -> object:
         """Return the process and the event loop that the caller runs in."""

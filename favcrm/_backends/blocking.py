@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from favcrm._backends import run_sync
+from favcrm._backends import Awaitable, run_sync
 from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm._backends.sections import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from favcrm._backends import Send
     from favcrm._backends.threads import Errands
-    from favcrm.transport import Clock, Request, Response, Transport
+    from favcrm.transport import Clock, Transport
 
 T = TypeVar("T")
 
@@ -30,15 +31,20 @@ _of_thread = _OfThread()
 
 
 class BlockingBackend:
-    """The backend of the sync side. A transport may bring a clock of its own, which a test moves."""
+    """The backend of the sync side. A transport may bring a clock of its own, which a test moves.
 
-    def __init__(self, transport: Transport) -> None:
+    Args:
+        transport: The transport.
+        request: What sends a request, if not the transport's own method: a function whose coroutine never suspends.
+
+    Attributes:
+        request: Sends one request.
+    """
+
+    def __init__(self, transport: object, request: Send | None = None) -> None:
         self.transport = transport
         self.clock: Clock = getattr(transport, "clock", SYSTEM_CLOCK)
-
-    async def request(self, request: Request) -> Response:
-        """Send one request through the transport."""
-        return self.transport.request(request)
+        self.request: Send = request or Awaitable(cast("Transport", transport).request)
 
     def home(self) -> object:
         """Return the process that the caller runs in."""

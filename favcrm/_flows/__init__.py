@@ -1,1 +1,1 @@
-"""The flows, written once for both colours: no HTTP library, event loop, clock or environment in here."""
+"""The flows, written once for sync and async, without an HTTP library, an event loop, a clock or the environment."""

@@ -1,22 +1,24 @@
 """From payloads to models. A problem is named by its path, never by its value.
 
-cattrs reads the payloads that are refused whole where a field is wrong. The others have readers written by hand,
-because those forgive: an answer with a key yields a workspace whatever else is wrong with it.
+cattrs reads the list of tools, and is loaded for it. The answers of a sign-up have readers written by hand, because an
+answer with a key yields a workspace whatever else is wrong with it, and because loading cattrs takes as long as loading
+all else that a first call needs.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Never, TypeVar, cast
 
-from attrs import fields, frozen
-from cattrs import ClassValidationError, Converter, transform_error
+from attrs import frozen
 
 from favcrm._flows.records import id_of_invitation
 from favcrm._flows.redaction import KEY_IN_WORDS, Redaction, mask_fields
 from favcrm._flows.waits import server_time
 from favcrm._mcp import payloads
+from favcrm._mcp.requests import next_cursor
 from favcrm._patterns import lazy_pattern
 from favcrm._text import clean, mask, masked, without_emails, without_query
 from favcrm.errors import UnexpectedAnswerError
@@ -24,34 +26,25 @@ from favcrm.models import PendingRegistration, Tool, ToolResult, Workspace
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-    from attrs import AttrsInstance
+    from cattrs import Converter
 
     from favcrm._mcp.payloads import Answer
     from favcrm.transport import Clock, Response
     from favcrm.typing import JSON
 
-A = TypeVar("A", bound="AttrsInstance")
+T = TypeVar("T")
 
 DATE_RESOLUTION = 1.0
 CODE_LIFE = 600.0
+PENDING_FIELDS = {"requestId", "expiresAt", "maskedEmail", "instructions"}
 USUAL_KEY_PREFIX = "fav_mcp_"
 # A field that holds a key, in JSON or in JSON that is quoted inside JSON; only whole, up to its closing quote.
 KEY_FIELD = lazy_pattern(r'"api_?key\\*"\s*:\s*\\*"([^"\\\s]+)\\*"', re.IGNORECASE)
 
 
 # The server's own spelling, so that a path in a problem is the path in the answer.
-@frozen(eq=False, repr=False)
-class CodeRequested:
-    """The payload of ``register_organisation_request``."""
-
-    requestId: str
-    expiresAt: datetime
-    maskedEmail: str
-    instructions: str
-
-
 @frozen(eq=False, repr=False)
 class ListedTool:
     """One entry of ``tools/list``."""
@@ -63,7 +56,7 @@ class ListedTool:
     annotations: dict[str, object] | None = None
 
 
-def _text(value: object, _: object) -> str:
+def _text(value: object, _: object = str) -> str:
     if isinstance(value, str):
         return value
     raise TypeError("text")
@@ -75,18 +68,22 @@ def _object(value: object, _: object) -> dict[str, object]:
     raise TypeError("an object")
 
 
-def _time(value: object, _: object) -> datetime:
+def _time(value: object) -> datetime:
     try:
-        moment = datetime.fromisoformat(_text(value, str))
+        moment = datetime.fromisoformat(_text(value))
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (TypeError, ValueError):
         raise TypeError("an ISO 8601 time") from None
 
 
-_converter = Converter(detailed_validation=True)
-_converter.register_structure_hook(str, _text)
-_converter.register_structure_hook_func(lambda kind: kind == dict[str, object], _object)
-_converter.register_structure_hook(datetime, _time)
+@lru_cache(maxsize=1)
+def _converter() -> Converter:
+    from cattrs import Converter
+
+    converter = Converter(detailed_validation=True)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook_func(lambda kind: kind == dict[str, object], _object)
+    return converter
 
 
 def _problem(error: BaseException, _: type | None) -> str:
@@ -96,12 +93,14 @@ def _problem(error: BaseException, _: type | None) -> str:
     return f"is not {error}" if isinstance(error, TypeError) else "is not what was expected"
 
 
-def _structure(payload: JSON, cls: type[A], response: Response) -> A:
+def _listed_tool(entry: JSON, response: Response) -> ListedTool:
+    from cattrs import ClassValidationError, transform_error
+
     try:
-        return _converter.structure(payload, cls)
+        return _converter().structure(entry, ListedTool)
     except ClassValidationError as error:
-        problems = [_path_first(told) for told in transform_error(error, format_exception=_problem)]
-    raise _unexpected(response, *problems)
+        problems = [told.partition(" @ ") for told in transform_error(error, format_exception=_problem)]
+    raise _unexpected(response, *[f"{path} {problem}" for problem, _, path in problems])
 
 
 def _unexpected(response: Response, *problems: str) -> UnexpectedAnswerError:
@@ -112,17 +111,9 @@ def _unexpected(response: Response, *problems: str) -> UnexpectedAnswerError:
     )
 
 
-def _path_first(told: str) -> str:
-    problem, _, path = told.rpartition(" @ ")
-    return f"{path} {problem}"
-
-
-def _unknown_fields(payload: Mapping[str, JSON], known: set[str]) -> dict[str, JSON]:
-    return {name: value for name, value in payload.items() if name not in known}
-
-
-def _extra(unknown: Mapping[str, JSON], hide: tuple[str, ...] = ()) -> dict[str, JSON]:
-    """Return the fields that are not known, with every text in them masked."""
+def _extra(payload: Mapping[str, JSON], known: Collection[str], hide: tuple[str, ...]) -> dict[str, JSON]:
+    """Return the fields of a payload that are not known, with every text in them masked."""
+    unknown = {name: value for name, value in payload.items() if name not in known}
     if not unknown:
         return {}
     # Each text by itself: what masks a text that holds JSON may take a quote of it away.
@@ -135,36 +126,49 @@ def read_pending(answer: Answer, *, clock: Clock, hide: tuple[str, ...] = ()) ->
     response, payload = answer.response, answer.payload
     if not isinstance(payload, dict):
         raise _unexpected(response, "$.requestId is missing")
-    read = _structure(payload, CodeRequested, response)
+    problems: list[str] = []
+
+    def read(name: str, read_value: Callable[[object], T]) -> T | None:
+        try:
+            return read_value(payload[name])
+        except KeyError:
+            problems.append(f"$.{name} is missing")
+        except TypeError as error:
+            problems.append(f"$.{name} is not {error}")
+        return None
+
+    request_id, expires_at = read("requestId", _text), read("expiresAt", _time)
+    masked_email, instructions = read("maskedEmail", _text), read("instructions", _text)
+    if request_id is None or expires_at is None or masked_email is None or instructions is None:
+        raise _unexpected(response, *problems)
     return PendingRegistration(
-        request_id=read.requestId,
-        expires_at=read.expiresAt,
-        masked_email=clean(read.maskedEmail, hide=hide),
-        instructions=clean(without_emails(read.instructions), hide=hide),
+        request_id=request_id,
+        expires_at=expires_at,
+        masked_email=clean(masked_email, hide=hide),
+        instructions=clean(without_emails(instructions), hide=hide),
         x_request_id=response.x_request_id,
-        extra=_extra(_unknown_fields(payload, {field.name for field in fields(CodeRequested)}), hide),
-        ends_at=clock.monotonic() + read.expiresAt.timestamp() - _now(response, clock),
+        extra=_extra(payload, PENDING_FIELDS, hide),
+        ends_at=clock.monotonic() + expires_at.timestamp() - _now(response, clock),
         monotonic=clock.monotonic,
     )
 
 
 def read_pending_invite(answer: Answer, *, clock: Clock, token: str) -> PendingRegistration:
     """Return the pending acceptance of an invitation; its answer is not published, so nothing in it is promised."""
-    payload = answer.payload
-    told = payload if isinstance(payload, dict) else {}
+    told = answer.payload if isinstance(answer.payload, dict) else {}
     now = _now(answer.response, clock)
     try:
-        expires_at = _time(told.get("expiresAt"), datetime)
+        expires_at = _time(told.get("expiresAt"))
     except TypeError:
         expires_at = datetime.fromtimestamp(now + CODE_LIFE, UTC)
-    email, instructions = told.get("maskedEmail"), told.get("instructions")
+    email, instructions = (
+        text if isinstance(text := told.get(name), str) else "" for name in ("maskedEmail", "instructions")
+    )
     return PendingRegistration(
         request_id=id_of_invitation(Secret(token)),
         expires_at=expires_at,
-        masked_email=clean(email, hide=[token]) if isinstance(email, str) else "",
-        instructions=clean(without_emails(instructions), hide=[token])
-        if isinstance(instructions, str)
-        else "",
+        masked_email=clean(email, hide=[token]),
+        instructions=clean(without_emails(instructions), hide=[token]),
         x_request_id=answer.response.x_request_id,
         ends_at=clock.monotonic() + expires_at.timestamp() - now,
         monotonic=clock.monotonic,
@@ -222,7 +226,7 @@ def _workspace(response: Response, payload: Mapping[str, JSON], key: str, hide: 
         next_steps=_next_steps(payload.get("nextSteps"), problems, hide),
         problems=tuple(problems),
         x_request_id=response.x_request_id,
-        extra=_extra(_unknown_fields(payload, known), hide),
+        extra=_extra(payload, known, hide),
     )
 
 
@@ -236,18 +240,17 @@ def _next_steps(value: JSON, problems: list[str], hide: tuple[str, ...]) -> tupl
 
 
 def read_tools(answer: Answer) -> tuple[tuple[Tool, ...], str | None]:
-    """Return one page of ``tools/list`` and the cursor of the next one; an empty text is a cursor too."""
+    """Return one page of ``tools/list`` and the cursor of the next one."""
     response = answer.response
     page = response.result
     entries = page.get("tools") if isinstance(page, dict) else None
     if not isinstance(page, dict) or not isinstance(entries, list):
         raise _unexpected(response, "$.tools is missing")
-    cursor = page.get("nextCursor")
-    return tuple(_tool(entry, response) for entry in entries), cursor if isinstance(cursor, str) else None
+    return tuple(_tool(entry, response) for entry in entries), next_cursor(page)
 
 
 def _tool(entry: JSON, response: Response) -> Tool:
-    listed = _structure(entry if isinstance(entry, dict) else {}, ListedTool, response)
+    listed = _listed_tool(entry if isinstance(entry, dict) else {}, response)
     return Tool(
         name=listed.name,
         description=listed.description or "",

@@ -10,6 +10,7 @@ from attrs import frozen
 from favcrm._flows import answers
 from favcrm._flows.redaction import hidden_in
 from favcrm._flows.refusals import SOMETHING
+from favcrm._mcp.requests import page_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -149,7 +150,7 @@ def list_tools(cursor: str | None, *, authenticated: bool) -> Call[tuple[tuple[T
         phase="list",
         tool=LIST,
         method=LIST,
-        params={} if cursor is None else {"cursor": cursor},
+        params=page_params(cursor),
         read=answers.read_tools,
         unknown_repeats=ALWAYS,
         authenticated=authenticated,

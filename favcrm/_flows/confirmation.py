@@ -6,10 +6,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Never
 
-from attrs import evolve, frozen
+from attrs import evolve
 
-from favcrm._flows.attempts import NOT_SENT_SINCE_EXPIRED, Attempts
-from favcrm._flows.outcomes import Failed, Kind
+from favcrm._flows.attempts import NOT_SENT_SINCE_EXPIRED, Attempts, Failed, Kind
 from favcrm._flows.records import Turns, mark_of_code
 from favcrm.errors import (
     PORTAL,
@@ -47,11 +46,10 @@ NOT_SENT_SINCE_REFUSED = "The code was refused before, so it was not sent again.
 SENT_BEFORE = "A code was sent before for this registration, and its outcome is not known."
 
 
-@frozen(eq=False, repr=False)
 class Use:
     """One use of a code.
 
-    Attributes:
+    Args:
         call: The call that uses the code.
         request_id: The registration.
         code: The code.
@@ -60,16 +58,25 @@ class Use:
         before_sending: Called right before the code is sent, or None.
     """
 
-    call: Call[Workspace]
-    request_id: str
-    code: Secret
-    window: PendingRegistration | None
-    keys: KeyManager
-    before_sending: Callable[[], None] | None
+    def __init__(  # noqa: PLR0917  # all of them, always
+        self,
+        call: Call[Workspace],
+        request_id: str,
+        code: Secret,
+        window: PendingRegistration | None,
+        keys: KeyManager,
+        before_sending: Callable[[], None] | None,
+    ) -> None:
+        self.call = call
+        self.request_id = request_id
+        self.window = window
+        self.keys = keys
+        self.before_sending = before_sending
+        self._code = code
 
     def mark(self) -> str:
         """Return what the code is remembered by if it is wrong."""
-        return mark_of_code(self.request_id, self.code)
+        return mark_of_code(self.request_id, self._code)
 
 
 class Receipt(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from favcrm._error_codes import ERROR_CODES
 from favcrm._flows import calls
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 QUESTIONS = (calls.COMPANIES, calls.PLAN, calls.WHATSAPP)
 
 ORGANISATION_NAMES = ("organisationName", "companyName", "name", "organisationId", "companyId", "id")
-CURRENT_MARKS = ("isCurrent", "current", "isActive", "active", "isDefault")
-PLAN_NAMES = ("planStatus", "status", "state", "planName", "planCode", "name", "code", "plan")
-CONNECTED_NAMES = ("connected", "isConnected", "whatsappConnected", "connectionStatus", "status", "state")
-CONNECTED_WORDS = frozenset({"connected", "active", "ok", "online", "ready", "open"})
+CURRENT_MARKS = ("isCurrent", "current")
+PLAN_NAMES = ("planStatus", "status", "planName", "planCode", "name", "code", "plan")
+CONNECTED_NAMES = ("connected", "isConnected", "status")
+CONNECTED_WORDS = frozenset({"connected", "active", "ok", "online", "ready"})
+CONNECTED_DETAILS = {True: "connected", False: "not connected, which is fine", None: "not told"}
 SUSPENDED_WORDS = frozenset({"suspended", "disabled", "blocked", "deactivated", "terminated"})
-SUSPENDED_FLAGS = ("suspended", "isSuspended")
-DEEPEST = 2
 DOUBTFUL_WORDS = frozenset({"expired", "cancelled", "canceled", "past_due", "unpaid", "inactive", "paused"})
 DOCTOR_GOOD = {
     "mcpEndpointStatus": frozenset({"active", "ok"}),
     "authStatus": frozenset({"configured", "ok"}),
 }
+DEEPEST = 2
 
 
 @frozen
@@ -65,6 +65,40 @@ class Finding:
         """The error, or None."""
         return self.answer if isinstance(self.answer, FavCRMError) else None
 
+    @property
+    def reached(self) -> bool:
+        """Whether an MCP server answered: a refusal by a tool proves that, a bare HTTP refusal does not."""
+        error = self.error
+        if error is None or isinstance(error, AuthenticationError):
+            return True
+        if isinstance(error, TransportError | UnexpectedAnswerError):
+            return False
+        by_http = isinstance(error.server_code, int) and error.server_code > 0
+        return not (type(error) is RefusedError and by_http)
+
+    def check(self, name: str, status: CheckStatus, detail: str, advice: str = "") -> Check:
+        """Return the check that this finding answers."""
+        return Check(
+            name=name,
+            status=status,
+            detail=detail,
+            advice=advice,
+            duration=self.duration,
+            raw=self.data,
+            x_request_id=self._x_request_id,
+        )
+
+    def failed_check(self, name: str, status: CheckStatus = CheckStatus.FAILED) -> Check:
+        """Return the check that the error of this finding leaves without an answer."""
+        assert self.error is not None
+        return self.check(name, status, self.error.message, self.error.next_step)
+
+    @property
+    def _x_request_id(self) -> str | None:
+        if isinstance(self.answer, FavCRMError):
+            return self.answer.request_id
+        return self.answer.x_request_id if isinstance(self.answer, ToolResult) else None
+
 
 def names_doctor(listing: Finding) -> bool:
     """Tell whether the server has a doctor of its own."""
@@ -81,64 +115,50 @@ def report(
         has_key: Whether there is a key.
         store_error: Why the key could not be read from its store, or None.
     """
-    doctor = findings[calls.DOCTOR].data if calls.DOCTOR in findings else None
-    told: Mapping[str, JSON] = doctor if isinstance(doctor, dict) else {}
-    listing = findings[calls.LIST]
-    tool_count = len(listing.answer) if isinstance(listing.answer, tuple) else 0
-    reachable = any(_reached(finding) for finding in findings.values())
-    organisation = _organisation(told.get("organisationContext")) or _organisation(
-        _data(findings, calls.COMPANIES)
+    data = {name: finding.data for name, finding in findings.items()}
+    told = data.get(calls.DOCTOR)
+    doctor: Mapping[str, JSON] = told if isinstance(told, dict) else {}
+    organisation = _organisation(doctor.get("organisationContext")) or _organisation(
+        data.get(calls.COMPANIES)
     )
-    plan = _plan(told.get("planStatus")) or _plan(_data(findings, calls.PLAN))
-    connected = _connected(told.get("whatsappStatus"))
+    plan = _word(doctor.get("planStatus"), PLAN_NAMES) or _word(data.get(calls.PLAN), PLAN_NAMES)
+    connected = _connected(doctor.get("whatsappStatus"))
     if connected is None:
-        connected = _connected(_data(findings, calls.WHATSAPP))
+        connected = _connected(data.get(calls.WHATSAPP))
+    listing = findings[calls.LIST]
+    reachable = any(finding.reached for finding in findings.values())
     if store_error is not None:
-        key = _failed("key", Finding("key", store_error, 0.0))
+        key = Finding("key", store_error, 0.0).failed_check("key")
     else:
-        key = _key_check(findings, told, has_key=has_key, reachable=reachable)
-    checks = (
-        _endpoint_check(listing, told, reachable=reachable),
-        key,
-        _tools_check(listing, tool_count, reachable=reachable),
-        _tool_check("organisation", findings.get(calls.COMPANIES), organisation or "not named"),
-        _plan_check(findings.get(calls.PLAN), plan),
-        _tool_check("whatsapp", findings.get(calls.WHATSAPP), _CONNECTED_DETAILS[connected]),
-    )
+        key = _key_check(findings, doctor, has_key=has_key, reachable=reachable)
     return DiagnosticReport(
         endpoint_reachable=reachable,
         auth_configured=key.status is CheckStatus.OK,
-        tool_count=tool_count,
+        tool_count=len(listing.answer) if isinstance(listing.answer, tuple) else 0,
         organisation=organisation,
         plan_status=plan,
         whatsapp_connected=connected,
-        checks=checks,
+        checks=(
+            _endpoint_check(listing, doctor, reachable=reachable),
+            key,
+            _tools_check(listing, reachable=reachable),
+            _tool_check("organisation", findings.get(calls.COMPANIES), organisation or "not named"),
+            _plan_check(findings.get(calls.PLAN), plan),
+            _tool_check("whatsapp", findings.get(calls.WHATSAPP), CONNECTED_DETAILS[connected]),
+        ),
     )
 
 
-_CONNECTED_DETAILS = {True: "connected", False: "not connected, which is fine", None: "not told"}
-
-
-def _reached(finding: Finding) -> bool:
-    """Tell whether an MCP server answered: a refusal by a tool proves it, a bare HTTP refusal does not."""
-    error = finding.error
-    if error is None or isinstance(error, AuthenticationError):
-        return True
-    if isinstance(error, TransportError | UnexpectedAnswerError):
-        return False
-    return not (type(error) is RefusedError and isinstance(error.server_code, int) and error.server_code > 0)
-
-
-def _endpoint_check(listing: Finding, told: Mapping[str, JSON], *, reachable: bool) -> Check:
+def _endpoint_check(listing: Finding, doctor: Mapping[str, JSON], *, reachable: bool) -> Check:
     if not reachable:
-        return _failed("endpoint", listing)
-    if (doubt := _doctor_doubt(told, "mcpEndpointStatus")) is not None:
-        return Check(name="endpoint", status=CheckStatus.WARNING, detail=f"answers, and calls itself {doubt}")
-    return Check(name="endpoint", status=CheckStatus.OK, detail="answers", duration=listing.duration)
+        return listing.failed_check("endpoint")
+    if (doubt := _doubt(doctor, "mcpEndpointStatus")) is not None:
+        return listing.check("endpoint", CheckStatus.WARNING, f"answers, and calls itself {doubt}")
+    return listing.check("endpoint", CheckStatus.OK, "answers")
 
 
 def _key_check(
-    findings: Mapping[str, Finding], told: Mapping[str, JSON], *, has_key: bool, reachable: bool
+    findings: Mapping[str, Finding], doctor: Mapping[str, JSON], *, has_key: bool, reachable: bool
 ) -> Check:
     if not has_key:
         advice = f"Sign up, or create a key at {PORTAL} under Settings, MCP Keys."
@@ -146,108 +166,67 @@ def _key_check(
     if not reachable:
         return Check(name="key", status=CheckStatus.SKIPPED, detail="could not be tried")
     asked = [finding for name, finding in findings.items() if name != calls.LIST]
-    accepted = next((finding for finding in asked if finding.error is None), None)
-    refused = next(
-        (finding for finding in findings.values() if isinstance(finding.error, AuthenticationError)), None
-    )
-    doubt = _doctor_doubt(told, "authStatus")
-    if accepted and doubt is None:
+    doubt = _doubt(doctor, "authStatus")
+    if doubt is None and (accepted := next((each for each in asked if each.error is None), None)):
         return Check(name="key", status=CheckStatus.OK, detail="accepted", duration=accepted.duration)
-    if refused:
-        return _failed("key", refused)
+    for finding in findings.values():
+        if isinstance(finding.error, AuthenticationError):
+            return finding.failed_check("key")
     if doubt is not None:
         advice = ERROR_CODES[AuthenticationError.code].next_step
-        return Check(
-            name="key", status=CheckStatus.FAILED, detail=f"the server calls it {doubt}", advice=advice
-        )
-    return _failed("key", asked[0], status=CheckStatus.WARNING)
+        detail = f"the server calls it {doubt}"
+        return Check(name="key", status=CheckStatus.FAILED, detail=detail, advice=advice)
+    return asked[0].failed_check("key", CheckStatus.WARNING)
 
 
-def _tools_check(listing: Finding, count: int, *, reachable: bool) -> Check:
-    if listing.error is not None:
-        if not reachable:
-            return Check(name="tools", status=CheckStatus.SKIPPED, detail="could not be listed")
-        return _failed("tools", listing)
-    detail = f"{count} available"
-    if count == 0:
-        advice = "Check that the endpoint is FavCRM's, and that the key belongs to the right workspace."
-        return Check(
-            name="tools", status=CheckStatus.FAILED, detail=detail, advice=advice, duration=listing.duration
-        )
-    return Check(name="tools", status=CheckStatus.OK, detail=detail, duration=listing.duration)
+def _tools_check(listing: Finding, *, reachable: bool) -> Check:
+    if not isinstance(listing.answer, tuple):
+        if reachable:
+            return listing.failed_check("tools")
+        return Check(name="tools", status=CheckStatus.SKIPPED, detail="could not be listed")
+    detail = f"{len(listing.answer)} available"
+    if listing.answer:
+        return listing.check("tools", CheckStatus.OK, detail)
+    advice = "Check that the endpoint is FavCRM's, and that the key belongs to the right workspace."
+    return listing.check("tools", CheckStatus.FAILED, detail, advice)
 
 
 def _plan_check(finding: Finding | None, plan: str | None) -> Check:
+    """Report the plan; the doctor's word for it counts also where the plan's own tool failed."""
     check = _tool_check("plan", finding, plan or "not told")
     word = (plan or "").casefold()
     if word in SUSPENDED_WORDS:
-        status = CheckStatus.FAILED
         advice = f"The owner of the workspace must sign in at {PORTAL} and look at the plan."
-    elif word in DOUBTFUL_WORDS:
-        status = CheckStatus.WARNING
+        return evolve(check, status=CheckStatus.FAILED, detail=word, advice=advice)
+    if word in DOUBTFUL_WORDS:
         advice = (
             "The owner of the workspace should look at the plan. The tool list_plan_options shows the others."
         )
-    else:
-        return check
-    return Check(
-        name="plan",
-        status=status,
-        detail=word,
-        advice=advice,
-        duration=check.duration,
-        raw=check.raw,
-        x_request_id=check.x_request_id,
-    )
+        return evolve(check, status=CheckStatus.WARNING, detail=word, advice=advice)
+    return check
 
 
 def _tool_check(name: str, finding: Finding | None, detail: str) -> Check:
     """Report a question that nothing depends on: its failure is a warning."""
     if finding is None:
         return Check(name=name, status=CheckStatus.SKIPPED, detail="needs a key")
-    if not isinstance(finding.answer, ToolResult):
-        return _failed(name, finding, status=CheckStatus.WARNING)
-    return Check(
-        name=name,
-        status=CheckStatus.OK,
-        detail=detail,
-        duration=finding.duration,
-        raw=finding.data,
-        x_request_id=finding.answer.x_request_id,
-    )
+    if finding.error is not None:
+        return finding.failed_check(name, CheckStatus.WARNING)
+    return finding.check(name, CheckStatus.OK, detail)
 
 
-def _failed(name: str, finding: Finding, *, status: CheckStatus = CheckStatus.FAILED) -> Check:
-    error = finding.error
-    assert error is not None
-    return Check(
-        name=name,
-        status=status,
-        detail=error.message,
-        advice=error.next_step,
-        duration=finding.duration,
-        x_request_id=error.request_id,
-    )
-
-
-def _doctor_doubt(told: Mapping[str, JSON], name: str) -> str | None:
+def _doubt(doctor: Mapping[str, JSON], name: str) -> str | None:
     """Return the doctor's word for a status where that word is not a good one."""
-    word = told.get(name)
+    word = doctor.get(name)
     return word if isinstance(word, str) and word.casefold() not in DOCTOR_GOOD[name] else None
-
-
-def _data(findings: Mapping[str, Finding], name: str) -> JSON:
-    return findings[name].data if name in findings else None
 
 
 def _organisation(value: JSON) -> str | None:
     """Return the name or id of the organisation worked in: the one marked as current, or the first."""
     entries = list(_objects(value))
     current = [entry for entry in entries if any(entry.get(mark) is True for mark in CURRENT_MARKS)]
-    for entry in current + entries:
-        if (name := _word(entry, ORGANISATION_NAMES)) is not None:
-            return name
-    return _word(value, ())
+    named = (_word(entry, ORGANISATION_NAMES) for entry in current + entries)
+    return next(filter(None, named), None) or _word(value, ())
 
 
 def _objects(value: JSON, depth: int = 0) -> Iterable[Mapping[str, JSON]]:
@@ -271,11 +250,6 @@ def _word(value: JSON, names: Iterable[str]) -> str | None:
     return None
 
 
-def _plan(value: JSON) -> str | None:
-    suspended = any(entry.get(name) is True for entry in _objects(value) for name in SUSPENDED_FLAGS)
-    return "suspended" if suspended else _word(value, PLAN_NAMES)
-
-
 def _connected(value: JSON) -> bool | None:
     if isinstance(value, bool):
         return value
@@ -283,7 +257,5 @@ def _connected(value: JSON) -> bool | None:
         return value.casefold() in CONNECTED_WORDS
     if not isinstance(value, dict):
         return None
-    for name in CONNECTED_NAMES:
-        if isinstance(found := value.get(name), bool | str):
-            return _connected(found)
-    return None
+    found = (value[name] for name in CONNECTED_NAMES if isinstance(value.get(name), bool | str))
+    return _connected(next(found, None))

@@ -23,6 +23,7 @@ from favcrm._flows.records import (
 )
 from favcrm._flows.reserved import check_not_reserved
 from favcrm._mcp.negotiation import INVALID_PARAMS
+from favcrm._mcp.requests import read_pages
 from favcrm._warn import warn
 from favcrm.errors import (
     CodeExpiredError,
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-MAX_PAGES = 100
 KEY_IS_NOT_KEPT = (
     "No store is given, so the only key ends with this process. Give a store, such as "
     "one of favcrm.stores: a MemoryStore() says that losing the key is meant."
@@ -85,12 +85,14 @@ class Engine:
         escrow: Store | None = None,
         ledger: Ledger | None = None,
         on_event: Callable[[Event], None] | None = None,
+        new_store: Callable[[], Store],
     ) -> None:
         self.backend = backend
         self.emit = Emitter(on_event, backend.clock.time)
         self.store = store
         self.escrow = escrow
         self.endpoint: str = getattr(backend.transport, "endpoint", "")
+        self._new_store = new_store
         self._warned = False
         self._accepted: list[Store] = []
         self.keys = KeyManager(backend, self.emit, key=key, store=store, source=key_source)
@@ -103,6 +105,14 @@ class Engine:
         if not self._warned:
             self._warned = True
             warn(KEY_IS_NOT_KEPT, KeyNotStoredWarning)
+
+    def store_or_new(self, store: Store | None) -> Store:
+        """Return where a key goes: to the given store, to the engine's own, or to a new one in this process."""
+        store = self.store if store is None else store
+        if store is None:
+            self.warn_that_key_is_not_kept()
+            return self._new_store()
+        return store
 
     def keys_for(
         self, *, store: Store | None = None, name: str | None = None, replace: bool = False
@@ -129,9 +139,9 @@ class Engine:
             self.backend, self.emit, store=store, escrow=self.escrow, name=name, replace=replace
         )
 
-    async def initiate(
+    def initiate(
         self, registration: Registration, *, resend: bool, besides: PendingRegistration | None = None
-    ) -> PendingRegistration:
+    ) -> Coroutine[None, None, PendingRegistration]:
         """Ask for a one-time code, unless one for the same email and organisation is still good.
 
         Args:
@@ -141,7 +151,7 @@ class Engine:
         """
         name = name_of_registration(registration, self.endpoint)
         call = calls.request_code(registration, self.backend.clock)
-        return await self._ask_for_code(name, call, resend=resend, besides=besides)
+        return self._ask_for_code(name, call, resend=resend, besides=besides)
 
     async def request_invite(
         self, token: Secret, *, resend: bool = False, besides: PendingRegistration | None = None
@@ -181,7 +191,22 @@ class Engine:
                     break
                 waited = True
                 await turns.wait()
-            pending = await self._request_code(name, call, waited=waited)
+            unheard = (await self._records.state(name)).sent
+            if waited and unheard:
+                raise OutcomeUnknownError(
+                    "Another call asked for a code and had no answer. An email may have been sent."
+                )
+            try:
+                pending = await self._caller.perform(call, self.keys)
+            except OutcomeUnknownError:
+                await self._records.mark_sent(name, sent=True)
+                raise
+            if unheard:
+                await self._records.mark_sent(name, sent=False)
+            if pending.expired:
+                raise CodeExpiredError(
+                    "The answer came after the code had expired by the server's own clock. No workspace was created."
+                )
             if settles is not None and (await self._records.state(settles)).sent:
                 # The server gives a code for an invitation that is open, so no code before was accepted.
                 await self._records.mark_sent(settles, sent=False)
@@ -192,34 +217,6 @@ class Engine:
         self.emit(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
-        return pending
-
-    async def _request_code(
-        self, name: str, call: Call[PendingRegistration], *, waited: bool
-    ) -> PendingRegistration:
-        """Ask the server for a code.
-
-        Args:
-            name: The registration's name.
-            call: The call.
-            waited: Whether another call was waited for. If that call had no answer, an email may be on its way.
-        """
-        unheard = (await self._records.state(name)).sent
-        if waited and unheard:
-            raise OutcomeUnknownError(
-                "Another call asked for a code and had no answer. An email may have been sent."
-            )
-        try:
-            pending = await self._caller.perform(call, self.keys)
-        except OutcomeUnknownError:
-            await self._records.mark_sent(name, sent=True)
-            raise
-        if unheard:
-            await self._records.mark_sent(name, sent=False)
-        if pending.expired:
-            raise CodeExpiredError(
-                "The answer came after the code had expired by the server's own clock. No workspace was created."
-            )
         return pending
 
     async def confirm(
@@ -305,49 +302,44 @@ class Engine:
             answer = error
         return Finding(name, answer, self.backend.clock.monotonic() - started)
 
-    async def call_tool(
+    def call_tool(
         self,
         name: str,
         arguments: Mapping[str, JSON],
         *,
         on_progress: Callable[[Progress], None] | None = None,
-    ) -> ToolResult:
+    ) -> Coroutine[None, None, ToolResult]:
         """Call any tool that has no method of its own."""
         check_tool_call(name, arguments)
         check_not_reserved(name, arguments)
-        return await self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
+        return self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
 
-    async def perform(self, call: Call[R]) -> R:
+    def perform(self, call: Call[R]) -> Coroutine[None, None, R]:
         """Make a call with the current key."""
-        return await self._caller.perform(call, self.keys)
+        return self._caller.perform(call, self.keys)
 
     async def list_tools(
         self, keys: KeyManager | None = None, *, authenticated: bool = True
     ) -> tuple[Tool, ...]:
-        """List every tool, page by page; where the server does not know its cursor, once more from the first."""
+        """List every tool, page by page; once more from the first page if the server forgot a cursor."""
         tools: dict[str, Tool] = {}
-        cursor: str | None = None
-        cursors: set[str] = set()
-        restarted = False
-        while len(cursors) < MAX_PAGES:
-            try:
-                page, cursor = await self._caller.perform(
-                    calls.list_tools(cursor, authenticated=authenticated), keys or self.keys
-                )
-            except RefusedError as error:
-                if restarted or cursor is None or error.server_code != INVALID_PARAMS:
-                    raise
-                restarted, cursor = True, None
-                tools.clear()
-                cursors.clear()
-                continue
+
+        async def ask(cursor: str | None) -> str | None:
+            call = calls.list_tools(cursor, authenticated=authenticated)
+            page, following = await self._caller.perform(call, keys or self.keys)
             for tool in page:
                 tools.setdefault(tool.name, tool)  # pages may overlap
-            if cursor is None:
-                return tuple(tools.values())
-            if cursor in cursors:
-                break
-            cursors.add(cursor)
-        raise UnexpectedAnswerError(
-            "The list of tools does not end.", problems=["$.nextCursor leads nowhere"]
-        )
+            return following
+
+        try:
+            ended = await read_pages(ask)
+        except RefusedError as error:
+            if not tools or error.server_code != INVALID_PARAMS:
+                raise
+            tools.clear()
+            ended = await read_pages(ask)
+        if not ended:
+            raise UnexpectedAnswerError(
+                "The list of tools does not end.", problems=["$.nextCursor leads nowhere"]
+            )
+        return tuple(tools.values())

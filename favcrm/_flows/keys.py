@@ -57,7 +57,7 @@ class Saved(NamedTuple):
 
 
 class KeyManager:
-    """One key, or where it is, and the stores around it. Each sign-up has a keys of its own.
+    """One key, or where it is, and the stores around it. Each sign-up has a manager of its own.
 
     Args:
         backend: Where stores are asked.
@@ -171,7 +171,7 @@ class KeyManager:
         return None, None
 
     async def save(self, workspace: Workspace, request_id: str = "") -> Workspace:
-        """Put a key into the store, or else into the escrow, tell it, and return its workspace with the reference.
+        """Put a key into the store, or else into the escrow, emit that, and return its workspace with the reference.
 
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.

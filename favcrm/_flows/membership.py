@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from favcrm._flows import calls
 from favcrm._flows.checks import invite_arguments, plan_question
-from favcrm._text import clean, mask, without_emails
+from favcrm._text import clean, mask, masked, without_emails
 from favcrm.errors import PlanLimitError
 from favcrm.models import Invitation, PlanCheck
 from favcrm.results import plain
@@ -17,11 +16,10 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from favcrm._flows.engine import Engine
     from favcrm.models import ToolData
+    from favcrm.typing import JSON
 
-# The names of the fields in these answers are not published.
-TOKENS = ("token", "inviteToken", "invite_token")
-ALLOWED = ("allowed", "isAllowed", "can")
-UPGRADES = ("upgradeAction", "upgrade_action")
+# The name of this field is not published.
+TOKENS = ("token", "inviteToken")
 
 
 async def invite(
@@ -33,12 +31,14 @@ async def invite(
     hide = (email, str(arguments["email"]))
     result = await engine.perform(calls.any_tool("create_team_member_invite", arguments, hide=hide))
     fields = result.data if isinstance(result.data, dict) else {}
-    token = _first(fields, TOKENS)
+    token = next((fields[name] for name in TOKENS if name in fields), None)
+    # A Secret stays, since only texts are masked.
+    data = masked(cast("JSON", result.data), lambda text: mask(without_emails(text), hide=hide))
     return Invitation(
         token=token if isinstance(token, Secret) else None,
         expires_at=_time(fields.get("expiresAt")),
         summary=clean(without_emails(result.summary), hide=hide),
-        data=_without_emails(result.data, hide),
+        data=cast("ToolData", data),
         x_request_id=result.x_request_id,
     )
 
@@ -53,28 +53,13 @@ async def check_plan(
     except PlanLimitError as error:
         return PlanCheck(allowed=False, upgrade_action=error.upgrade_action, summary=error.summary)
     fields = result.data if isinstance(result.data, dict) else {}
-    allowed, upgrade = _first(fields, ALLOWED), _first(fields, UPGRADES)
+    allowed, upgrade = fields.get("allowed"), fields.get("upgradeAction")
     return PlanCheck(
         allowed=allowed if isinstance(allowed, bool) else None,
         upgrade_action=clean(upgrade) if isinstance(upgrade, str) else None,
         summary=result.summary,
         raw=plain(result.data),
     )
-
-
-def _without_emails(value: ToolData, hide: tuple[str, ...]) -> ToolData:
-    """Return a payload with every email in it masked, and with its secrets."""
-    if isinstance(value, str):
-        return mask(without_emails(value), hide=hide)
-    if isinstance(value, Mapping):
-        return {name: _without_emails(inner, hide) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_emails(inner, hide) for inner in value]
-    return value
-
-
-def _first(fields: Mapping[str, ToolData], names: tuple[str, ...]) -> ToolData:
-    return next((fields[name] for name in names if name in fields), None)
 
 
 def _time(value: ToolData) -> datetime | None:

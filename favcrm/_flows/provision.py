@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from favcrm._flows.checks import check_tries
 from favcrm.errors import (
@@ -61,139 +61,104 @@ class ProvisionOptions(TypedDict, total=False):
     use_existing: bool
 
 
-@frozen(kw_only=True, eq=False, repr=False)
-class Plan:
-    """How a registration is to be carried out.
+class Route(NamedTuple):
+    """A way to a key: signing up, or joining by an invitation.
 
     Attributes:
-        store: Where the key goes.
-        name: The name of the key in the store.
-        read_code: Brings the code from the email; not needed to adopt a key.
-        resume: A registration that is pending already.
-        code_attempts: How many codes may be wrong.
-        fresh_codes: How many fresh codes are asked for when one has expired.
-        use_existing: Whether to stop at a key that the store has under this name.
+        key_name: The name of the key in a store, where none is given.
+        read_code: Brings the code from the email.
+        request: Asks for a code, unless one is pending besides one that does not count.
+        confirm: Uses a code.
     """
 
-    store: Store
-    name: str
-    read_code: Callable[[PendingRegistration], Awaitable[str]] | None = None
-    resume: PendingRegistration | None = None
-    code_attempts: int = 1
-    fresh_codes: int = 0
-    use_existing: bool = True
+    key_name: str
+    read_code: Callable[[PendingRegistration], Awaitable[str]]
+    request: Callable[[PendingRegistration | None], Coroutine[None, None, PendingRegistration]]
+    confirm: Callable[
+        [PendingRegistration, str, KeyManager, Callable[[], None]], Coroutine[None, None, Workspace]
+    ]
 
 
-class Route(Protocol):
-    """A way to a key: signing up, or joining by an invitation."""
-
-    @property
-    def key_name(self) -> str:
-        """The name of the key in a store, where none is given."""
-        ...
-
-    async def request(self, engine: Engine, *, besides: PendingRegistration | None) -> PendingRegistration:
-        """Ask for a code, unless one is pending besides one that does not count."""
-        ...
-
-    def confirm(
-        self,
-        engine: Engine,
-        pending: PendingRegistration,
-        code: str,
-        keys: KeyManager,
-        before_sending: Callable[[], None],
-    ) -> Coroutine[None, None, Workspace]:
-        """Use a code."""
-        ...
+def signing_up(
+    engine: Engine, registration: Registration, read_code: Callable[[PendingRegistration], Awaitable[str]]
+) -> Route:
+    """Return the way of registering a new organisation."""
+    return Route(
+        key_name_of(registration),
+        read_code,
+        lambda besides: engine.initiate(registration, resend=besides is not None, besides=besides),
+        lambda pending, code, keys, sent: engine.confirm(pending, code, keys=keys, before_sending=sent),
+    )
 
 
-@frozen(eq=False, repr=False)
-class SigningUp:
-    """Registering a new organisation."""
-
-    registration: Registration
-
-    @property
-    def key_name(self) -> str:
-        """The name of the key in a store: the same in every run, without the email."""
-        slug = re.sub(r"[^a-z0-9]+", "-", self.registration.organisation_name.lower())
-        slug = slug.strip("-")[:LONGEST_SLUG] or "workspace"
-        told_apart = f"{self.registration.email}\n{self.registration.organisation_name}".casefold()
-        return f"{slug}-{hashlib.sha256(told_apart.encode()).hexdigest()[:8]}"
-
-    async def request(self, engine: Engine, *, besides: PendingRegistration | None) -> PendingRegistration:
-        """Ask for a code, unless one is pending."""
-        return await engine.initiate(self.registration, resend=besides is not None, besides=besides)
-
-    def confirm(
-        self,
-        engine: Engine,
-        pending: PendingRegistration,
-        code: str,
-        keys: KeyManager,
-        before_sending: Callable[[], None],
-    ) -> Coroutine[None, None, Workspace]:
-        """Use a code."""
-        return engine.confirm(pending, code, keys=keys, before_sending=before_sending)
-
-
-@frozen(eq=False, repr=False)
-class Joining:
-    """Joining a workspace by an invitation.
-
-    Attributes:
-        token: What the invitation says.
-        person: The name of who joins, or None.
-    """
-
-    token: Secret
-    person: str | None
-
-    @property
-    def key_name(self) -> str:
-        """The name of the key in a store: the same in every run, without the token."""
-        return f"invite-{hashlib.sha256(self.token.reveal().encode()).hexdigest()[:8]}"
-
-    async def request(self, engine: Engine, *, besides: PendingRegistration | None) -> PendingRegistration:
-        """Ask for a code, unless one is pending."""
-        return await engine.request_invite(self.token, resend=besides is not None, besides=besides)
-
-    def confirm(
-        self,
-        engine: Engine,
-        pending: PendingRegistration,
-        code: str,
-        keys: KeyManager,
-        before_sending: Callable[[], None],
-    ) -> Coroutine[None, None, Workspace]:
-        """Use a code."""
-        return engine.confirm_invite(
-            self.token,
-            code,
-            pending=pending,
-            person=self.person,
-            keys=keys,
-            before_sending=before_sending,
-        )
-
-
-class Provisioning:
-    """One run of a registration over an engine.
+def joining(
+    engine: Engine,
+    token: Secret,
+    person: str | None,
+    read_code: Callable[[PendingRegistration], Awaitable[str]],
+) -> Route:
+    """Return the way of joining a workspace by an invitation.
 
     Args:
         engine: Makes the calls.
-        plan: How it is carried out.
+        token: What the invitation says.
+        person: The name of who joins, or None.
+        read_code: Brings the code.
+    """
+    return Route(
+        f"invite-{hashlib.sha256(token.reveal().encode()).hexdigest()[:8]}",
+        read_code,
+        lambda besides: engine.request_invite(token, resend=besides is not None, besides=besides),
+        lambda pending, code, keys, sent: engine.confirm_invite(
+            token, code, pending=pending, person=person, keys=keys, before_sending=sent
+        ),
+    )
+
+
+def key_name_of(registration: Registration) -> str:
+    """Return the name of a registration's key in a store: the same in every run, without the email."""
+    slug = re.sub(r"[^a-z0-9]+", "-", registration.organisation_name.lower())
+    slug = slug.strip("-")[:LONGEST_SLUG] or "workspace"
+    told_apart = f"{registration.email}\n{registration.organisation_name}".casefold()
+    return f"{slug}-{hashlib.sha256(told_apart.encode()).hexdigest()[:8]}"
+
+
+class Provisioning:
+    """One run of a sign-up over an engine.
+
+    Args:
+        engine: Makes the calls.
+        default_name: The name of the key in the store, where none is given.
+        store: As the other arguments, see `ProvisionOptions`.
+
+    Attributes:
+        store: Where the key goes: without any store, to one in this process.
 
     Raises:
-        InvalidInputError: The plan has numbers that cannot be meant.
+        InvalidInputError: The number of tries is one that cannot be meant.
     """
 
-    def __init__(self, engine: Engine, plan: Plan) -> None:
-        check_tries(code_attempts=plan.code_attempts, fresh_codes=plan.fresh_codes)
+    def __init__(
+        self,
+        engine: Engine,
+        default_name: str,
+        *,
+        store: Store | None = None,
+        key_name: str | None = None,
+        resume: PendingRegistration | None = None,
+        code_attempts: int = 3,
+        fresh_codes: int = 1,
+        use_existing: bool = True,
+    ) -> None:
+        check_tries(code_attempts=code_attempts, fresh_codes=fresh_codes)
+        self.store: Store = engine.store_or_new(store)
         self._engine = engine
-        self._plan = plan
-        self._keys = engine.keys_for(store=plan.store, name=plan.name, replace=not plan.use_existing)
+        self._name = key_name or default_name
+        self._resume = resume
+        self._code_attempts = code_attempts
+        self._fresh_codes = fresh_codes
+        self._use_existing = use_existing
+        self._keys = engine.keys_for(store=self.store, name=self._name, replace=not use_existing)
 
     def _reach(self, state: State) -> None:
         """Tell that a state is reached."""
@@ -201,13 +166,16 @@ class Provisioning:
 
     async def provision(self, route: Route) -> tuple[Workspace, DiagnosticReport]:
         """Go all the way."""
-        existing = await self._existing_key() if self._plan.use_existing else None
+        existing = await self._existing_key() if self._use_existing else None
         if existing is not None:
             # The store is not checked, because nothing is going to be written.
             return await self._finish(existing)
         await self._check_store()
-        await self._check_reader()
-        if self._plan.use_existing and (rescued := await self._out_of_escrow()) is not None:
+        # What reads the code finds out whether it can, before an email is spent.
+        check: Callable[[], Awaitable[None]] | None = getattr(route.read_code, "check", None)
+        if check is not None:
+            await check()
+        if self._use_existing and (rescued := await self._out_of_escrow()) is not None:
             return await self._finish(rescued)
         try:
             workspace = await self._receive(route)
@@ -226,7 +194,7 @@ class Provisioning:
         """Take a key that was made in the portal through the same check, store and diagnosis."""
         check_key(api_key)
         await self._check_store()
-        if not self._plan.use_existing:
+        if not self._use_existing:
             await self._keys.check_place()
         return await self._finish(await self._keys.save(Workspace(api_key=api_key)))
 
@@ -234,15 +202,9 @@ class Provisioning:
         await self._keys.check_stores()
         self._reach(State.STORE_CHECKED)
 
-    async def _check_reader(self) -> None:
-        """Let what reads the code find out whether it can, before an email is spent."""
-        check: Callable[[], Awaitable[None]] | None = getattr(self._plan.read_code, "check", None)
-        if check is not None:
-            await check()
-
     async def _existing_key(self) -> Workspace | None:
         def look(store: Store) -> tuple[SecretRef, Secret]:
-            ref = SecretRef.of(store.scheme, self._plan.name)
+            ref = SecretRef.of(store.scheme, self._name)
             return ref, store.get(ref)
 
         try:
@@ -256,7 +218,7 @@ class Provisioning:
         """Bring a key that an earlier run left in the escrow to the store."""
         if (escrow := self._engine.escrow) is None:
             return None
-        ref = SecretRef.of(escrow.scheme, self._plan.name)
+        ref = SecretRef.of(escrow.scheme, self._name)
         try:
             key = await self._keys.ask(lambda store: store.get(ref), escrow)
         except MissingKeyError:
@@ -273,12 +235,12 @@ class Provisioning:
         return workspace, report
 
     async def _receive(self, route: Route) -> Workspace:
-        pending = self._plan.resume or await self._request(route, besides=None)
-        if pending is self._plan.resume:
+        pending = self._resume or await self._request(route, besides=None)
+        if pending is self._resume:
             self._reach(State.CODE_REQUESTED)
-        if not self._plan.use_existing and await self._engine.confirmation.knows(pending.request_id):
+        if not self._use_existing and await self._engine.confirmation.knows(pending.request_id):
             pending = await self._request(route, besides=pending)
-        wrong_codes_left, fresh_codes_left = self._plan.code_attempts, self._plan.fresh_codes
+        wrong_codes_left, fresh_codes_left = self._code_attempts, self._fresh_codes
         refusal = ""
         while True:
             pending = evolve(pending, last_refusal=refusal, tries_left=wrong_codes_left)
@@ -298,7 +260,7 @@ class Provisioning:
                 pending = await self._request(route, besides=pending)
 
     async def _request(self, route: Route, *, besides: PendingRegistration | None) -> PendingRegistration:
-        pending = await route.request(self._engine, besides=besides)
+        pending = await route.request(besides)
         self._reach(State.CODE_REQUESTED)
         return pending
 
@@ -308,20 +270,19 @@ class Provisioning:
         if known is not None:
             return known
         try:
-            code = await self._read_code(pending)
+            code = await self._read_code(route, pending)
             sent = partial(self._reach, State.VERIFY_SENT)
-            return await route.confirm(self._engine, pending, code, self._keys, sent)
+            return await route.confirm(pending, code, self._keys, sent)
         except OutcomeUnknownError:
             self._reach(State.OUTCOME_UNKNOWN)
             raise
 
-    async def _read_code(self, pending: PendingRegistration) -> str:
+    async def _read_code(self, route: Route, pending: PendingRegistration) -> str:
         if pending.expired:
             raise await self._engine.confirmation.expired(
                 pending.request_id, self._keys, "The code has expired, so it was not asked for."
             )
-        assert self._plan.read_code is not None  # every sign-up has one
-        code = await self._plan.read_code(pending)
+        code = await route.read_code(pending)
         self._reach(State.CODE_READ)
         return code
 

@@ -1,13 +1,10 @@
-"""Which error a refusal is: a table that is looked up by the server's codes, then by its words, then by hints."""
+"""Which error a refusal is: two tables, looked up by the server's codes, then by its words, then by its status."""
 
 from __future__ import annotations
 
 import re
-from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
-
-from attrs import frozen
+from typing import TYPE_CHECKING, NamedTuple
 
 from favcrm._patterns import lazy_pattern
 from favcrm.errors import (
@@ -28,130 +25,80 @@ if TYPE_CHECKING:
     from favcrm.typing import JSON
 
 
-@frozen(eq=False, repr=False)
-class Rule:
-    """One row of the table: what a failure looks like, and which error says so."""
+class Rule(NamedTuple):
+    """One row of a table: which error a failure is, and what tells so.
+
+    Attributes:
+        error: The error.
+        message: What the error says.
+        words: A pattern that is searched for in the server's words.
+        statuses: The HTTP statuses.
+        codes: A pattern that a whole code of the server's fits.
+    """
 
     error: type[RefusedError | ServerBusyError]
-    codes: frozenset[int | str]
-    words: str
     message: str
-    only_sign_up: bool = False
+    words: str
+    statuses: frozenset[int] = frozenset()
+    codes: str | None = None
 
 
-def _rule(
-    error: type[RefusedError | ServerBusyError],
-    codes: Iterable[int | str],
-    words: str,
-    message: str,
-    *,
-    only_sign_up: bool = False,
-) -> Rule:
-    return Rule(error, frozenset(codes), words, message, only_sign_up)
-
-
-RULES = (
-    _rule(
+SIGN_UP_RULES = (
+    Rule(
         CodeExpiredError,
-        ["CODE_EXPIRED", "OTP_EXPIRED", "EXPIRED", "REQUEST_EXPIRED", "EXPIRED_CODE", HTTPStatus.GONE],
-        r"expired|no longer valid",
         "The code has expired. No workspace was created.",
-        only_sign_up=True,
+        words=r"expired|no longer valid",
+        statuses=frozenset({HTTPStatus.GONE}),
     ),
-    _rule(
+    Rule(
         TooManyAttemptsError,
-        [
-            "TOO_MANY_ATTEMPTS",
-            "MAX_ATTEMPTS",
-            "ATTEMPTS_EXCEEDED",
-            "MAX_ATTEMPTS_EXCEEDED",
-            "LOCKED",
-            HTTPStatus.LOCKED,
-        ],
-        r"too many (\w+ ){0,8}(attempts|tries|codes)|attempts? exceeded|no (more )?attempts",
         "Too many wrong codes were given. No workspace was created.",
-        only_sign_up=True,
+        words=r"too many (\w+ ){0,8}(attempts|tries|codes)|max attempts|attempts? exceeded|no (more )?attempts",
+        statuses=frozenset({HTTPStatus.LOCKED}),
     ),
-    _rule(
+    Rule(
         InvalidCodeError,
-        ["INVALID_CODE", "INCORRECT_CODE", "WRONG_CODE", "CODE_INVALID", "CODE_MISMATCH", "INVALID_OTP"],
-        r"\b(invalid|incorrect|wrong)\b[^.]{0,40}\bcode\b"
-        r"|\bcode\b[^.]{0,40}\b(invalid|incorrect|wrong|not match|not correct)",
         "The code is wrong. No workspace was created.",
-        only_sign_up=True,
+        words=r"\b(invalid|incorrect|wrong)\b[^.]{0,40}\b(code|otp)\b"
+        r"|\b(code|otp)\b[^.]{0,40}\b(invalid|incorrect|wrong|mismatch|not match|not correct)",
     ),
-    _rule(
+    Rule(
         AlreadyRegisteredError,
-        [
-            "ALREADY_REGISTERED",
-            "ALREADY_EXISTS",
-            "ACCOUNT_EXISTS",
-            "EMAIL_EXISTS",
-            "EMAIL_TAKEN",
-            "CONFLICT",
-            HTTPStatus.CONFLICT,
-        ],
-        r"already (\w+ ){0,8}(registered|exists?|taken|in use|associated|account)\b"
-        r"|(account|user|email) (exists|is (registered|taken|in use))",
         "The email has an account already, so this request created nothing.",
-        only_sign_up=True,
+        words=r"already (\w+ ){0,8}(registered|exists?|taken|in use|associated|account)\b"
+        r"|(account|user|email) (exists|(is )?(registered|taken|in use))",
+        statuses=frozenset({HTTPStatus.CONFLICT}),
     ),
-    _rule(
+)
+"""Their words mean other things in other calls: a membership expires, and a member exists already."""
+
+GENERAL_RULES = (
+    Rule(
         RateLimitError,
-        [
-            "RATE_LIMITED",
-            "RATE_LIMIT",
-            "RATE_LIMIT_EXCEEDED",
-            "TOO_MANY_REQUESTS",
-            HTTPStatus.TOO_MANY_REQUESTS,
-        ],
-        r"rate.?limit|too many (\w+ ){0,8}requests|slow down",
         "The server takes no more requests for now. Nothing was done.",
+        words=r"rate.?limit|too many (\w+ ){0,8}requests|slow down",
+        statuses=frozenset({HTTPStatus.TOO_MANY_REQUESTS}),
+        codes=r"RATE_LIMIT(ED|_EXCEEDED)?|TOO_MANY_REQUESTS",
     ),
-    _rule(
+    Rule(
         AuthenticationError,
-        [
-            "UNAUTHORIZED",
-            "UNAUTHENTICATED",
-            "INVALID_API_KEY",
-            "INVALID_TOKEN",
-            "FORBIDDEN",
-            HTTPStatus.UNAUTHORIZED,
-            HTTPStatus.FORBIDDEN,
-        ],
-        r"unauthori[sz]ed|unauthenticated|not authenticated|authentication (is )?required|forbidden"
-        r"|(invalid|revoked|missing|unknown) (\w+ )?(key|token)",
         "The server refused the key. Nothing was done.",
+        words=r"unauthori[sz]ed|unauthenticated|not authenticated|authentication (is )?required|forbidden"
+        r"|(invalid|revoked|missing|unknown) (\w+ )?(key|token)",
+        statuses=frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}),
+        codes=r"UNAUTHORI[SZ]ED|UNAUTHENTICATED|FORBIDDEN|INVALID_(API_KEY|TOKEN)",
     ),
-    _rule(
+    Rule(
         PlanLimitError,
-        [
-            "PLAN_LIMIT",
-            "PLAN_LIMIT_REACHED",
-            "QUOTA_EXCEEDED",
-            "UPGRADE_REQUIRED",
-            "PAYMENT_REQUIRED",
-            HTTPStatus.PAYMENT_REQUIRED,
-        ],
-        r"\bplan\b|quota|upgrade",
         "The plan does not allow the request. Nothing was done.",
+        words=r"\bplan\b|quota|upgrade",
+        statuses=frozenset({HTTPStatus.PAYMENT_REQUIRED}),
+        codes=r"PLAN_LIMIT(_REACHED)?|QUOTA_EXCEEDED|(UPGRADE|PAYMENT)_REQUIRED",
     ),
 )
 
-# An error in the server or on the way behind it. 444 and 499 are nginx's own, for a connection that was closed.
-FAULT_CODES: frozenset[int | str] = frozenset(
-    {
-        -32603,
-        HTTPStatus.REQUEST_TIMEOUT,
-        444,
-        499,
-        "INTERNAL",
-        "INTERNAL_ERROR",
-        "INTERNAL_SERVER_ERROR",
-        "TIMEOUT",
-        "SERVER_ERROR",
-    }
-)
+# 444 and 499 are nginx's own, for a connection that was closed; -32603 is JSON-RPC's "internal error".
+FAULT_NUMBERS = frozenset({HTTPStatus.REQUEST_TIMEOUT, 444, 499, -32603})
 FAULT_WORDS = lazy_pattern(
     r"internal (server )?error|\btimed[ -]?out\b|\b(request|operation|gateway|read|connection) time-?out\b"
     r"|connection (was )?(closed|reset|lost)",
@@ -160,54 +107,48 @@ FAULT_WORDS = lazy_pattern(
 
 
 def find_rule(failure: Failure, *, sign_up: bool) -> Rule | None:
-    """Return the row of a failure, or None: its codes count first, then its words, then its hints.
+    """Return the row of a failure, or None: its codes count first, then its words, then its HTTP status.
 
     Args:
         failure: What the server said.
         sign_up: Whether the call is part of a registration; elsewhere "expired" or "exists" mean other things.
     """
-    rules = _rules(sign_up=sign_up)
+    rules = SIGN_UP_RULES + GENERAL_RULES if sign_up else GENERAL_RULES
     return (
         _by_code(rules, failure.codes)
+        # A code of a sign-up counts by its words, such as EMAIL_TAKEN; elsewhere PLAN_NOT_FOUND would tell of a limit.
+        or (_by_words(SIGN_UP_RULES, map(_as_words, failure.codes)) if sign_up else None)
         or _by_words(rules, failure.texts)
-        # A code of several words, such as EMAIL_ALREADY_IN_USE; elsewhere PLAN_NOT_FOUND would tell of a limit.
-        or _by_words([rule for rule in rules if rule.only_sign_up], map(_as_words, failure.codes))
-        or _by_code(rules, failure.hints)
+        or _by_code(rules, [failure.status])
     )
 
 
-def names_a_refusal(details: JSON) -> bool:
-    """Tell whether the code of a payload, or of the error in it, is that of a refusal outside a registration."""
-    while isinstance(details, dict) and isinstance(inner := details.get("error"), dict):
-        details = inner
-    code = details.get("code") if isinstance(details, dict) else None
-    return isinstance(code, int | str) and _by_code(_rules(sign_up=False), [code]) is not None
+def names_a_refusal(code: JSON) -> bool:
+    """Tell whether a code is that of a refusal outside a registration."""
+    return _by_code(GENERAL_RULES, [code]) is not None
 
 
 def tells_of_a_fault(failure: Failure) -> bool:
-    """Tell whether a failure is the server's own fault, so that nobody knows how far the request came."""
-    codes = {_as_code(code) if isinstance(code, str) else code for code in (*failure.codes, *failure.hints)}
-    return bool(codes & FAULT_CODES) or any(FAULT_WORDS.search(text) for text in failure.texts)
+    """Tell whether a failure is an error in the server or behind it, so that nobody knows how far the request came."""
+    told = [*failure.texts, *map(_as_words, failure.codes)]
+    numbers = FAULT_NUMBERS.intersection([*failure.codes, failure.status])
+    return bool(numbers) or any(FAULT_WORDS.search(text) for text in told)
 
 
-@cache
-def _rules(*, sign_up: bool) -> tuple[Rule, ...]:
-    return tuple(rule for rule in RULES if sign_up or not rule.only_sign_up)
+def _by_code(rules: Iterable[Rule], codes: Iterable[JSON]) -> Rule | None:
+    return next((rule for code in codes for rule in rules if _has_code(rule, code)), None)
 
 
-def _by_code(rules: Iterable[Rule], codes: Iterable[int | str]) -> Rule | None:
-    known = [_as_code(code) if isinstance(code, str) else code for code in codes]
-    return next((rule for code in known for rule in rules if code in rule.codes), None)
+def _has_code(rule: Rule, code: JSON) -> bool:
+    if isinstance(code, str) and rule.codes is not None:
+        return re.fullmatch(rule.codes, _as_words(code).replace(" ", "_"), re.IGNORECASE) is not None
+    return isinstance(code, int) and code in rule.statuses
 
 
 def _by_words(rules: Iterable[Rule], texts: Iterable[str]) -> Rule | None:
     return next(
         (rule for text in texts for rule in rules if re.search(rule.words, text, re.IGNORECASE)), None
     )
-
-
-def _as_code(code: str) -> str:
-    return _as_words(code).replace(" ", "_").upper()
 
 
 def _as_words(code: int | str) -> str:

@@ -1,16 +1,17 @@
 """From any wire form of a failure to one of our errors.
 
 Which form FavCRM uses is not known, so every form is first brought into one shape, a `Failure`, and that is
-looked up in the table of `refusal_rules`.
+looked up in the tables of `refusal_rules`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from favcrm._flows.reasons import INSUFFICIENT_SCOPE, SUCCESS, read_challenge, read_failure, read_reason
+from favcrm._flows.reasons import SUCCESS, TEXT_FIELDS, find_reason, read_challenge, read_failure
 from favcrm._flows.redaction import mask_fields
 from favcrm._flows.refusal_rules import find_rule, names_a_refusal
 from favcrm._flows.waits import WAIT_FIELDS
@@ -19,7 +20,7 @@ from favcrm._text import clean, mask, masked, without_emails, without_query
 from favcrm.errors import PORTAL, AlreadyRegisteredError, AuthenticationError, PlanLimitError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from favcrm._flows.reasons import Failure
     from favcrm._mcp.payloads import Answer
@@ -31,21 +32,8 @@ REDIRECT = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 SOMETHING = "*"
 """Promised by calls whose payload has no certain field, but is never empty."""
 
-REASON_FIELDS = {
-    "success",
-    "error",
-    "errors",
-    "errorCode",
-    "error_code",
-    "error_description",
-    "code",
-    "message",
-    "detail",
-    "reason",
-    *WAIT_FIELDS,
-    "loginUrl",
-    "upgradeAction",
-}
+REASON_FIELDS = {"success", "code", "errors", *TEXT_FIELDS, *WAIT_FIELDS, "loginUrl", "upgradeAction"}
+INSUFFICIENT_SCOPE = "insufficient_scope"
 
 
 def find_failure(answer: Answer, *, now: float, promised: str | None = None) -> Failure | None:
@@ -96,7 +84,8 @@ def _from_result(answer: Answer, now: float, promised: str | None) -> Failure | 
         return read_failure(response, now, details, before=answer.summary)
     failure = read_failure(response, now, details, after=answer.summary)
     # A good-looking sentence beside a payload that only lacks a field is a defect, not a refusal.
-    certain = promised is None or (promised != SOMETHING and _gives_reason(details, answer.summary))
+    given = any(find_reason(details)) or (answer.summary and _is_only_a_reason(details))
+    certain = promised is None or (promised != SOMETHING and given)
     return failure if certain or find_rule(failure, sign_up=promised != SOMETHING) else None
 
 
@@ -112,25 +101,18 @@ def _details(answer: Answer) -> JSON:
 def _may_refuse(details: JSON, promised: str | None) -> bool:
     """Tell whether a payload can be a refusal; that of a tool that may answer anything has to say so."""
     if promised is None:
-        return _says_no(details) or names_a_refusal(details)
+        return isinstance(details, dict) and (_says_no(details) or names_a_refusal(details.get("code")))
     return promised != SOMETHING or _is_only_a_reason(details)
 
 
-def _gives_reason(details: JSON, summary: str) -> bool:
-    reason = read_reason(details)
-    return bool(reason.codes or reason.texts or (summary and _is_only_a_reason(details)))
+def _says_no(details: Mapping[str, JSON]) -> bool:
+    told = details.get("error") or details.get("errors") or details.get("success") is False
+    return bool(told) and _is_only_a_reason(details)
 
 
 def _is_only_a_reason(details: JSON) -> bool:
     """Tell whether a payload holds nothing, or nothing but a reason."""
-    return not isinstance(details, dict) or details.keys() <= REASON_FIELDS
-
-
-def _says_no(details: JSON) -> bool:
-    """Tell whether a payload of a tool that may answer anything says, beyond doubt, that it failed."""
-    if not isinstance(details, dict) or not _is_only_a_reason(details):
-        return False
-    return bool(details.get("error") or details.get("errors")) or details.get("success") is False
+    return not isinstance(details, Mapping) or details.keys() <= REASON_FIELDS
 
 
 def to_error(
@@ -164,18 +146,17 @@ def to_error(
     if issubclass(error, AuthenticationError):
         return _authentication_error(message, response, shown, fields)
     if issubclass(error, AlreadyRegisteredError):
-        url = shown(without_query(_text(failure.details, "loginUrl", "login_url")))
+        url = shown(without_query(_text(failure, "loginUrl")))
         return error(message, login_url=url or PORTAL, **fields)
     if issubclass(error, PlanLimitError):
-        action = shown(_text(failure.details, "upgradeAction", "upgrade_action"))
-        return error(message, upgrade_action=action or None, **fields)
+        return error(message, upgrade_action=shown(_text(failure, "upgradeAction")) or None, **fields)
     if issubclass(error, RefusedError):
         return error(message, **fields)
     return error(
         message,
         retry_after=failure.retry_after,
-        request_id=fields.get("request_id"),
-        server_code=fields.get("server_code"),
+        request_id=response.x_request_id,
+        server_code=fields["server_code"],
     )
 
 
@@ -220,6 +201,6 @@ def _step_for_status(failure: Failure) -> str | None:
     return "Check that the endpoint is the address of a FavCRM MCP endpoint."
 
 
-def _text(details: Mapping[str, JSON], *names: str) -> str:
-    values = (details.get(name) for name in names)
-    return next((value for value in values if isinstance(value, str) and value), "")
+def _text(failure: Failure, name: str) -> str:
+    value = failure.details.get(name)
+    return value if isinstance(value, str) else ""

@@ -21,8 +21,7 @@ YEARS = range(1970, 9000)
 SECONDS = lazy_pattern(r"[0-9]+(\.[0-9]*)?")
 WAIT_IN_WORDS = lazy_pattern(r"\b(?:in|after|for) (\d{1,6}) (second|minute|hour)s?\b", re.IGNORECASE)
 UNITS = {"second": 1, "minute": 60, "hour": 3600}
-WAIT_FIELDS = ("retryAfter", "retry_after", "retryAfterSeconds", "retry_after_seconds")
-RESET_HEADERS = ("ratelimit-reset", "x-ratelimit-reset")
+WAIT_FIELDS = ("retryAfter", "retry_after")
 
 
 def server_time(response: Response) -> float | None:
@@ -38,26 +37,12 @@ def retry_after(response: Response, now: float) -> float | None:
 def told_wait(
     response: Response, now: float, details: Mapping[str, JSON], texts: Iterable[str]
 ) -> float | None:
-    """Return the seconds that a refusal asks to wait: by its header, its payload, its words, or its limit's reset."""
+    """Return the seconds that a refusal asks to wait: by its header, its payload, or its words."""
     now = server_time(response) or now
-    wait = retry_after(response, now)
-    if wait is None:
-        given = (details.get(name) for name in WAIT_FIELDS)
-        told = (_delay(str(value), now) for value in given if _is_number_or_text(value))
-        wait = next((seconds for seconds in told if seconds is not None), None)
-    if wait is None:
-        wait = next((_delay_in_words(found) for text in texts if (found := WAIT_IN_WORDS.search(text))), None)
-    return _reset(response, now) if wait is None else wait
-
-
-def _reset(response: Response, now: float) -> float | None:
-    """Return the seconds until a limit ends; some servers send these, and some send the time in seconds since 1970."""
-    for name in RESET_HEADERS:
-        if SECONDS.fullmatch(value := response.headers.get(name, "").strip()):
-            seconds = float(value)
-            seconds = seconds if seconds < LONGEST_DELAY else max(0.0, seconds - now)
-            return seconds if seconds < LONGEST_DELAY else None
-    return None
+    waits = [retry_after(response, now)]
+    waits += [_delay(str(details.get(name)), now) for name in WAIT_FIELDS]
+    waits += [_delay_in_words(found) for text in texts if (found := WAIT_IN_WORDS.search(text))]
+    return next((seconds for seconds in waits if seconds is not None), None)
 
 
 def _delay(value: str, now: float) -> float | None:
@@ -70,10 +55,6 @@ def _delay(value: str, now: float) -> float | None:
 
 def _delay_in_words(found: re.Match[str]) -> float:
     return float(found[1]) * UNITS[found[2].lower()]
-
-
-def _is_number_or_text(value: JSON) -> bool:
-    return isinstance(value, int | float | str) and not isinstance(value, bool)
 
 
 def _http_date(value: str) -> float | None:

@@ -47,17 +47,21 @@ async def in_rounds(
         except (InvalidInputError, NotSentError) as error:
             if given is params:
                 raise
-            # "Nothing was sent" is true of this round alone, because the earlier ones were sent.
+            # "Nothing was sent" is true of this round alone, because the earlier rounds were sent.
             invalid = isinstance(error, InvalidInputError)
-            lost = "what was to be given is no JSON" if invalid else "what was given did not reach it"
-            raise _unfinished(lost) from None
+            raise _unfinished(
+                "the answers are not JSON" if invalid else "the answers did not reach it"
+            ) from None
         requests = input_requests(response)
         if requests is None:
             return check_result_type(response)
-        if not requests:
+        answers: Mapping[str, JSON] = {}
+        if requests:
+            answers = await _answer(requests, on_input)
+        else:
             await sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
-        given = next_params(params, response, await _answer(requests, on_input) if requests else {})
+        given = next_params(params, response, answers)
     return Response(defect=f"still asks for input after {MAX_ROUNDS} rounds")
 
 
@@ -67,23 +71,20 @@ async def _answer(requests: Mapping[str, JSON], on_input: OnInput | None) -> Map
             "The server asks for input, and nobody here gives it. The call was not completed.",
             input_requests=requests,
         )
-    answers = on_input(requests)
-    return _checked(await answers if inspect.isawaitable(answers) else answers)
-
-
-def _checked(answers: object) -> Mapping[str, JSON]:
-    """Refuse anything but a mapping, because the server would only ask again."""
+    given = on_input(requests)
+    answers: object = await given if inspect.isawaitable(given) else given
     if not isinstance(answers, Mapping):
-        raise _unfinished("on_input gave no answers to it")
+        # With anything else the server would only ask again.
+        raise _unfinished("on_input returned no answers")
     return cast("Mapping[str, JSON]", answers)
 
 
-def _unfinished(what: str) -> OutcomeUnknownError:
-    return OutcomeUnknownError(f"The server asked for input, and {what}. The call was not completed.")
+def _unfinished(reason: str) -> OutcomeUnknownError:
+    return OutcomeUnknownError(f"The server asked for input, and {reason}. The call was not completed.")
 
 
 def input_requests(response: Response) -> Mapping[str, JSON] | None:
-    """Return what an answer asks for, or None if it is complete. Nothing but another round is an empty mapping."""
+    """Return what an answer asks for, or None if it is complete. Empty if it only asks for another round."""
     result = response.result
     if not isinstance(result, dict) or result.get("resultType") != "input_required":
         return None

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import codecs
 import json
+from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from favcrm._mcp.param_headers import PLAIN
 from favcrm._mcp.payloads import as_json
 from favcrm._mcp.sse import MESSAGE, EventDecoder
 from favcrm._patterns import lazy_pattern
+from favcrm._text import clean
 from favcrm.errors import InvalidInputError, Problem
+from favcrm.events import logger
+from favcrm.models import Progress
 from favcrm.transport import JSONRPCError, Response
 from favcrm.typing import JSON
 
 if TYPE_CHECKING:
-    from codecs import IncrementalDecoder
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from favcrm._mcp.sse import Event
 
+PROGRESS = "notifications/progress"
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 STARTS_OF_JSON = (b"{", b"[")
-BYTES_THAT_TELL = 4
-"""How many bytes tell the encoding of JSON."""
-UTF8 = {"utf-8", "utf-8-sig"}
+# What may stand before the first character: blanks and a byte order mark.
+BEFORE_THE_START = b" \t\r\n\xef\xbb\xbf"
 OWN_ID = lazy_pattern("[1-9][0-9]{0,17}")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -92,7 +94,6 @@ class AnswerReader:
         self._status = status
         self._headers = headers
         self._room = max_bytes
-        self._transcoder = Transcoder()
         self._body = bytearray()
         self._began = False
         self._events = EventDecoder() if is_stream(status, headers) else None
@@ -130,7 +131,7 @@ class AnswerReader:
         if self._room < 0:
             self._defect = "is larger than this client reads"
         else:
-            self._take(self._transcoder.feed(chunk))
+            self._take(chunk)
 
     def take_messages(self) -> list[Mapping[str, JSON]]:
         """Return what the server told or asked before its answer, each message once."""
@@ -139,7 +140,6 @@ class AnswerReader:
 
     def finish(self, *, cut: bool = False) -> Response:
         """Return what the body says, once it has ended or broken off (``cut``)."""
-        self._take(self._transcoder.end())
         framed = self._events is not None
         if not framed and not self._defect:
             self._take_body(cut=cut)
@@ -162,7 +162,7 @@ class AnswerReader:
 
     def _take(self, data: bytes) -> None:
         if self._events is not None and not self._began:
-            data = data.lstrip()
+            data = data.lstrip(BEFORE_THE_START)
             self._began = bool(data)
             if data.startswith(STARTS_OF_JSON):
                 self._events = None
@@ -200,39 +200,6 @@ class AnswerReader:
         return bytes(self._body) if self._events is None else bytes(self._body) + self._events.unfinished
 
 
-class Transcoder:
-    """Returns chunks of bytes, cut anywhere, as UTF-8 without a byte order mark.
-
-    The first bytes tell the encoding, because declared charsets are often wrong.
-    """
-
-    def __init__(self) -> None:
-        self._start = b""
-        self._began = False
-        self._decoder: IncrementalDecoder | None = None
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take the next chunk and return what it becomes."""
-        if self._began:
-            return self._convert(chunk)
-        self._start += chunk
-        return self._begin() if len(self._start) >= BYTES_THAT_TELL else b""
-
-    def end(self) -> bytes:
-        """Return what was held back."""
-        return b"" if self._began else self._begin()
-
-    def _begin(self) -> bytes:
-        self._began = True
-        encoding = json.detect_encoding(self._start)
-        if encoding not in UTF8:
-            self._decoder = codecs.getincrementaldecoder(encoding)("replace")
-        return self._convert(self._start).removeprefix(codecs.BOM_UTF8)
-
-    def _convert(self, chunk: bytes) -> bytes:
-        return chunk if self._decoder is None else self._decoder.decode(chunk).encode()
-
-
 def read_message(text: str) -> JSON:
     """Return the JSON value in a text, or None."""
     return as_json(text.removeprefix("\ufeff"))
@@ -242,7 +209,7 @@ def _pick(message: JSON, request_id: int) -> Mapping[str, JSON] | None:
     """Return the answer to our request: the message itself, or its member in a batch; a result before an error."""
     ours = [member for member in _members(message) if as_id(member.get("id")) == request_id]
     results = [member for member in ours if "result" in member]
-    errors = [member for member in ours if _is_error(member.get("error"))]
+    errors = [member for member in ours if read_error(member.get("error"))]
     return next(iter(results + errors), None)
 
 
@@ -256,7 +223,7 @@ def _pick_stray(message: JSON, *, any_id: bool = False) -> Mapping[str, JSON] | 
         (
             member
             for member in _members(message)
-            if _is_error(member.get("error")) and (any_id or member.get("id") is None)
+            if read_error(member.get("error")) and (any_id or member.get("id") is None)
         ),
         None,
     )
@@ -269,18 +236,31 @@ def _members(message: JSON) -> list[Mapping[str, JSON]]:
     ]
 
 
-def _is_error(error: JSON) -> bool:
-    """Tell a JSON-RPC error from the error member of a REST answer, whose code is a word."""
-    return isinstance(error, dict) and isinstance(error.get("code"), int)
-
-
 def read_error(error: JSON) -> JSONRPCError | None:
-    """Return the error of a message, or None where it is none."""
-    if not (isinstance(error, dict) and _is_error(error)):
+    """Return the error of a message. None for the error of a REST answer, whose code is a word."""
+    if not isinstance(error, dict):
         return None
-    message = error.get("message")
-    return JSONRPCError(
-        code=cast("int", error["code"]),
-        message=message if isinstance(message, str) else "",
-        data=error.get("data"),
+    code, message = error.get("code"), error.get("message")
+    if not isinstance(code, int):
+        return None
+    return JSONRPCError(code, message if isinstance(message, str) else "", error.get("data"))
+
+
+def report_progress(message: Mapping[str, JSON], token: int, listener: Callable[[Progress], None]) -> None:
+    """Give a listener the progress that a message reports, if it is the progress of the listener's own call."""
+    params = message.get("params")
+    if message.get("method") != PROGRESS or not isinstance(params, dict):
+        return
+    done, total, words = params.get("progress"), params.get("total"), params.get("message")
+    if as_id(params.get("progressToken")) != token or not isinstance(done, int | float):
+        return
+    progress = Progress(
+        progress=done,
+        total=total if isinstance(total, int | float) else None,
+        message=clean(words) if isinstance(words, str) else "",
     )
+    try:
+        listener(progress)
+    except Exception:  # noqa: BLE001  # a mistake of the listener must not lose the answer
+        with suppress(Exception):
+            logger.warning("the on_progress callback failed")

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 import favcrm
 from favcrm._mcp.payloads import as_json
@@ -32,10 +32,16 @@ if TYPE_CHECKING:
     from favcrm.transport import Response
     from favcrm.typing import JSON
 
-MODERN_VERSIONS = ("2026-07-28",)
+MODERN_VERSION = "2026-07-28"
 LEGACY_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 CLIENT_INFO: Mapping[str, JSON] = {"name": "favcrm-python", "version": favcrm.__version__}
 META = "io.modelcontextprotocol/"
+# No capability is named, because a server would use it unasked.
+INITIALIZE_PARAMS: Mapping[str, JSON] = {
+    "protocolVersion": LEGACY_VERSIONS[0],
+    "capabilities": {},
+    "clientInfo": CLIENT_INFO,
+}
 
 # JSON-RPC codes. The codes from -32020 on are reserved for MCP, so they prove a server that knows 2026-07-28.
 PARSE_ERROR = -32700
@@ -78,8 +84,6 @@ OF_A_SIGN_UP = lazy_pattern(
 )
 VISIBLE = lazy_pattern("[!-~]+")
 
-WRONG_ADDRESS = "Check that the endpoint is the address of an MCP endpoint."
-
 ServerEra: TypeAlias = Literal["bare", "legacy", "modern"]
 
 
@@ -99,7 +103,7 @@ class NegotiatedProtocol:
 
 
 BARE = NegotiatedProtocol("bare")
-MODERN = NegotiatedProtocol("modern", MODERN_VERSIONS[0])
+MODERN = NegotiatedProtocol("modern", MODERN_VERSION)
 
 
 @frozen(eq=False, repr=False)
@@ -130,13 +134,13 @@ async def negotiate(
     discovered: Response | None = None
     if probe:
         discovered = await send(Step(MODERN, "server/discover"))
-        if _offers(discovered) and _code(discovered) == UNSUPPORTED_VERSION:
-            # It names our version and still refused the request, as a server does that was just upgraded.
+        if _names_our_version_in_a_refusal(discovered):
+            # A server that was just upgraded refuses a version and names it in one answer.
             discovered = await send(Step(MODERN, "server/discover"))
         found = _judge_discovery(discovered)
         if found is not None:
             return found
-    initialized = await send(Step(BARE, "initialize", _initialize_params(LEGACY_VERSIONS[0])))
+    initialized = await send(Step(BARE, "initialize", INITIALIZE_PARAMS))
     protocol = _judge_initialize(initialized)
     if protocol is None and initialized.status in NO_SUCH_ENDPOINT:
         if discovered is None:
@@ -145,7 +149,12 @@ async def negotiate(
             found = _judge_discovery(discovered)
             if found is not None:
                 return found
-        raise _no_era(server_discover=discovered, initialize=initialized)
+        raise NotSentError(
+            "The server speaks MCP in no way that this client knows: to server/discover it "
+            f"{_describe(discovered)}; to initialize it {_describe(initialized)}. The call was not sent.",
+            permanent=True,
+            next_step="Check that the endpoint is the address of an MCP endpoint.",
+        )
     if protocol is None:
         # The first failure says more than the second one, which a broken server made of the next request.
         failed = discovered is not None and discovered.status in SERVER_ERRORS
@@ -155,17 +164,12 @@ async def negotiate(
     return protocol
 
 
-def _initialize_params(version: str) -> Mapping[str, JSON]:
-    """Return the parameters of ``initialize``. They name no capability, because a server would use it unasked."""
-    return {"protocolVersion": version, "capabilities": {}, "clientInfo": CLIENT_INFO}
-
-
 def _judge_discovery(response: Response) -> NegotiatedProtocol | Response | None:
     """Return what the answer decides, or None where the server may speak the legacy era."""
     code = _code(response)
-    if offered := _offers(response):
-        return evolve(MODERN, version=offered)
-    supported = _supported(response)
+    supported = _supported_versions(response)
+    if MODERN_VERSION in supported:
+        return MODERN
     if code == UNSUPPORTED_VERSION and supported and not set(supported) & set(LEGACY_VERSIONS):
         raise _unknown_versions(supported)
     if code in {HEADER_MISMATCH, MISSING_CAPABILITY}:
@@ -174,22 +178,20 @@ def _judge_discovery(response: Response) -> NegotiatedProtocol | Response | None
             permanent=True,
             next_step="Look for a proxy that takes away headers beginning with Mcp-.",
         )
-    status = response.status or 0
-    return response if status in NO_EVIDENCE or status in REDIRECTS else None
+    return response if response.status in NO_EVIDENCE or response.status in REDIRECTS else None
 
 
 def _judge_initialize(response: Response) -> NegotiatedProtocol | None:
-    if isinstance(response.result, dict) and isinstance(
-        version := response.result.get("protocolVersion"), str
-    ):
+    """Return what the answer decides, or None where it decides nothing."""
+    result = response.result
+    version = result.get("protocolVersion") if isinstance(result, dict) else None
+    if isinstance(version, str):
         if version not in LEGACY_VERSIONS:
             raise _unknown_versions([version])
         return NegotiatedProtocol("legacy", version, _session_id(response))
     if _code(response) == METHOD_NOT_FOUND:
         return BARE
-    if _code(response) == UNSUPPORTED_VERSION and (offered := _offers(response)):
-        return evolve(MODERN, version=offered)
-    return None
+    return MODERN if _names_our_version_in_a_refusal(response) else None
 
 
 def _session_id(response: Response) -> Secret | None:
@@ -202,13 +204,12 @@ def _session_id(response: Response) -> Secret | None:
     raise NotSentError("The server's session id holds characters that no header may. The call was not sent.")
 
 
-def _offers(response: Response) -> str | None:
-    """Return the newest modern version that a server names and this client knows."""
-    supported = _supported(response)
-    return next((version for version in MODERN_VERSIONS if version in supported), None)
+def _names_our_version_in_a_refusal(response: Response) -> bool:
+    return _code(response) == UNSUPPORTED_VERSION and MODERN_VERSION in _supported_versions(response)
 
 
-def _supported(response: Response) -> list[str]:
+def _supported_versions(response: Response) -> list[str]:
+    """Return the versions that a server names in a discovery, or in the refusal of a version."""
     named: JSON = None
     if isinstance(response.result, dict):
         named = response.result.get("supportedVersions")
@@ -244,23 +245,12 @@ def _unknown_versions(offered: Iterable[str]) -> NotSentError:
     )
 
 
-def _no_era(**answers: Response | None) -> NotSentError:
-    told = "; ".join(
-        f"to {name.replace('_', '/')} it {_describe(answer)}" for name, answer in answers.items() if answer
-    )
-    return NotSentError(
-        f"The server speaks MCP in no way that this client knows: {told}. The call was not sent.",
-        permanent=True,
-        next_step=WRONG_ADDRESS,
-    )
-
-
 def _describe(response: Response) -> str:
-    status = "" if response.status is None else f" HTTP {response.status}"
+    """Say what a server answered that spoke no known era."""
+    answered = f"answered HTTP {response.status}"
     if response.error:
-        return f"answered{status} with the JSON-RPC error {response.error.code}"
-    failed = response.status is not None and response.status not in SUCCESS
-    return f"answered{status}" if failed else f"answered{status} without a known result"
+        return f"{answered} with the JSON-RPC error {response.error.code}"
+    return f"{answered} without a known result" if response.status in SUCCESS else answered
 
 
 class Recovery(Enum):
@@ -279,10 +269,9 @@ def find_recovery(protocol: NegotiatedProtocol, response: Response, *, confirmed
         response: The answer.
         confirmed: Whether a call was answered in this protocol before.
     """
-    error, status = response.error, response.status
-    if response.result is not None or (error is None and (status is None or status < HTTPStatus.BAD_REQUEST)):
+    code, status = _code(response), response.status
+    if response.result is not None:
         return None
-    code = _code(response)
     if code == UNSUPPORTED_VERSION:
         return Recovery.NEGOTIATE
     if protocol.session_id and _session_is_over(response):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from favcrm._mcp.negotiation import NegotiatedProtocol
     from favcrm._mcp.param_headers import ToolHeaders
-    from favcrm.transport import Response
     from favcrm.typing import JSON
 
 MAX_PAGES = 100
@@ -142,22 +141,30 @@ def _without_body(protocol: NegotiatedProtocol) -> dict[str, str]:
 
 
 async def read_pages(
-    ask: Callable[[Mapping[str, JSON]], Awaitable[Response]], *, max_pages: int = MAX_PAGES
-) -> Response:
-    """Ask for ``tools/list``, page by page, and return the last page that was answered.
+    ask: Callable[[str | None], Awaitable[str | None]], *, max_pages: int = MAX_PAGES
+) -> bool:
+    """Read ``tools/list`` page by page. Return whether the list came to an end.
 
     Args:
-        ask: Asks for the page with these parameters.
+        ask: Asks for the page at a cursor, or for the first page, and returns the cursor of the next page.
         max_pages: How many pages are read at most, because a server may name one more for ever.
     """
-    params: Mapping[str, JSON] = {}
-    cursors: set[str] = set()
-    while True:
-        page = await ask(params)
-        cursor = page.result.get("nextCursor") if isinstance(page.result, dict) else None
-        if not isinstance(cursor, str) or cursor in cursors:
-            return page
-        cursors.add(cursor)
-        if len(cursors) == max_pages:
-            return page
-        params = {"cursor": cursor}
+    cursor: str | None = None
+    seen: set[str] = set()
+    while len(seen) < max_pages:
+        cursor = await ask(cursor)
+        if cursor is None or cursor in seen:
+            return cursor is None
+        seen.add(cursor)
+    return False
+
+
+def page_params(cursor: str | None) -> Mapping[str, JSON]:
+    """Return the parameters of ``tools/list`` for a page."""
+    return {} if cursor is None else {"cursor": cursor}
+
+
+def next_cursor(page: JSON) -> str | None:
+    """Return the cursor of the page after a page. An empty text is a cursor too."""
+    cursor = page.get("nextCursor") if isinstance(page, dict) else None
+    return cursor if isinstance(cursor, str) else None

@@ -21,7 +21,7 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from imap_tools import MailBox
 
-__all__ = ["SILENT", "Wait", "close", "find_mails", "open_folder", "read_mail", "troubles"]
+__all__ = ["SILENT", "Wait", "find_mails", "opened_folder", "read_mail", "troubles"]
 
 MOST_BYTES = 256 * 1024
 MISSING_EXTRA = 'A mailbox needs the extra "mailbox". Install it with: pip install "favcrm[mailbox]"'
@@ -101,9 +101,9 @@ class Wait:
         """Cut this connection when the wait is ended."""
         self._socket = connection
         if self._ended.is_set():
-            self.end()
+            self.close()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """End the wait, and cut its connection, since a server may keep the thread that reads from it for ever."""
         self._ended.set()
         if self._socket is not None:
@@ -112,7 +112,8 @@ class Wait:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-def open_folder(
+@contextmanager
+def opened_folder(
     folder: str,
     *,
     host: str,
@@ -123,8 +124,8 @@ def open_folder(
     token: Secret | None,
     seconds: float,
     wait: Wait,
-) -> MailBox:
-    """Return a connection that can only read the folder.
+) -> Generator[MailBox]:
+    """Yield a connection that can only read the folder, and close the connection at the end.
 
     Raises:
         CodeUnavailableError: The mailbox cannot be read. The error has none of the library's own words, because they
@@ -148,10 +149,9 @@ def open_folder(
         with _raising(NO_FOLDER.error(folder=folder)):
             _introduce(box)
             box.folder.set(folder, readonly=True)  # pyright: ignore[reportUnknownMemberType]  # a bare tuple
-    except BaseException:
-        close(box)
-        raise
-    return box
+        yield box
+    finally:
+        _close(box)
 
 
 @contextmanager
@@ -230,7 +230,7 @@ def _time_in(text: str) -> datetime | None:
     return None
 
 
-def close(box: MailBox) -> None:
+def _close(box: MailBox) -> None:
     """Sign out, and close the connection in any case."""
     with suppress(*troubles()):
         box.logout()  # pyright: ignore[reportUnknownMemberType]  # a bare tuple

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, closing, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from favcrm._boundary import boundaries
 from favcrm._threads import result_of, result_within
-from favcrm.codes._imap import SILENT, Wait, close, find_mails, open_folder, read_mail, troubles
+from favcrm.codes._imap import SILENT, Wait, find_mails, opened_folder, read_mail, troubles
 from favcrm.codes._mails import codes_in
 from favcrm.errors import CodeExpiredError, CodeUnavailableError
 from favcrm.models import PendingRegistration
@@ -87,8 +87,8 @@ class _Mailbox:
         return _check_text(credential.reveal()) if isinstance(credential, Secret) else None
 
     def _try(self, wait: Wait) -> bool:
-        close(self._open(self._timeout, wait))
-        return True
+        with self._open(self._timeout, wait):
+            return True
 
     def _poll(self, pending: PendingRegistration, wait: Wait) -> str | None:
         """Return the code of the newest mail that has one, as soon as there is one; None where the wait is over."""
@@ -98,18 +98,13 @@ class _Mailbox:
         connected = False
         while not wait.over:
             try:
-                box = self._open(wait.limit(self._timeout), wait)
+                with self._open(wait.limit(self._timeout), wait) as box:
+                    connected = True
+                    if (code := self._poll_folder(box, wait, since)) is not None:
+                        return code
             except CodeUnavailableError:
                 if not connected:
                     raise
-            else:
-                connected = True
-                try:
-                    code = self._poll_folder(box, wait, since)
-                finally:
-                    close(box)
-                if code is not None:
-                    return code
             wait.pause(self._poll_interval)
         return None
 
@@ -121,8 +116,7 @@ class _Mailbox:
             validity = box.client.response("UIDVALIDITY")[1][0]
             while not wait.over:
                 box.client.socket().settimeout(wait.limit(self._timeout))
-                code = self._look(box, wait, since, validity, judged)
-                if code is not None:
+                if (code := self._look(box, wait, since, validity, judged)) is not None:
                     return code
                 wait.pause(self._poll_interval)
         return None
@@ -146,8 +140,8 @@ class _Mailbox:
                 wait.unclear.add(uid)
         return None
 
-    def _open(self, seconds: float, wait: Wait) -> MailBox:
-        return open_folder(
+    def _open(self, seconds: float, wait: Wait) -> AbstractContextManager[MailBox]:
+        return opened_folder(
             self._folder,
             host=self._host,
             port=self._port,
@@ -214,12 +208,10 @@ class MailboxCode(_Mailbox):
             CodeUnavailableError: The server cannot be reached, is not trusted, is too slow, or refuses the login.
             ModuleNotFoundError: The extra is not installed.
         """
-        wait = Wait()
-        try:
-            if result_within(self._timeout, partial(self._try, wait)) is None:
-                raise SILENT.error(host=self._host)
-        finally:
-            wait.end()
+        with closing(Wait()) as wait:
+            checked = result_within(self._timeout, partial(self._try, wait))
+        if not checked:
+            raise SILENT.error(host=self._host)
 
     def __call__(self, pending: PendingRegistration) -> str:
         """Wait for the mail with the code.
@@ -236,11 +228,8 @@ class MailboxCode(_Mailbox):
             CodeExpiredError: No mail with a code came while the code lived.
             ModuleNotFoundError: The extra is not installed.
         """
-        wait = Wait(pending)
-        try:
+        with closing(Wait(pending)) as wait:
             code = result_within(pending.remaining(), partial(self._poll, pending, wait))
-        finally:
-            wait.end()
         return _in_time(code, wait)
 
 
@@ -249,48 +238,22 @@ class AsyncMailboxCode(_Mailbox):
     """Does what `MailboxCode` does, on asyncio and trio. Cancelling it closes its connection at once."""
 
     async def check(self) -> None:
-        """Find out whether the mailbox can be read, before a code is asked for.
-
-        Raises:
-            CodeUnavailableError: The server cannot be reached, is not trusted, is too slow, or refuses the login.
-            ModuleNotFoundError: The extra is not installed.
-        """
+        """Find out what `MailboxCode.check` finds out, with the same errors."""
         from anyio import move_on_after
 
-        wait = Wait()
         checked = False
-        try:
-            with move_on_after(self._timeout):
-                checked = await result_of(partial(self._try, wait))
-        finally:
-            wait.end()
+        with closing(Wait()) as wait, move_on_after(self._timeout):
+            checked = await result_of(partial(self._try, wait))
         if not checked:
             raise SILENT.error(host=self._host)
 
     async def __call__(self, pending: PendingRegistration) -> str:
-        """Wait for the mail with the code.
-
-        Args:
-            pending: The registration that waits for the code.
-
-        Returns:
-            The six digits.
-
-        Raises:
-            CodeUnavailableError: The mailbox cannot be read from the start. A connection that is lost later is
-                made again.
-            CodeExpiredError: No mail with a code came while the code lived.
-            ModuleNotFoundError: The extra is not installed.
-        """
+        """Wait for the mail with the code, as `MailboxCode` does, with the same errors."""
         from anyio import move_on_after
 
-        wait = Wait(pending)
         code = None
-        try:
-            with move_on_after(pending.remaining()):
-                code = await result_of(partial(self._poll, pending, wait))
-        finally:
-            wait.end()
+        with closing(Wait(pending)) as wait, move_on_after(pending.remaining()):
+            code = await result_of(partial(self._poll, pending, wait))
         return _in_time(code, wait)
 
 

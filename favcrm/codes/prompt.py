@@ -50,16 +50,6 @@ async def prompt_async(pending: PendingRegistration) -> str:
 
     Cancelling, and interrupting the cell of a notebook, ends the question. In a terminal it gives the echo back at
     once; the next line that is typed there is lost, since nothing can take a question back from a terminal.
-
-    Args:
-        pending: The registration that waits for the code.
-
-    Returns:
-        The six digits.
-
-    Raises:
-        CodeUnavailableError: Nobody can be asked here, or what was typed is no code three times.
-        CodeExpiredError: The code was dead before it could be asked for.
     """
     with _hiding() as hidden:
         # A question that is left behind in a notebook would take the answer to the next question.

@@ -40,11 +40,7 @@ class OneKeyStore(ABC):
         return f"{type(self).__name__}({self._place!r})"
 
     def check(self) -> None:
-        """Find out whether a key can be saved, and leave nothing behind. Whether one is there, `get` tells.
-
-        Raises:
-            StoreError: No key can be saved.
-        """
+        """Find out whether a key can be saved, and leave nothing behind. Whether one is there, `get` tells."""
         with wrap_errors(f"No key can be saved in {self._place}"):
             self._check()
 
@@ -58,17 +54,7 @@ class OneKeyStore(ABC):
     ) -> SecretRef:
         """Save a key and the name of its workspace; the metadata is not kept.
 
-        Args:
-            name: The workspace's name.
-            secret: The key.
-            metadata: Ignored.
-            if_absent: Whether to refuse to replace another key, whatever its workspace.
-
-        Returns:
-            The reference of the key, for `get`.
-
-        Raises:
-            StoreError: The key was not saved, or another key is there and ``if_absent`` is true.
+        With ``if_absent``, another key is not replaced, whatever its workspace.
         """
 
         def decide(found: Mapping[str, str]) -> Changes:
@@ -85,10 +71,8 @@ class OneKeyStore(ABC):
     def get(self, ref: SecretRef) -> Secret:
         """Return the key, read at this moment.
 
-        Raises:
-            MissingKeyError: There is no key at the reference.
-            StoreError: The key cannot be read, or is the key of another workspace. Then the key is not missing, because
-                the place has no room for a new one.
+        The key of another workspace raises `StoreError` and not `MissingKeyError`, because the place has no room for a
+        new one.
         """
         with wrap_errors(f"{self._place} cannot be read"):
             secret = self._find(ref)
@@ -97,11 +81,7 @@ class OneKeyStore(ABC):
         return secret
 
     def delete(self, ref: SecretRef) -> None:
-        """Remove the key; do nothing where there is none or it is another workspace's.
-
-        Raises:
-            StoreError: The key is there and cannot be removed.
-        """
+        """Remove the key; do nothing where it is another workspace's."""
 
         def decide(found: Mapping[str, str]) -> Changes:
             ours = self._label in found and self._holds(found, ref)

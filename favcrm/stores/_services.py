@@ -60,9 +60,9 @@ def reason_by_class(error: BaseException, reasons: Mapping[str, Reason]) -> Reas
     return next((reasons[name] for name in names if name in reasons), None)
 
 
-def by_name(*groups: tuple[str, Reason]) -> Mapping[str, Reason]:
-    """Return a table of reasons from groups of names, which are separated by blanks."""
-    return {name: reason for names, reason in groups for name in names.split()}
+def by_name(groups: Mapping[str, Reason]) -> Mapping[str, Reason]:
+    """Return a table of reasons with each name by itself; the names of a group are separated by blanks."""
+    return {name: reason for names, reason in groups.items() for name in names.split()}
 
 
 def taken(ref: str) -> StoreError:

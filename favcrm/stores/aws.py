@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from threading import Lock, local
+from functools import cached_property
+from threading import local
 from typing import Protocol, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
@@ -85,8 +86,8 @@ class AWSSecretsManagerStore:
         region: str | None = None,
         timeout: float = 10.0,
     ) -> None:
-        self._lock = Lock()
-        self._client = client
+        if client is not None:
+            self._client = client
         self._prefix = prefix
         self._region = region
         self._timeout = timeout
@@ -99,9 +100,6 @@ class AWSSecretsManagerStore:
 
         AWS has no other way to find out whether a secret can be made. Where removing is not allowed, that
         secret stays.
-
-        Raises:
-            StoreError: A key cannot be saved and read.
         """
         place = f"{self._prefix}{CHECK_NAME}"
         self._create(place, CHECK_VALUE, {}, failing=NOT_USABLE)
@@ -114,18 +112,8 @@ class AWSSecretsManagerStore:
     ) -> SecretRef:
         """Save a secret under a name, and read it back. The metadata goes into the description.
 
-        Args:
-            name: The workspace's name.
-            secret: What to save.
-            metadata: What may be known to all.
-            if_absent: Whether to refuse to replace another secret of that name. AWS itself keeps this, also
-                where two programs save at the same moment.
-
-        Returns:
-            The reference of the key, for `get`.
-
-        Raises:
-            StoreError: The key was not saved, or it is not certain that it was.
+        AWS itself keeps ``if_absent``, also where two programs save at the same moment. A `StoreError` says where it
+        is not certain whether the secret was saved.
         """
         ref = SecretRef.of(self.scheme, name)
         place = self._place(name)
@@ -149,23 +137,14 @@ class AWSSecretsManagerStore:
         return ref
 
     def get(self, ref: SecretRef) -> Secret:
-        """Return a secret.
-
-        Raises:
-            MissingKeyError: There is no key at the reference.
-            StoreError: The key cannot be read.
-        """
+        """Return a secret."""
         secret = self._find(self._place(ref.name), failing=NOT_READ)
         if secret is None:
             raise MissingKeyError(f"There is no key at {ref}.")
         return secret
 
     def delete(self, ref: SecretRef) -> None:
-        """Remove a secret at once, without AWS's time to restore it; do nothing where there is none.
-
-        Raises:
-            StoreError: The key is there and cannot be removed.
-        """
+        """Remove a secret at once, without AWS's time to restore it."""
         self._remove(self._place(ref.name))
 
     def _place(self, name: str) -> str:
@@ -229,7 +208,8 @@ class AWSSecretsManagerStore:
     ) -> T | None:
         """Return what a call returns, or None where AWS answers with the code ``unless``."""
         with wrap_service_errors(find_reason, failing=failing, uncertain=uncertain):
-            client = self._connected()
+            # The client is made first, because the loggers that are dropped come with it.
+            client = self._client
             try:
                 with _unlogged():
                     return call(client)
@@ -238,26 +218,19 @@ class AWSSecretsManagerStore:
                     return None
                 raise
 
-    def _connected(self) -> SecretsManagerClient:
-        with self._lock:
-            if self._client is None:
-                self._client = _connect(self._region, self._timeout)
-            return self._client
-
-
-def _connect(region: str | None, timeout: float) -> SecretsManagerClient:
-    session, config = boto3()
-    # The session that boto3 shares is not made for several threads.
-    own = session.Session(region_name=region)
-    client: SecretsManagerClient = own.client(
-        "secretsmanager",
-        config=config.Config(
-            connect_timeout=timeout,
-            read_timeout=timeout,
-            retries={"mode": "standard", "total_max_attempts": 3},
-        ),
-    )
-    return client
+    @cached_property
+    def _client(self) -> SecretsManagerClient:
+        session, config = boto3()
+        # The session that boto3 shares is not made for several threads.
+        client: SecretsManagerClient = session.Session(region_name=self._region).client(
+            "secretsmanager",
+            config=config.Config(
+                connect_timeout=self._timeout,
+                read_timeout=self._timeout,
+                retries={"mode": "standard", "total_max_attempts": 3},
+            ),
+        )
+        return client
 
 
 class _Calling(local):

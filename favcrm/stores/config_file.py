@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from favcrm import settings
 from favcrm._atomic import create, read, wrap_errors
 from favcrm._boundary import boundaries
-from favcrm._text_files import mark_of, text_in, toml_in
-from favcrm.errors import InvalidInputError, Problem
+from favcrm._text_files import UnreadableError, mark_of, text_in, toml_in
+from favcrm.errors import InvalidInputError, Problem, StoreError
 from favcrm.secret import Secret
 from favcrm.stores._git import refuse_if_git_would_commit
 from favcrm.stores._one_key import Changes, OneKeyFileStore
-from favcrm.stores._toml import edited
 
 __all__ = ["ConfigFileStore"]
+
+TEXT = r"""(?:"(?:[^"\\\n]|\\[^\n])*"|'[^'\n]*')"""
 
 
 @boundaries
@@ -111,3 +114,64 @@ class ConfigFileStore(OneKeyFileStore):
         for label, value in changes.items():
             text = edited(text, label, value)
         return mark_of(content) + text.encode()
+
+
+def edited(text: str, name: str, value: str | None) -> str:
+    """Return a TOML document with one top-level text set, or removed where the value is None.
+
+    Everything else stays, to the byte: a way of changing the document is taken only if the new document, read again,
+    says what the old one said but for that one text.
+
+    Raises:
+        UnreadableError: The text is not TOML.
+        StoreError: There is no way to do that which is certain to change nothing else.
+    """
+    old = toml_in(text)
+    wanted = {key: kept for key, kept in old.items() if key != name} | (
+        {} if value is None else {name: value}
+    )
+    if old == wanted:
+        return text
+    candidates = _changed(text, name, value) if name in old else _added(text, name, value or "")
+    for candidate in candidates:
+        if _says(candidate, wanted):
+            return candidate
+    raise StoreError(
+        f"{name} in the file is not a plain text on one line, so the file was left as it is.",
+        next_step=f"Write {name} on one line in quotes, or remove it, by hand.",
+    )
+
+
+def _says(text: str, wanted: Mapping[str, object]) -> bool:
+    try:
+        return toml_in(text) == wanted
+    except UnreadableError:
+        return False
+
+
+def _changed(text: str, name: str, value: str | None) -> Iterator[str]:
+    """Change each line that looks like the one; some may be inside of a longer text or in a table."""
+    line = re.compile(
+        rf"""^([ \t]*(?:{name}|"{name}"|'{name}')[ \t]*=[ \t]*){TEXT}([ \t]*(?:\#[^\n]*)?\r?)$\n?""",
+        re.MULTILINE,
+    )
+    for match in line.finditer(text):
+        before, after = text[: match.start()], text[match.end() :]
+        if value is None:
+            yield before + after
+        else:
+            ending = "\n" if match[0].endswith("\n") else ""
+            yield f"{before}{match[1]}{_quoted(value)}{match[2]}{ending}{after}"
+
+
+def _added(text: str, name: str, value: str) -> Iterator[str]:
+    """Add a line at the end, or at the beginning where the end belongs to a table."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    line = f"{name} = {_quoted(value)}{newline}"
+    yield text + (newline if text and not text.endswith("\n") else "") + line
+    yield line + text
+
+
+def _quoted(value: str) -> str:
+    # A JSON text is a TOML text, but for the one control character that JSON leaves alone.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

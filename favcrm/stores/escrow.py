@@ -29,9 +29,8 @@ LONGEST_FILE = 8192
 class EscrowStore:
     """Keeps each key in a new file of its own, which only its owner can read. It never replaces and never merges one.
 
-    A file is whole or is not there. What a killed process has left of one is named by `get`.
-
-    An escrow is for the moment in which the store fails. Move the key to a store that works, and delete it here.
+    A file is whole or is not there. An escrow is for the moment in which the store fails: move the key to a store that
+    works, and delete it here.
 
     Args:
         directory: Where the files go. It is made where it is missing.
@@ -58,11 +57,7 @@ class EscrowStore:
         return f"EscrowStore({str(self._directory)!r})"
 
     def check(self) -> None:
-        """Find out whether a file can be made, and leave nothing behind.
-
-        Raises:
-            StoreError: No key can be saved.
-        """
+        """Make a file in a new private directory, and remove both."""
         with wrap_errors(f"No key can be saved in {self._directory}"):
             dry_run_create(self._directory / "key.json", bytes(LONGEST_FILE))
 
@@ -74,30 +69,15 @@ class EscrowStore:
         *,
         if_absent: bool = True,  # noqa: ARG002  # a store's contract; nothing is ever replaced here
     ) -> SecretRef:
-        """Save a secret in a new file; where it is there already, do nothing.
+        """Save a secret and the metadata in a new file; do nothing where the secret is there already.
 
-        Args:
-            name: The workspace's name. Where another secret has it, a number is appended.
-            secret: What to save.
-            metadata: What may be known to all; it is kept beside the secret.
-            if_absent: Ignored: another secret is never replaced.
-
-        Returns:
-            The reference of the key, for `get`.
-
-        Raises:
-            StoreError: The key was not saved.
+        Another secret is never replaced: where one has the name, a number is appended to the name.
         """
         with wrap_errors(f"The key could not be saved in {self._directory}"):
             return self._put(name, secret, metadata)
 
     def get(self, ref: SecretRef) -> Secret:
-        """Return a secret.
-
-        Raises:
-            MissingKeyError: There is no key at the reference.
-            StoreError: Its file cannot be read, or is not one of this store's.
-        """
+        """Return a secret. What a killed process has left of its file is named in the error."""
         path = self.path(ref)
         with wrap_errors(f"{path} cannot be read"):
             secret = self._find(ref)
@@ -112,11 +92,7 @@ class EscrowStore:
         raise MissingKeyError(message)
 
     def delete(self, ref: SecretRef) -> None:
-        """Remove a secret and its file; do nothing where there is none.
-
-        Raises:
-            StoreError: The key is there and cannot be removed, or the file is not one of this store's.
-        """
+        """Remove a secret and its file."""
         path = self.path(ref)
         with wrap_errors(f"{path} could not be removed"):
             if self._find(ref) is None:

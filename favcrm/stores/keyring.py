@@ -39,17 +39,16 @@ NO_KEYRING = (
 LOCKED = Reason("the keyring is locked", UNLOCK)
 ABSENT = Reason("there is no keyring here", NO_KEYRING)
 REASONS = by_name(
-    ("KeyringLocked LockedException", LOCKED),
-    ("PromptDismissedException", Reason("the keyring is locked, and nobody unlocked it", UNLOCK)),
-    ("InitError", Reason("the keyring could not be opened", UNLOCK)),
-    (
-        "ItemNotFoundException",
-        Reason(
+    {
+        "KeyringLocked LockedException": LOCKED,
+        "PromptDismissedException": Reason("the keyring is locked, and nobody unlocked it", UNLOCK),
+        "InitError": Reason("the keyring could not be opened", UNLOCK),
+        "ItemNotFoundException": Reason(
             "the keyring has no collection to keep a key in",
             "Create a default keyring, as with the desktop's password manager, or use another store.",
         ),
-    ),
-    ("NoKeyringError SecretServiceNotAvailableException", ABSENT),
+        "NoKeyringError SecretServiceNotAvailableException": ABSENT,
+    }
 )
 """Why a call failed, by the names of the exceptions of keyring and secretstorage."""
 
@@ -113,9 +112,6 @@ class KeyringStore:
         """Find out whether there is a keyring, whether it is safe, and, with Secret Service, that it is unlocked.
 
         Nobody is asked to unlock it. Other keyrings than Secret Service cannot be asked this without a prompt.
-
-        Raises:
-            StoreError: A key cannot be saved.
         """
         self._in_time(lambda _: _check_unlocked(self._usable()), failing=NOT_USABLE)
 
@@ -129,20 +125,9 @@ class KeyringStore:
     ) -> SecretRef:
         """Save a secret under a name, and read it back; the metadata is not kept.
 
-        Keyrings cannot create a key only where there is none. It is looked for first, so two programs that save
-        another key under the same name at the same moment are not told apart.
-
-        Args:
-            name: The workspace's name.
-            secret: What to save.
-            metadata: Ignored.
-            if_absent: Whether to refuse to replace another secret of that name.
-
-        Returns:
-            The reference of the key, for `get`.
-
-        Raises:
-            StoreError: The key was not saved, or it is not certain that it was.
+        Keyrings cannot create a key only where there is none. The store looks for one first, so of two programs that
+        save another key under the same name at the same moment neither is refused. A `StoreError` says where it is
+        not certain whether the secret was saved.
         """
         ref = SecretRef.of(self.scheme, name)
 
@@ -161,23 +146,14 @@ class KeyringStore:
         return ref
 
     def get(self, ref: SecretRef) -> Secret:
-        """Return a secret. Where the keyring is locked, it may ask the user to unlock it.
-
-        Raises:
-            MissingKeyError: There is no key at the reference.
-            StoreError: The key cannot be read.
-        """
+        """Return a secret. Where the keyring is locked, it may ask the user to unlock it."""
         secret = self._in_time(lambda _: self._find(self._usable(), ref.name), failing=NOT_READ)
         if secret is None:
             raise MissingKeyError(f"There is no key at {ref}.")
         return secret
 
     def delete(self, ref: SecretRef) -> None:
-        """Remove a secret, and look whether it is gone; do nothing where there is none.
-
-        Raises:
-            StoreError: The key is there and cannot be removed.
-        """
+        """Remove a secret, and look whether it is gone."""
 
         def remove(writing: Lock) -> None:
             backend = self._usable()

@@ -42,20 +42,7 @@ class MemoryStore:
         *,
         if_absent: bool = True,
     ) -> SecretRef:
-        """Keep a secret under a name; the metadata is not kept.
-
-        Args:
-            name: The workspace's name.
-            secret: What to keep.
-            metadata: Ignored.
-            if_absent: Whether to refuse to replace another secret of that name.
-
-        Returns:
-            The reference of the key, for `get`.
-
-        Raises:
-            StoreError: Another secret of that name is there, and ``if_absent`` is true.
-        """
+        """Keep a secret under a name; the metadata is not kept."""
         ref = SecretRef.of(self.scheme, name)
         with self._lock:
             if if_absent and self._secrets.get(ref, secret) != secret:
@@ -64,11 +51,7 @@ class MemoryStore:
         return ref
 
     def get(self, ref: SecretRef) -> Secret:
-        """Return a secret.
-
-        Raises:
-            MissingKeyError: There is no key at the reference.
-        """
+        """Return a secret."""
         if (secret := self._secrets.get(ref)) is not None:
             return secret
         raise MissingKeyError(f"There is no key at {ref}.")

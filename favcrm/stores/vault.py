@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from threading import Lock
+from functools import cached_property
 from typing import NamedTuple, Protocol, cast
 
 from favcrm._boundary import boundaries
@@ -39,15 +39,17 @@ DENIED = Reason(
     "and delete and read on the same path below metadata/.",
 )
 REASONS = by_name(
-    ("Forbidden Unauthorized", DENIED),
-    ("InvalidPath", Reason("Vault has nothing at that path", "Check the mount and the path.")),
-    ("InvalidRequest", Reason("Vault does not accept the request")),
-    ("RateLimitExceeded", Reason("Vault takes no more requests for now", LATER)),
-    ("VaultDown VaultNotInitialized", Reason("Vault is sealed or not ready", LATER)),
-    ("SSLError", Reason("the certificate of Vault is not trusted", "Check VAULT_ADDR and VAULT_CACERT.")),
-    ("ConnectTimeout", Reason("Vault cannot be reached", NETWORK)),
-    ("ConnectionError", Reason("the connection to Vault failed", NETWORK, certain=False)),
-    ("ReadTimeout", Reason("Vault did not answer in time", NETWORK, certain=False)),
+    {
+        "Forbidden Unauthorized": DENIED,
+        "InvalidPath": Reason("Vault has nothing at that path", "Check the mount and the path."),
+        "InvalidRequest": Reason("Vault does not accept the request"),
+        "RateLimitExceeded": Reason("Vault takes no more requests for now", LATER),
+        "VaultDown VaultNotInitialized": Reason("Vault is sealed or not ready", LATER),
+        "SSLError": Reason("the certificate of Vault is not trusted", "Check VAULT_ADDR and VAULT_CACERT."),
+        "ConnectTimeout": Reason("Vault cannot be reached", NETWORK),
+        "ConnectionError": Reason("the connection to Vault failed", NETWORK, certain=False),
+        "ReadTimeout": Reason("Vault did not answer in time", NETWORK, certain=False),
+    }
 )
 """Why a call failed, by the names of the exceptions of hvac and requests."""
 
@@ -110,8 +112,8 @@ class VaultStore:
         token: str | Secret | None = None,
         timeout: float = 10.0,
     ) -> None:
-        self._lock = Lock()
-        self._client = client
+        if client is not None:
+            self._client = client
         self._mount = mount.strip("/")
         self._path = path.strip("/")
         self._url = url
@@ -123,11 +125,7 @@ class VaultStore:
         return f"{type(self).__name__}(mount={self._mount!r}, path={self._path!r})"
 
     def check(self) -> None:
-        """Ask Vault what is mounted there, and what the token may do. Nothing is written.
-
-        Raises:
-            StoreError: A key cannot be saved and read.
-        """
+        """Ask Vault what is mounted there, and what the token may do. Nothing is written."""
         path = self._place("data", "check")
         mounted = self._read(f"sys/internal/ui/mounts/{self._mount}", NOT_USABLE)
         # Some servers do not tell. They answer when the key is saved.
@@ -138,7 +136,7 @@ class VaultStore:
                 next_step="Check the mount, or run: vault kv enable-versioning",
             )
         with wrap_service_errors(_find_reason, failing=NOT_USABLE):
-            answer = self._connected().write_data("sys/capabilities-self", data={"paths": [path]})
+            answer = self._client.write_data("sys/capabilities-self", data={"paths": [path]})
         found = _value_at(answer, "data", path) or _value_at(answer, path)
         allowed = set(cast("list[object]", found)) if isinstance(found, list) else set[object]()
         if "root" not in allowed and not allowed >= NEEDED:
@@ -152,19 +150,8 @@ class VaultStore:
     ) -> SecretRef:
         """Save a secret under a name, and the metadata beside it, in fields of their own.
 
-        Each write says which version it replaces, so Vault lets no two programs overwrite each other.
-
-        Args:
-            name: The workspace's name.
-            secret: What to save.
-            metadata: What may be known to all.
-            if_absent: Whether to refuse to replace another secret of that name.
-
-        Returns:
-            The reference of the key, for `get`.
-
-        Raises:
-            StoreError: The key was not saved, or it is not certain that it was.
+        Each write says which version it replaces, so Vault lets no two programs overwrite each other. A `StoreError`
+        says where it is not certain whether the secret was saved.
         """
         ref = SecretRef.of(self.scheme, name)
         place = self._place("data", name)
@@ -183,12 +170,7 @@ class VaultStore:
         raise StoreError(f"{NOT_SAVED}: somebody else writes to that name.")
 
     def get(self, ref: SecretRef) -> Secret:
-        """Return a secret.
-
-        Raises:
-            MissingKeyError: There is no key at the reference.
-            StoreError: The key cannot be read.
-        """
+        """Return a secret."""
         entry = self._entry(self._place("data", ref.name), failing=NOT_READ)
         if not entry.there:
             raise MissingKeyError(f"There is no key at {ref}.")
@@ -197,20 +179,16 @@ class VaultStore:
         return entry.secret
 
     def delete(self, ref: SecretRef) -> None:
-        """Remove a secret with all its versions; do nothing where there is none.
-
-        Raises:
-            StoreError: The key is there and cannot be removed.
-        """
+        """Remove a secret with all its versions."""
         with wrap_service_errors(_find_reason, failing=NOT_REMOVED):
-            self._connected().delete(self._place("metadata", ref.name))
+            self._client.delete(self._place("metadata", ref.name))
 
     def _place(self, kind: str, name: str) -> str:
         return "/".join(part for part in (self._mount, kind, self._path, path_part(name)) if part)
 
     def _read(self, path: str, failing: str) -> object:
         with wrap_service_errors(_find_reason, failing=failing):
-            return self._connected().read(path)
+            return self._client.read(path)
 
     def _entry(self, place: str, *, failing: str) -> Entry:
         answer = self._read(place, failing)
@@ -232,9 +210,7 @@ class VaultStore:
         fields = {**metadata, FIELD: secret.reveal()}
         with wrap_service_errors(_find_reason, failing=NOT_SAVED, uncertain=NOT_CERTAIN):
             try:
-                answer = self._connected().write_data(
-                    place, data={"data": fields, "options": {"cas": version}}
-                )
+                answer = self._client.write_data(place, data={"data": fields, "options": {"cas": version}})
             except Exception as error:
                 if MISMATCH in str(error):
                     return False
@@ -244,18 +220,16 @@ class VaultStore:
             raise StoreError(f"{NOT_CERTAIN}: {NOT_KV}.")
         return True
 
-    def _connected(self) -> VaultClient:
-        with self._lock:
-            if self._client is None:
-                client: VaultClient = hvac().Client(
-                    url=self._url,
-                    token=None if self._token is None else self._token.reveal(),
-                    timeout=self._timeout,
-                    # hvac reads VAULT_ADDR and VAULT_TOKEN, and not this one.
-                    namespace=self._namespace or os.environ.get("VAULT_NAMESPACE") or None,
-                )
-                self._client = client
-            return self._client
+    @cached_property
+    def _client(self) -> VaultClient:
+        client: VaultClient = hvac().Client(
+            url=self._url,
+            token=None if self._token is None else self._token.reveal(),
+            timeout=self._timeout,
+            # hvac reads VAULT_ADDR and VAULT_TOKEN, and not this one.
+            namespace=self._namespace or os.environ.get("VAULT_NAMESPACE") or None,
+        )
+        return client
 
 
 def _value_at(answer: object, *path: str) -> object:

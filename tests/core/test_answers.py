@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from favcrm import errors
 from favcrm._error_codes import ERROR_CODES
 from favcrm._flows import calls
-from favcrm._flows.outcomes import Answered, Failed, Kind, judge
+from favcrm._flows.attempts import Answered, Failed, Kind, judge
 from favcrm._mcp.jsonrpc import AnswerReader
 from favcrm._text import clean
 from favcrm.registration import Registration
@@ -94,31 +94,24 @@ def test_a_payload_is_found_in_each_place(result: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("result", "data"),
     [
-        ({"structuredContent": {"data": [1], "summary": "s", "renderType": "json"}}, [1]),
         ({"structuredContent": {"data": None, "summary": "s", "renderType": "json"}}, None),
         ({"structuredContent": [1, 2]}, [1, 2]),
         ({"structuredContent": None, "content": []}, None),
-        ({"structuredContent": None, "content": [{"type": "text", "text": "null"}]}, None),
         ({"content": [{"type": "text", "text": '{"a": 1}'}]}, {"a": 1}),
         ({"content": [{"type": "text", "text": "hello"}]}, "hello"),
         ({"content": "odd"}, {"content": "odd"}),
-        ({}, {}),
     ],
-    ids=range(9),
+    ids=range(6),
 )
 def test_any_tool_answers_the_first_payload_as_data(result: dict[str, Any], data: object) -> None:
     answer = value_of(ANY, Response(result=result))
-    assert answer.data == data
-    assert answer.raw == result
+    assert (answer.data, answer.raw) == (data, result)
 
 
 def test_a_tool_result_keeps_content_and_summary() -> None:
     result = value_of(ANY, enveloped({"a": 1}, "One.\x07"))
     assert result.summary == "One."
     assert result.content == ({"type": "text", "text": '{"a": 1}'},)
-
-
-def test_a_bare_text_is_the_summary_too() -> None:
     assert value_of(ANY, Response(result={"content": [{"type": "text", "text": "hello"}]})).summary == "hello"
 
 
@@ -134,25 +127,20 @@ def test_a_result_that_is_no_object_leaves_the_outcome_unknown() -> None:
     assert error_of(ANY, Response(result=[1])).message == lacks("$ is not an object")
 
 
-@pytest.mark.parametrize("name", PENDING)
+@pytest.mark.parametrize("name", ["expiresAt", "maskedEmail", "instructions"])
 def test_a_missing_field_is_named_by_its_path(name: str) -> None:
-    error = error_of(
-        REQUEST,
-        enveloped(
-            {**PENDING, name: None}
-            if name == "requestId"
-            else {field: value for field, value in PENDING.items() if field != name}
-        ),
-    )
+    payload = {field: value for field, value in PENDING.items() if field != name}
+    error = error_of(REQUEST, enveloped(payload))
     assert isinstance(error, errors.OutcomeUnknownError)
-    assert error.message == lacks(f"$.{name} is {'not text' if name == 'requestId' else 'missing'}")
+    assert error.message == lacks(f"$.{name} is missing")
 
 
-@pytest.mark.parametrize("wrong", [7, True, None, ["SECRET"], {"SECRET": "SECRET"}], ids=repr)
-@pytest.mark.parametrize("name", PENDING)
-def test_a_wrong_field_is_named_without_its_value(name: str, wrong: object) -> None:
+@pytest.mark.parametrize("wrong", [7, None, {"SECRET": "SECRET"}, ["SECRET"]], ids=repr)
+@pytest.mark.parametrize(
+    ("name", "expected"), [("requestId", "text"), ("expiresAt", "an ISO 8601 time")], ids=["text", "time"]
+)
+def test_a_wrong_field_is_named_without_its_value(name: str, expected: str, wrong: object) -> None:
     error = error_of(REQUEST, enveloped({**PENDING, name: wrong}))
-    expected = "an ISO 8601 time" if name == "expiresAt" else "text"
     assert error.message == lacks(f"$.{name} is not {expected}")
     assert "SECRET" not in str(error)
 
@@ -192,12 +180,10 @@ def test_tools_keep_their_schemas_verbatim() -> None:
     ("page", "problem"),
     [
         ({"tools": "none"}, "$.tools is missing"),
-        ({}, "$.tools is missing"),
-        ({"tools": [{}]}, "$.name is missing"),
         ({"tools": [7]}, "$.name is missing"),
         ({"tools": [{"name": "a", "inputSchema": "SECRET"}]}, "$.inputSchema is not an object"),
     ],
-    ids=range(5),
+    ids=range(3),
 )
 def test_a_malformed_list_of_tools_raises_unexpected_answer(page: dict[str, Any], problem: str) -> None:
     assert error_of(LIST, Response(result=page)).problems == (problem,)
@@ -224,11 +210,14 @@ def test_rule_1_a_whole_answer_becomes_a_workspace_without_problems(key: str) ->
     assert "more" in workspace.extra
 
 
-@pytest.mark.parametrize("steps", [None, [], "", ["One.", "Two."], "One."], ids=repr)
-def test_next_steps_may_be_a_text_a_list_or_nothing(steps: Any, key: str) -> None:
-    workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, "nextSteps": steps}))
-    assert workspace.next_steps == tuple([steps] if isinstance(steps, str) and steps else steps or ())
-    assert workspace.problems == ()
+@pytest.mark.parametrize(
+    ("told", "steps"),
+    [(None, ()), ("", ()), (["One.", "Two."], ("One.", "Two.")), ("One.", ("One.",))],
+    ids=repr,
+)
+def test_next_steps_may_be_a_text_a_list_or_nothing(told: Any, steps: tuple[str, ...], key: str) -> None:
+    workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, "nextSteps": told}))
+    assert (workspace.next_steps, workspace.problems) == (steps, ())
 
 
 def test_a_key_in_the_next_steps_is_masked(key: str) -> None:
@@ -236,13 +225,23 @@ def test_a_key_in_the_next_steps_is_masked(key: str) -> None:
     assert workspace.next_steps == ("export KEY=[hidden]",)
 
 
-@pytest.mark.parametrize("wrong", [None, 7, [], {"a": 1}], ids=repr)
-@pytest.mark.parametrize("name", SIBLINGS)
-def test_rule_1_a_malformed_field_beside_a_key_becomes_a_problem(name: str, wrong: object, key: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "wrong", "problem"),
+    [
+        ("organisationId", None, "$.organisationId is missing"),
+        ("companyId", "", "$.companyId is missing"),
+        ("userId", 7, "$.userId is not text"),
+        ("loginUrl", [], "$.loginUrl is not text"),
+        ("nextSteps", {"a": 1}, "$.nextSteps is neither text nor a list of texts"),
+        ("nextSteps", [7], "$.nextSteps is neither text nor a list of texts"),
+    ],
+)
+def test_rule_1_a_malformed_field_beside_a_key_becomes_a_problem(
+    name: str, wrong: object, problem: str, key: str
+) -> None:
     workspace = value_of(VERIFY, enveloped({**SIBLINGS, "apiKey": key, name: wrong}))
     assert workspace.api_key.reveal() == key
-    fine = name == "nextSteps" and not wrong
-    assert [name in problem for problem in workspace.problems] == ([] if fine else [True])
+    assert workspace.problems == (problem,)
 
 
 ODD_ANSWERS: dict[str, Callable[[str], Response]] = {
@@ -302,18 +301,14 @@ def test_an_answer_without_a_key_leaves_the_outcome_unknown() -> None:
 
 
 UNREADABLE: dict[str, Response] = {
-    "empty": Response(status=200, defect="is empty"),
-    "202 without a body": Response(status=202, defect="is empty"),
+    "empty": Response(status=202, defect="is empty"),
     "a login page": Response(status=200, body="<html>Sign in</html>", defect="is no JSON-RPC answer"),
-    "text": Response(status=200, body="OK", defect="is no JSON-RPC answer"),
-    "JSON of another kind": Response(status=200, body='{"status": "ok"}', defect="is no JSON-RPC answer"),
     "another's confirmation": Response(
         status=202, body='{"message": "Accepted", "code": 202}', defect="is no JSON-RPC answer"
     ),
     "a batch without ours": Response(
         status=200, body='[{"id": 8, "result": {}}]', defect="is no JSON-RPC answer"
     ),
-    "too large": Response(status=200, defect="is larger than this client reads"),
     "a result of null": Response(status=200),
     "a result that is a number": Response(status=200, result=5),
 }
@@ -334,20 +329,10 @@ def test_an_unreadable_answer_to_an_acting_call_leaves_the_outcome_unknown(respo
             assert type(outcome.error) is errors.UnexpectedAnswerError
 
 
-def test_an_unreadable_answer_to_a_reading_call_raises_unexpected_answer() -> None:
+def test_the_calls_that_only_read_do_not_act() -> None:
     asked = calls.ask_plan({"toolName": "create_member"})
-    assert [call.tool for call in [*EVERY_CALL, asked] if not call.acts] == [
-        "tools/list",
-        "get_plan_status",
-        "check_plan_operation",
-    ]
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_a_refusal(status: int) -> None:
-    """It comes from what stands before the server."""
-    error = error_of(ANY, Response(status=status, defect="is a redirect to nowhere"))
-    assert type(error) is errors.RefusedError
+    reading = [call.tool for call in [*EVERY_CALL, asked] if not call.acts]
+    assert reading == ["tools/list", "get_plan_status", "check_plan_operation"]
 
 
 # Refusals
@@ -362,14 +347,6 @@ REFUSALS: list[tuple[str, str, int, type[errors.FavCRMError]]] = [
     ("PLAN_LIMIT", "Please upgrade your plan.", 402, errors.PlanLimitError),
     ("SOMETHING_ELSE", "It is Sunday.", 400, errors.RefusedError),
 ]
-BY_STATUS = {
-    410: errors.CodeExpiredError,
-    423: errors.TooManyAttemptsError,
-    409: errors.AlreadyRegisteredError,
-    429: errors.RateLimitError,
-    401: errors.AuthenticationError,
-    402: errors.PlanLimitError,
-}
 FORMS: dict[str, Callable[[str, str, int], Response]] = {
     "HTTP JSON": lambda code, words, status: Response(
         status=status, body=json.dumps({"success": False, "error": {"code": code, "message": words}})
@@ -415,21 +392,25 @@ FORMS: dict[str, Callable[[str, str, int], Response]] = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 @pytest.mark.parametrize(("code", "words", "status", "kind"), REFUSALS, ids=[row[0] for row in REFUSALS])
-@pytest.mark.parametrize("call", [REQUEST, VERIFY], ids=["request", "verify"])
 def test_each_wire_form_of_each_refusal_raises_its_error(
-    call: calls.Call[Any], code: str, words: str, status: int, kind: type[errors.FavCRMError], form: Any
+    code: str, words: str, status: int, kind: type[errors.FavCRMError], form: Any
 ) -> None:
-    error = error_of(call, form(code, words, status))
+    error = error_of(VERIFY, form(code, words, status))
     assert type(error) is kind
     assert error.next_step
 
 
-@pytest.mark.parametrize("status", BY_STATUS)
 @pytest.mark.parametrize(
-    "body", ["", "<html><body>Upgrade your plan, it has expired</body></html>"], ids=["empty", "HTML"]
+    ("status", "kind"),
+    [(status, kind) for code, _, status, kind in REFUSALS if code not in {"INVALID_CODE", "SOMETHING_ELSE"}],
 )
-def test_a_status_decides_where_the_body_is_a_page_or_empty(status: int, body: str) -> None:
-    assert type(error_of(VERIFY, Response(status=status, body=body))) is BY_STATUS[status]
+@pytest.mark.parametrize(
+    "body", ["", "<html>Upgrade your plan, it has expired</html>"], ids=["empty", "HTML"]
+)
+def test_a_status_decides_where_the_body_is_a_page_or_empty(
+    status: int, kind: type[errors.FavCRMError], body: str
+) -> None:
+    assert type(error_of(VERIFY, Response(status=status, body=body))) is kind
 
 
 def test_words_decide_before_the_http_status() -> None:
@@ -443,13 +424,15 @@ def test_a_code_decides_before_words() -> None:
     assert error.server_code == "code-expired"
 
 
-@pytest.mark.parametrize("status", [404, 405, 302], ids=str)
-def test_a_status_of_the_endpoint_raises_refused_with_the_status_as_server_code(status: int) -> None:
-    error = error_of(ANY, Response(status=status, body="<html>"))
+@pytest.mark.parametrize(("status", "step"), [(404, "Check that the endpoint"), (302, "Set the endpoint")])
+def test_a_status_of_the_endpoint_raises_refused_with_the_status_as_server_code(
+    status: int, step: str
+) -> None:
+    error = error_of(ANY, Response(status=status, body="<html>", defect="is a redirect to nowhere"))
     assert type(error) is errors.RefusedError
     assert error.server_code == status
     assert f"HTTP {status}" in str(error)
-    assert "endpoint" in error.next_step
+    assert error.next_step.startswith(step)
 
 
 @pytest.mark.parametrize(
@@ -465,13 +448,14 @@ def test_words_of_a_sign_up_make_a_plain_refusal_of_other_calls(words: str) -> N
 @pytest.mark.parametrize(
     "data",
     [
-        {"message": "Your plan was upgraded"},
         {"message": "unauthorized"},
-        {},
         [],
         None,
-        {"error": None},
+        {"error": None, "errors": [], "success": True},
         {"code": "ABC"},
+        {"code": ["UNAUTHORIZED"]},
+        {"error": "unauthorized", "services": []},
+        {"data": {"error": "unauthorized"}, "services": []},
     ],
     ids=repr,
 )
@@ -480,12 +464,22 @@ def test_an_ordinary_answer_of_any_tool_is_no_refusal(data: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [{"error": "no"}, {"success": False}, {"code": "UNAUTHORIZED"}, {"error": {"message": "no"}}],
+    ("data", "kind"),
+    [
+        ({"error": "no"}, errors.RefusedError),
+        ({"success": False}, errors.RefusedError),
+        ({"code": "UNAUTHORIZED", "more": 1}, errors.AuthenticationError),
+        ({"error": {"message": "no"}}, errors.RefusedError),
+        ({"error": "plan_limit"}, errors.PlanLimitError),
+        ({"errors": [{"code": "plan_limit"}]}, errors.PlanLimitError),
+        ({"error": "PLAN_NOT_FOUND"}, errors.RefusedError),
+    ],
     ids=repr,
 )
-def test_a_payload_that_is_only_a_reason_is_a_refusal_of_any_tool(data: object) -> None:
-    assert isinstance(error_of(ANY, enveloped(data)), errors.RefusedError)
+def test_a_payload_that_is_only_a_reason_is_a_refusal_of_any_tool(
+    data: object, kind: type[errors.FavCRMError]
+) -> None:
+    assert type(error_of(ANY, enveloped(data))) is kind
 
 
 def test_a_diagnosis_takes_empty_data_with_a_refusing_sentence_as_a_refusal() -> None:
@@ -536,23 +530,14 @@ ACCOUNT_REASONS: dict[str, Any] = {
     "a word as the error": {"error": "account_exists"},
     "a word with dots and capitals": {"error": "Account.Exists"},
     "a word in one piece": {"error": "accountExists"},
-    "a word with a path": {"error": "auth/email-already-in-use"},
     "a longer word": {"code": "EMAIL_ALREADY_REGISTERED"},
     "a word beside other words": {"error": "account_exists", "message": "It did not work out."},
-    "error_code": {"error_code": "account_exists"},
-    "errorCode": {"errorCode": "ACCOUNT_EXISTS"},
+    "a word around the error": {"error": {"message": "No."}, "code": "account_exists"},
     "error in a list": {"error": [{"code": "account_exists"}]},
     "errors as objects": {"errors": [{"code": "OTHER"}, {"code": "account_exists", "message": "No."}]},
     "errors as texts": {"errors": [ACCOUNT]},
-    "errors by field": {"errors": {"email": [ACCOUNT]}},
     "an error's description": {"error": "conflict_found", "error_description": ACCOUNT},
-    "a status in words": {"error": {"code": 400, "status": "ALREADY_EXISTS", "message": "No."}},
     "data in data": {"data": {"error": "account_exists"}},
-    "a word around the error": {"error": {"message": "No."}, "code": "account_exists"},
-    "the title of a problem": {"type": "about:blank", "title": ACCOUNT, "status": 400},
-    "the type of a problem": {"type": "https://api.example/problems/account-exists", "title": "No"},
-    "the status of a problem": {"title": "No", "status": 409},
-    "the status code of a framework": {"statusCode": 409, "error": "No", "message": ["No way."]},
 }
 
 
@@ -580,17 +565,14 @@ def test_a_reason_is_found_in_each_place(form: Callable[[Any], Response], reason
         ACCOUNT,
         "email is already in use",
         "This email has already been registered.",
-        "There is already an account for this address.",
         "You already have an account.",
-        "An account already exists.",
         "The email address is already associated with another workspace.",
         "Email exists already.",
         "This email is taken.",
     ],
 )
-@pytest.mark.parametrize("error", ["no", "E1042", {"message": "It did not work out."}], ids=repr)
-def test_the_words_of_the_summary_count_beside_an_unknown_error(words: str, error: Any) -> None:
-    refused = error_of(REQUEST, enveloped({"error": error}, words))
+def test_the_words_of_the_summary_count_beside_an_unknown_error(words: str) -> None:
+    refused = error_of(REQUEST, enveloped({"error": "E1042"}, words))
     assert isinstance(refused, errors.AlreadyRegisteredError)
 
 
@@ -611,38 +593,10 @@ def test_a_secret_in_the_error_word_is_masked(key: str) -> None:
 def test_an_empty_error_is_no_refusal(nothing: object) -> None:
     data = {"error": nothing, "errors": nothing}
     assert value_of(ANY, enveloped(data, ACCOUNT)).data == data
-    told = {**data, "services": []}
-    assert value_of(PLAN, enveloped(told, "Unauthorized.")).data == told
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"status": "expired", "title": "Unauthorized", "type": "forbidden"},
-        {"errors": [], "services": ["unauthorized"]},
-        {"data": {"error": "unauthorized"}, "services": []},
-        {"error": "unauthorized", "services": []},
-        {"code": "FORBIDDEN-FRUIT", "services": []},
-        {"code": ["UNAUTHORIZED"]},
-    ],
-    ids=range(6),
-)
-def test_fields_that_many_answers_have_make_no_refusal_of_any_tool(data: Any) -> None:
-    assert value_of(ANY, enveloped(data)).data == data
-
-
-def test_the_code_of_any_tool_that_is_a_word_names_the_error() -> None:
-    assert isinstance(error_of(ANY, enveloped({"error": "plan_limit"})), errors.PlanLimitError)
-    assert isinstance(error_of(ANY, enveloped({"errors": [{"code": "plan_limit"}]})), errors.PlanLimitError)
-    assert isinstance(error_of(ANY, enveloped({"error": "no"}, "Unauthorized.")), errors.AuthenticationError)
 
 
 def test_text_data_is_no_refusal() -> None:
     assert isinstance(error_of(VERIFY, enveloped({"data": "It is done."})), errors.OutcomeUnknownError)
-
-
-def test_the_words_in_a_code_name_no_limit_of_a_plan() -> None:
-    assert type(error_of(ANY, enveloped({"error": "PLAN_NOT_FOUND"}))) is errors.RefusedError
 
 
 def test_details_inside_the_error_are_found() -> None:
@@ -652,11 +606,11 @@ def test_details_inside_the_error_are_found() -> None:
     assert error_of(VERIFY, enveloped(known)).login_url == "https://login.example"
 
 
-def test_a_deeply_nested_reason_is_read() -> None:
+def test_a_deeply_nested_reason_is_no_reason() -> None:
     reason: Any = {"code": "account_exists"}
     for _ in range(100_000):
         reason = {"error": [reason, reason]}
-    assert type(error_of(ANY, Response(error=JSONRPCError(-32000, "No", reason)))) is errors.RefusedError
+    assert type(error_of(REQUEST, Response(error=JSONRPCError(-32000, "No", reason)))) is errors.RefusedError
 
 
 # What a refusal of the key tells, and what an error of JSON-RPC tells
@@ -673,23 +627,18 @@ CHALLENGES: dict[str, tuple[str, dict[str, str]]] = {
         {"resource_metadata": "https://crm.example/.well-known/x?a=b"},
     ),
     "several": (
-        'Negotiate YWJj==, Basic realm="error=no", Bearer scope="a", Bearer error="invalid_token", DPoP error="b"',
+        'Negotiate YWJj==, Basic realm="error=no", Bearer error="invalid_token", DPoP error="b"',
         {"error": "invalid_token"},
     ),
-    "several without an error": ('Basic realm="x", Bearer scope="a", DPoP scope="b"', {"scope": "a"}),
-    "twice": ('Bearer error="one", error="two"', {"error": "one"}),
-    "text of no name": ('Bearer "error=no", error="yes"', {"error": "yes"}),
     "nothing of use": ('Bearer realm="x", charset=UTF-8', {}),
     "never closed": ('Bearer scope="a", error="inval, x="', {"scope": "a", "error": "inval, x="}),
     "rubbish": ('=,"\\",,= ="\x00', {}),
-    "empty": ("", {}),
 }
 
 
 @pytest.mark.parametrize(("header", "told"), CHALLENGES.values(), ids=CHALLENGES.keys())
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_challenge_is_kept(status: int, header: str, told: dict[str, str]) -> None:
-    error = error_of(ANY, Response(status=status, headers={"www-authenticate": header}))
+def test_a_challenge_is_kept(header: str, told: dict[str, str]) -> None:
+    error = error_of(ANY, Response(status=401, headers={"www-authenticate": header}))
     assert type(error) is errors.AuthenticationError
     assert error.challenge == told
     assert error.next_step == ERROR_CODES["authentication_failed"].next_step
@@ -717,12 +666,6 @@ def test_a_key_without_the_scope_is_called_good(scope: str, lacking: str) -> Non
     assert (error.human_action or "").startswith("Ask the owner of the workspace")
 
 
-@given(st.text() | st.text('=", \\abBearerscope'), st.sampled_from(EVERY_CALL))
-def test_any_challenge_raises_authentication_error(header: str, call: calls.Call[Any]) -> None:
-    error = error_of(call, Response(status=401, headers={"www-authenticate": header}))
-    assert isinstance(error, errors.AuthenticationError)
-
-
 def test_a_challenge_is_cut_and_masked(key: str) -> None:
     header = f'Bearer error="{CODE}", error_description="{EMAIL} \x1b[31m {key}", scope="{"x" * 5000}"'
     error = error_of(VERIFY, Response(status=401, headers={"www-authenticate": header}))
@@ -741,11 +684,6 @@ def test_the_data_of_an_error_is_kept(key: str) -> None:
         "[hidden]": "x",
     }
     assert "path" not in str(error) + repr(error)
-
-
-def test_data_is_none_without_a_json_rpc_error() -> None:
-    assert error_of(ANY, Response(status=404, body='{"error": "no"}')).data is None
-    assert error_of(ANY, Response(error=JSONRPCError(-32602, "Wrong"))).data is None
 
 
 @pytest.mark.parametrize(
@@ -771,18 +709,11 @@ def test_data_that_is_too_deep_is_left_out() -> None:
     ("header", "seconds"),
     [
         ("120", 120.0),
-        ("  7 ", 7.0),
         (formatdate(NOW + 90, usegmt=True), 90.0),
         (formatdate(NOW - 90, usegmt=True), 0.0),
         ("1.5", 1.5),
-        (" 0.25\t", 0.25),
-        ("3.", 3.0),
         ("soon", None),
         ("-5", None),
-        ("-1.5", None),
-        ("1.5.2", None),
-        ("1 2", None),
-        ("1e3", None),
         ("nan", None),
         ("9" * 400, 1e9),
         ("Mon, 01 Jan 8999 00:00:00 GMT", 1e9),
@@ -809,45 +740,21 @@ def test_a_date_in_retry_after_counts_by_the_servers_clock() -> None:
         ({"code": "RATE_LIMITED", "retryAfter": 12}, "", 12),
         ({"code": "RATE_LIMITED", "retryAfter": "x"}, "", None),
         ({"code": "RATE_LIMITED", "retryAfter": True}, "", None),
-        ({"code": "RATE_LIMITED", "retryAfter": "12"}, "", 12),
         ({"code": "RATE_LIMITED", "retry_after": " 1.5 "}, "", 1.5),
         ({"code": "RATE_LIMITED", "retryAfter": formatdate(NOW + 90, usegmt=True)}, "", 90),
-        ({"code": "RATE_LIMITED", "retryAfterSeconds": 7}, "", 7),
-        ({"code": "RATE_LIMITED", "retry_after_seconds": "7"}, "", 7),
-        ({"code": "RATE_LIMITED", "retryAfter": -1}, "", None),
         ({"code": "RATE_LIMITED", "message": "Try again in 12 minutes."}, "", 720),
         ({}, "Rate limit exceeded, wait for 1 hour", 3600),
     ],
-    ids=range(11),
+    ids=range(7),
 )
 def test_a_wait_that_the_payload_names(data: dict[str, Any], words: str, seconds: float | None) -> None:
     assert error_of(REQUEST, enveloped(data, words)).retry_after == seconds
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"ratelimit-reset": "30"}, 30.0),
-        ({"x-ratelimit-reset": "30.5"}, 30.5),
-        ({"x-ratelimit-reset": str(NOW + 60)}, 60.0),
-        ({"x-ratelimit-reset": str(NOW - 60)}, 0.0),
-        ({"x-ratelimit-reset": f"{(NOW + 60) * 1000:.0f}"}, None),
-        ({"ratelimit-reset": "soon"}, None),
-        ({"ratelimit-reset": "30", "retry-after": "7"}, 7.0),
-    ],
-    ids=repr,
-)
-def test_where_nothing_says_how_long_to_wait_the_reset_of_the_limit_does(
-    headers: dict[str, str], seconds: float | None
-) -> None:
-    assert error_of(REQUEST, Response(status=429, headers=headers)).retry_after == seconds
-
-
-@pytest.mark.parametrize(
     ("response", "kind"),
     [
         (Response(status=500, body="<html>"), Kind.UNKNOWN),
-        (Response(status=503, headers={"ratelimit-reset": "3"}), Kind.UNKNOWN),
         (Response(status=503), Kind.UNKNOWN),
         (Response(status=503, headers={"retry-after": "3"}), Kind.BUSY),
         (Response(status=502, headers={"retry-after": "3"}), Kind.UNKNOWN),
@@ -855,7 +762,7 @@ def test_where_nothing_says_how_long_to_wait_the_reset_of_the_limit_does(
         (Response(status=500, error=JSONRPCError(-32603, "internal")), Kind.UNKNOWN),
         (Response(status=429), Kind.BUSY),
     ],
-    ids=range(8),
+    ids=range(7),
 )
 def test_an_answer_without_a_value_has_its_outcome(response: Response, kind: Kind) -> None:
     for call in EVERY_CALL:
@@ -1001,16 +908,6 @@ def test_bytes_of_any_shape_end_in_an_outcome(
     reader.feed(body)
     outcome = judge(call, reader.finish(cut=cut), CLOCK)
     assert isinstance(outcome, Answered) or isinstance(outcome.error, errors.FavCRMError)
-
-
-def test_deep_nesting_ends_in_an_outcome() -> None:
-    for depth in (500, 900, 990, 2000, 100_000):
-        body = b'{"jsonrpc":"2.0","id":1,"result":{"structuredContent":' + b"[" * depth + b"]" * depth + b"}}"
-        for call in EVERY_CALL:
-            reader = AnswerReader(1, 200, {"content-type": "application/json"})
-            reader.feed(body)
-            outcome = judge(call, reader.finish(), CLOCK)
-            assert isinstance(outcome, Answered) or isinstance(outcome.error, errors.FavCRMError)
 
 
 def test_rule_1_a_key_is_found_beside_a_bearer_in_an_unknown_field(key: str) -> None:

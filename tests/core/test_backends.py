@@ -22,6 +22,13 @@ from favcrm._backends.blocking import BlockingBackend
 from favcrm.sandbox import Sandbox
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The event loop."""
+    backend: str = request.param
+    return backend
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_cancelled_task_of_asyncio_waits(*, fails: bool) -> None:
     """As Ctrl-C does it: asyncio cancels the main task."""

@@ -58,9 +58,9 @@ class BoundLedger(MemoryLedger):
 
     blocks = True
 
-    def state(self, request_id: str) -> CodeState:
+    def state(self, subject: str) -> CodeState:
         self.asked_by.add(threading.current_thread())
-        return super().state(request_id)
+        return super().state(subject)
 
 
 def provision(sandbox: Sandbox, store: SqliteStore, ledger: MemoryLedger) -> bool:

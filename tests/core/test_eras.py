@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,6 +92,8 @@ def failed(played: Played) -> NotSentError:
 
 # The servers of today
 
+PROBED = ["server/discover", "initialize"]
+BEGUN = [*PROBED, "notifications/initialized"]
 SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
     "mcp 2.3 and fastmcp 4": ([DISCOVERED], MODERN, ["server/discover"]),
     "TypeScript 2.4, modern only, that was asked while it changed": (
@@ -100,20 +101,11 @@ SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
         MODERN,
         ["server/discover", "server/discover"],
     ),
-    "mcp 1.28, stateful": (
-        [NO_SESSION, session(mcp_session_id="a-session"), TAKEN],
-        OPEN,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
+    "mcp 1.28, stateful": ([NO_SESSION, session(mcp_session_id="a-session"), TAKEN], OPEN, BEGUN),
     "mcp 1.28, stateless": (
         [refusal(400, -32600, "Unsupported protocol version: 2026-07-28"), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
-    "mcp 1.12, which counters with its own version": (
-        [refusal(400, -32600, "Unsupported protocol version"), session("2025-06-18"), TAKEN],
-        NegotiatedProtocol("legacy", "2025-06-18"),
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
     "TypeScript 1.32, stateful": (
         [
@@ -122,52 +114,35 @@ SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
             TAKEN,
         ],
         OPEN,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
-    "TypeScript 1.32, stateless": (
-        [refusal(400, -32000, "Bad Request: Unsupported protocol version"), session(), TAKEN],
-        SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
-    "one that fails at what it does not know": (
+    "one that fails at an unknown method": (
         [refusal(500, -32603, "Internal error"), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
     "FavCRM, without initialize": (
         [refusal(200, -32601, "Method not found"), refusal(200, -32601, "Method not found")],
         BARE,
-        ["server/discover", "initialize"],
+        PROBED,
     ),
-    "FavCRM, at an address that refuses what it does not know": (
+    "FavCRM, at an address that refuses an unknown method": (
         [plain(400, "<html>"), refusal(404, -32601, "Method not found")],
         BARE,
-        ["server/discover", "initialize"],
+        PROBED,
     ),
     "one that names only older versions": (
         [refusal(400, -32022, "Unsupported", {"supported": ["2025-11-25", "2025-06-18"]}), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
-    "one that answers everything with success": (
-        [result({"content": []}), session(), TAKEN],
-        SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
-    "one that answers with a page": (
-        [plain(200, "<html>"), session(), TAKEN],
-        SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
-    "one that takes the question and says nothing": (
-        [plain(202, defect="is empty"), session(), TAKEN],
-        SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
+    "one that answers everything with success": ([result({"content": []}), session(), TAKEN], SESSION, BEGUN),
+    "one that answers with a page": ([plain(200, "<html>"), session(), TAKEN], SESSION, BEGUN),
+    "one that says nothing": ([plain(202, defect="is empty"), session(), TAKEN], SESSION, BEGUN),
     "one whose list of versions is none": (
         [result({"supportedVersions": MODERN_VERSION}), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
     "one that knows more versions than we": (
         [result({"supportedVersions": ["2027-01-01", 7, MODERN_VERSION]})],
@@ -177,37 +152,37 @@ SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
     "one that knows only newer versions, and older ones of a session": (
         [result({"supportedVersions": ["2027-01-01"]}), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
     "one that became modern between two questions": (
         [NO_SESSION, refusal(400, -32022, "Unsupported", {"supported": [MODERN_VERSION]})],
         MODERN,
-        ["server/discover", "initialize"],
+        PROBED,
     ),
 }
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_server_is_recognised(server: str) -> None:
+def test_the_answers_of_a_server_tell_its_era(server: str) -> None:
     answers, protocol, said = SERVERS[server]
     played = play(*answers)
     assert played.found == protocol
     assert played.said == said
 
 
-@pytest.mark.parametrize("taken", [TAKEN, plain(200, "{}"), plain(204), plain(500), refusal(400, -32600)])
-def test_what_is_answered_to_initialized_is_nothing(taken: Response) -> None:
+@pytest.mark.parametrize("taken", [TAKEN, plain(200, "{}"), plain(500), refusal(400, -32600)])
+def test_no_answer_to_initialized_changes_the_era(taken: Response) -> None:
     assert play(NO_SESSION, session(), taken).found == SESSION
 
 
 @pytest.mark.parametrize("version", LEGACY_VERSIONS)
-def test_every_older_version_may_be_countered_with(version: str) -> None:
+def test_an_older_version_of_the_server_is_agreed_to(version: str) -> None:
     played = play(NO_SESSION, session(version), TAKEN)
     assert played.found == NegotiatedProtocol("legacy", version)
     assert played.steps[-1].protocol == played.found
 
 
-def test_what_is_said_depends_on_the_step() -> None:
+def test_each_step_is_written_in_its_own_protocol() -> None:
     played = play(NO_SESSION, session(mcp_session_id="a-session"), TAKEN)
     discover, initialize, initialized = played.steps
     assert (discover.protocol, discover.params, discover.notification) == (MODERN, {}, False)
@@ -220,13 +195,13 @@ def test_what_is_said_depends_on_the_step() -> None:
     assert (initialized.protocol, initialized.params, initialized.notification) == (OPEN, {}, True)
 
 
-def test_a_session_that_ended_is_begun_again_without_a_question() -> None:
+def test_without_a_probe_initialize_comes_first() -> None:
     played = play(session(mcp_session_id="another"), TAKEN, probe=False)
     assert played.said == ["initialize", "notifications/initialized"]
     assert played.found == NegotiatedProtocol("legacy", LEGACY_VERSIONS[0], Secret("another"))
 
 
-def test_an_id_of_a_refusal_is_no_session() -> None:
+def test_a_session_id_on_a_refusal_begins_no_session() -> None:
     refused = Response(
         error=JSONRPCError(-32600, "Missing session ID"),
         status=400,
@@ -235,14 +210,14 @@ def test_an_id_of_a_refusal_is_no_session() -> None:
     assert play(refused, session(), TAKEN).found == SESSION
 
 
-@pytest.mark.parametrize("given", ["two words", "line\nend", "", "tab\t", "caf\xe9", "\x7f"])
-def test_a_session_id_that_no_header_can_hold_is_refused(given: str) -> None:
+@pytest.mark.parametrize("given", ["two words", "line\nend", "", "caf\xe9"])
+def test_a_session_id_that_no_header_can_hold_raises_not_sent_error(given: str) -> None:
     error = failed(play(NO_SESSION, session(mcp_session_id=given)))
     assert "session id holds characters" in str(error)
     assert not given.strip() or given not in str(error)
 
 
-def test_a_session_id_is_hidden() -> None:
+def test_the_repr_hides_the_session_id() -> None:
     played = play(NO_SESSION, session(mcp_session_id="a-session"), TAKEN)
     assert "a-session" not in f"{played.found!r}{played.found}"
 
@@ -253,13 +228,13 @@ STAND_INS = {status: plain(status, "told by a proxy") for status in (401, 403, 4
 
 
 @pytest.mark.parametrize("status", STAND_INS)
-def test_who_may_not_ask_learns_nothing(status: int) -> None:
+def test_a_refusal_of_the_caller_is_the_answer_to_the_call(status: int) -> None:
     """It is the answer to the call, which would have got the same."""
     assert play(STAND_INS[status]).found is STAND_INS[status]
     assert play(NO_SESSION, STAND_INS[status]).found is STAND_INS[status]
 
 
-def test_a_server_that_says_when_to_come_back_is_busy() -> None:
+def test_a_503_with_retry_after_is_the_answer_to_the_call() -> None:
     busy = plain(503, retry_after="5")
     assert play(busy, busy).found is busy
 
@@ -276,17 +251,17 @@ def test_a_server_that_says_when_to_come_back_is_busy() -> None:
     ],
     ids=["twice", "first, busy then", "busy without a time", "cut", "no known result", "with an error"],
 )
-def test_a_server_that_fails_was_not_sent_the_call(answers: list[Response]) -> None:
+def test_a_failure_of_the_server_raises_not_sent_error(answers: list[Response]) -> None:
     """To the call itself such an answer would mean that it may have run."""
     error = failed(play(*answers))
     assert not error.permanent
 
 
-def test_the_failure_that_is_told_is_the_first() -> None:
+def test_the_error_names_the_first_of_two_failures() -> None:
     assert "HTTP 500" in str(failed(play(plain(500), plain(502))))
 
 
-def test_an_answer_to_initialize_that_says_no_is_the_answer() -> None:
+def test_an_error_to_initialize_is_the_answer_to_the_call() -> None:
     refused = refusal(200, -32603, "Internal error")
     assert play(NO_SESSION, refused).found is refused
 
@@ -299,7 +274,7 @@ def test_an_answer_to_initialize_that_says_no_is_the_answer() -> None:
         ([NO_SESSION, session(MODERN_VERSION)], MODERN_VERSION),
     ],
 )
-def test_versions_that_nobody_here_knows_are_named(answers: list[Response], named: str) -> None:
+def test_unknown_versions_are_named_in_the_error(answers: list[Response], named: str) -> None:
     error = failed(play(*answers))
     assert str(error).startswith(
         f"The server speaks no version of MCP that this client knows: {named}. The call was not sent."
@@ -311,17 +286,17 @@ def test_versions_that_nobody_here_knows_are_named(answers: list[Response], name
 @pytest.mark.parametrize(
     "data", [None, {}, {"supported": "2027-01-01"}, {"supported": [7]}, [MODERN_VERSION]]
 )
-def test_a_server_that_names_no_version_may_be_one_that_is_initialized(data: JSON) -> None:
+def test_a_refused_version_without_others_leads_to_initialize(data: JSON) -> None:
     assert play(refusal(400, -32022, "", data), session(), TAKEN).found == SESSION
 
 
-def test_a_server_that_refuses_twice_what_it_names_is_believed() -> None:
+def test_a_version_that_is_named_in_two_refusals_is_agreed_to() -> None:
     refused = refusal(400, -32022, "", {"supported": [MODERN_VERSION]})
     assert play(refused, refused).found == MODERN
 
 
 @pytest.mark.parametrize("code", [-32020, -32021])
-def test_a_server_that_misses_our_headers_stands_behind_a_proxy(code: int) -> None:
+def test_missing_headers_raise_an_error_that_names_a_proxy(code: int) -> None:
     error = failed(play(refusal(400, code)))
     assert f"({code})" in str(error)
     assert error.permanent
@@ -329,7 +304,7 @@ def test_a_server_that_misses_our_headers_stands_behind_a_proxy(code: int) -> No
 
 
 @pytest.mark.parametrize("status", [400, 404, 405])
-def test_a_server_that_speaks_nothing_is_told_with_its_answers(status: int) -> None:
+def test_a_server_of_no_known_era_raises_an_error_with_both_answers(status: int) -> None:
     error = failed(play(refusal(400, -32600, "no"), plain(status)))
     assert str(error).startswith(
         "The server speaks MCP in no way that this client knows: to server/discover it answered HTTP 400 with the "
@@ -338,23 +313,16 @@ def test_a_server_that_speaks_nothing_is_told_with_its_answers(status: int) -> N
     assert error.permanent
 
 
-def test_a_question_that_comes_last_is_told_first() -> None:
+def test_the_error_names_discovery_before_initialize() -> None:
     error = failed(play(plain(404), plain(404), probe=False))
     assert "to server/discover it answered HTTP 404; to initialize it answered HTTP 404." in str(error)
 
 
 @pytest.mark.parametrize("refused", [plain(404), refusal(400, -32020), refusal(400, -32602)])
-def test_what_was_known_may_not_be_so_any_more(refused: Response) -> None:
+def test_a_refused_initialize_leads_to_discovery(refused: Response) -> None:
     played = play(refused, DISCOVERED, probe=False)
     assert played.said == ["initialize", "server/discover"]
     assert played.found == MODERN
-
-
-def test_without_http_there_is_no_status_to_tell() -> None:
-    cut = Response(complete=False)
-    assert str(failed(play(Response(), cut))).startswith(
-        "The server answered without a known result before the call"
-    )
 
 
 # What an answer proves
@@ -404,29 +372,29 @@ EVIDENCE: dict[str, Row] = {
     "missing capability": row(refusal(400, -32021)),
     **{
         f"{words}, {code}": row(refusal(400, code, words), negotiate=WITHOUT_ID, initialize={"a session"})
-        for code, words in product(
-            (-32600, -32000, -32002), ("Bad Request: No valid SESSION ID provided", "Session not initialized")
+        for code, words in (
+            (-32600, "Bad Request: No valid SESSION ID provided"),
+            (-32000, "Session not initialized"),
+            (-32002, "Session not initialized"),
         )
     },
     **{
         f"{words}, {code}": row(refusal(400, code, words), negotiate=ALL)
-        for code, words in product(
-            (-32600, -32000, -32002),
-            ("Server not initialized", "not initialised", "Unsupported protocol version"),
+        for code, words in (
+            (-32600, "Server not initialized"),
+            (-32000, "not initialised"),
+            (-32002, "Unsupported protocol version"),
         )
     },
     **{
         f"{words}, {code}, 200": row(refusal(200, code, words), initialize={"a session"})
-        for code, words in product(
-            (-32600, -32000, -32001, -32099),
-            (
-                "Session not found",
-                "session expired",
-                "Session has been terminated",
-                "The session ID is invalid.",
-                "Unknown MCP session",
-                "Bad Request: No valid session ID provided",
-            ),
+        for code, words in (
+            (-32600, "Session not found"),
+            (-32000, "session expired"),
+            (-32001, "Session has been terminated"),
+            (-32099, "The session ID is invalid."),
+            (-32001, "Unknown MCP session"),
+            (-32000, "Bad Request: No valid session ID provided"),
         )
     },
     **{
@@ -434,22 +402,19 @@ EVIDENCE: dict[str, Row] = {
         for code in (-32602, -32603, -32700, -32601, -31999, 404)
     },
     **{
-        f"{words}, 200": row(refusal(200, -32000, words))
+        f"{words}, {status}": row(refusal(status, -32000, words))
+        for status in (200, 400)
         for words in (
-            "The code has expired",
             "This session's code has expired",
             "Your sign-up session has expired",
             "Verification session not found",
             "Registration session expired",
             "OTP session expired",
-            "The invited session is closed",
-            "A session was booked",
-            "expired",
         )
     },
     **{
-        f"{words}, 400": row(refusal(400, -32000, words))
-        for words in ("The code of this session has expired", "Your sign-up session has expired")
+        f"{words}, 200": row(refusal(200, -32000, words))
+        for words in ("The invited session is closed", "A session was booked", "expired")
     },
     "a protocol version with a code": row(
         refusal(400, -32000, "Unsupported protocol version, error code 5"), negotiate=ALL
@@ -465,13 +430,11 @@ EVIDENCE: dict[str, Row] = {
         unconfirmed=OLDER - {"a session"},
     ),
     "gone, with nothing": row(plain(410), initialize={"a session"}),
-    "gone, with a page": row(plain(410, PAGE), initialize={"a session"}),
     "gone, with an error": row(refusal(410, -32001, "Session not found"), initialize={"a session"}),
     "gone, in plain words": row(plain(410, "session expired"), initialize={"a session"}),
     "gone, the code": row(plain(410, "The code has expired")),
     "gone, a reason": row(plain(410, '{"error": {"code": "CODE_EXPIRED", "message": "Expired."}}')),
     "gone, an error about a code": row(refusal(410, -32000, "This session's code has expired")),
-    "gone, an error about nothing": row(refusal(410, -32000, "expired")),
     "not found, about a sign-up": row(plain(404, '{"error": "registration request not found"}')),
     "a session, 422": row(refusal(422, -32000, "session expired"), negotiate=ALL),
     "another code about a session": row(refusal(400, -32001, "session expired"), initialize={"a session"}),
@@ -493,35 +456,31 @@ EVIDENCE: dict[str, Row] = {
         f"{status}, with a page": row(plain(status, PAGE), negotiate={"modern"}, unconfirmed=OLDER)
         for status in (400, 405, 406)
     },
-    **{f"{status}, with a reason": row(plain(status, '{"error": "no"}')) for status in (400, 405, 406)},
+    "405, with a reason": row(plain(405, '{"error": "no"}')),
     **{
         f"{status} and {code}": row(refusal(status, code), unconfirmed=OLDER)
-        for status, code in product((400, 405, 406), (-32700, -32600, -32601))
+        for status, code in ((400, -32700), (405, -32600), (406, -32601))
     },
     "400 of a tool": row(refusal(400, -32603, "no")),
-    "402": row(plain(402, PAGE)),
-    "409": row(plain(409, PAGE)),
     "422 without a reason": row(plain(422, PAGE)),
     **{
         f"{status}, whatever it says": row(refusal(status, -32600, "session not initialized"))
-        for status in (401, 403, 407, 408, 413, 429, 500, 502, 503, 504)
+        for status in (401, 403, 407, 408, 413, 429, 500, 503)
     },
-    **{f"{status} with a page": row(plain(status, PAGE)) for status in (200, 202, 307, 401, 429, 500, 503)},
+    **{f"{status} with a page": row(plain(status, PAGE)) for status in (200, 307, 401, 500)},
     **{
         f"{code} at 200": row(refusal(200, code, "session not initialized"))
-        for code in (-32700, -32600, -32601, -32602, -32603, -32000, -32002, -31000, 400)
+        for code in (-32601, -32603, -32002)
     },
     "an answer": row(result({"content": []})),
     "an answer that broke off": row(Response(status=200, complete=False)),
-    "no HTTP, and nothing": row(Response()),
-    "no HTTP, and no such method": row(Response(error=JSONRPCError(-32601, "initialize first"))),
-    "no HTTP, and unsupported version": row(Response(error=JSONRPCError(-32022, "")), negotiate=ALL),
+    "a call that took too many rounds": row(Response(defect="still asks for input after 10 rounds")),
 }
 
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("failure", EVIDENCE)
-def test_only_evidence_that_nothing_ran_permits_another_attempt(era: str, failure: str) -> None:
+def test_a_call_is_recovered_only_where_it_did_not_run(era: str, failure: str) -> None:
     row = EVIDENCE[failure]
     assert find_recovery(ERAS[era], row.response, confirmed=True) == row.confirmed.get(era)
     assert find_recovery(ERAS[era], row.response, confirmed=False) == row.doubtful.get(era)

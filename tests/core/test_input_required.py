@@ -79,6 +79,26 @@ def test_who_cannot_answer_is_told_what_was_asked() -> None:
     assert raised.value.next_step
 
 
+@pytest.mark.parametrize(("rounds", "waits"), [(6, [0.05, 0.1, 0.2, 0.25, 0.25]), (11, None)])
+def test_rounds_without_questions_are_made_ever_more_slowly_and_ten_times_at_most(
+    rounds: int, waits: list[float] | None
+) -> None:
+    slept: list[float] = []
+    told = iter([*[asking(requestState=number) for number in range(rounds - 1)], Response(result={})])
+
+    async def ask(_: object) -> Response:
+        return next(told)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    response = run_sync(in_rounds({}, ask, on_input=None, sleep=sleep))
+    if waits is None:
+        assert response.defect == "still asks for input after 10 rounds"
+    else:
+        assert (response.result, slept) == ({}, waits)
+
+
 @pytest.mark.parametrize(("rounds", "error"), [(1, NotSentError), (2, OutcomeUnknownError)])
 def test_only_what_never_began_was_not_sent(rounds: int, error: type[Exception]) -> None:
     """A later round that does not reach the server leaves a call that the server has begun."""
@@ -106,7 +126,7 @@ def test_answers_that_json_cannot_carry_leave_a_call_that_has_begun(
             raise InvalidInputError([Problem("inputResponses", "is not JSON")])
         return asking(inputRequests=ASKED)
 
-    with pytest.raises(error, match="nothing was sent" if rounds == 1 else "what was to be given is no JSON"):
+    with pytest.raises(error, match="nothing was sent" if rounds == 1 else "the answers are not JSON"):
         run_sync(in_rounds({}, ask, on_input=lambda _: {"name": "Ann"}, sleep=no_sleep))
 
 
@@ -122,7 +142,7 @@ def test_no_answers_are_told_after_one_round(answers: Any) -> None:
         return answers
 
     for on_input in (later, lambda _: answers):
-        with pytest.raises(OutcomeUnknownError, match="on_input gave no answers"):
+        with pytest.raises(OutcomeUnknownError, match="on_input returned no answers"):
             run_sync(in_rounds({}, ask, on_input=on_input, sleep=no_sleep))
     assert len(asked) == 2
 

@@ -10,7 +10,7 @@ import pytest
 from core.test_answers import ANY, CLOCK, EVERY_CALL, VERIFY, error_of
 
 from favcrm import errors
-from favcrm._flows.outcomes import Answered, judge
+from favcrm._flows.attempts import Answered, judge
 from favcrm._mcp.input_required import check_result_type
 from favcrm._mcp.jsonrpc import AnswerReader
 from favcrm.transport import JSONRPCError, Response
@@ -122,12 +122,3 @@ def test_what_is_no_json_after_all_breaks_nothing() -> None:
     for told in odd:
         error = error_of(VERIFY, Response(result={"structuredContent": {"more": told}}, status=200))
         assert type(error) is errors.OutcomeUnknownError
-
-
-def test_the_reason_is_found_at_the_bottom() -> None:
-    told: Any = {"code": "UPGRADE_REQUIRED", "message": "Your plan has 3 seats."}
-    for _ in range(5_000):
-        told = {"error": told}
-    error = error_of(ANY, Response(status=402, body="", error=JSONRPCError(-32603, "", told)))
-    assert type(error) is errors.PlanLimitError
-    assert error.summary == "Your plan has 3 seats."

@@ -8,9 +8,12 @@ import pytest
 
 import favcrm
 from favcrm import InvalidInputError, Secret
+from favcrm._backends import run_sync
 from favcrm._mcp.negotiation import BARE, MODERN, NegotiatedProtocol
 from favcrm._mcp.param_headers import ToolHeaders
 from favcrm._mcp.requests import (
+    next_cursor,
+    read_pages,
     with_meta,
     write_answer,
     write_goodbye,
@@ -171,6 +174,11 @@ def test_a_server_is_told_that_we_are_there_and_nothing_else(asked: dict[str, JS
     assert outgoing.request_id is None
 
 
+@pytest.mark.parametrize("unfit", [None, 1.5, float("nan"), [1], "\ud800"])
+def test_a_question_whose_id_cannot_be_sent_back_gets_no_answer(unfit: Any) -> None:
+    assert write_answer(OPEN, {"id": unfit, "method": "ping"}) is None
+
+
 def test_reading_goes_on_with_a_get() -> None:
     outgoing = write_resumption(OPEN, 3, "event-9")
     assert outgoing.headers == {
@@ -198,3 +206,39 @@ def test_the_headers_of_one_request_are_its_own() -> None:
     first, second = (write_request(BARE, number, "tools/list", {}) for number in (1, 2))
     write_notification(BARE, "n", {})
     assert first.headers == second.headers == JSON_BODY
+
+
+# Pages
+
+
+def pages_of(*cursors: JSON, max_pages: int = 5) -> tuple[bool, list[str | None]]:
+    """Read pages that name these cursors; return whether the list ended, and which cursors were asked for."""
+    asked: list[str | None] = []
+
+    async def ask(cursor: str | None) -> str | None:
+        asked.append(cursor)
+        return next_cursor({"tools": [], "nextCursor": cursors[len(asked) - 1]})
+
+    return run_sync(read_pages(ask, max_pages=max_pages)), asked
+
+
+@pytest.mark.parametrize(
+    ("cursors", "ended", "asked"),
+    [
+        ([None], True, [None]),
+        (["2", "", None], True, [None, "2", ""]),
+        ([7], True, [None]),
+        (["2", "2"], False, [None, "2"]),
+        (list("abcdefg"), False, [None, "a", "b", "c", "d"]),
+    ],
+    ids=["one page", "an empty cursor", "no text", "a circle", "too many"],
+)
+def test_pages_are_read_to_the_last_a_circle_or_the_limit(
+    cursors: list[JSON], ended: bool, asked: list[str | None]
+) -> None:
+    assert pages_of(*cursors) == (ended, asked)
+
+
+@pytest.mark.parametrize("page", [None, [], "page", {}])
+def test_a_page_without_a_cursor_is_the_last(page: JSON) -> None:
+    assert next_cursor(page) is None

@@ -1,19 +1,14 @@
-"""AWS on loopback: moto's server as a process of its own."""
+"""AWS on loopback: moto's server."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import logging
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
 from attrs import frozen
 from stores.service_checks import PATIENCE
-
-CHILD = Path(__file__).with_name("moto_child.py")
 
 
 @frozen
@@ -39,21 +34,14 @@ class AWS:
 
 @contextmanager
 def aws_on_loopback() -> Generator[AWS, None, None]:
-    """Run the server. It ends with its stdin, so none is left over."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    with subprocess.Popen(
-        [sys.executable, str(CHILD)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdin is not None
-        url = child.stdout.readline().strip()
-        assert url, "moto's server did not start"
-        try:
-            yield AWS(url)
-        finally:
-            child.stdin.close()
-            child.wait(PATIENCE)
+    """Run the server. It is imported here, because few test processes need it and it is slow to load."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield AWS(f"http://{host}:{port}")
+    finally:
+        server.stop()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import runpy
-import secrets
-import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +11,9 @@ from typing import Any
 
 import keyring.backend
 import pytest
+from stores import machine
 
-from favcrm import Secret, StoreError
+from favcrm import Secret, SecretRef, Store, StoreError
 from favcrm.sandbox import Sandbox
 
 TESTS = Path(__file__).parents[1]
@@ -23,18 +22,7 @@ PATIENCE = 60.0
 
 
 def new_key() -> Secret:
-    return Secret(f"fav_mcp_{secrets.token_urlsafe(24)}")
-
-
-def shown_of(error: BaseException) -> str:
-    """What anybody could render of an error: its chain and notes, and the locals of every frame but the tests' own."""
-    chain = traceback.TracebackException.from_exception(error)
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    seen = [
-        repr(frame.f_locals) for frame in frames if not Path(frame.f_code.co_filename).is_relative_to(TESTS)
-    ]
-    assert seen
-    return "".join([*chain.format(), *seen, repr(error), repr(vars(error))])
+    return Secret(machine.new_key())
 
 
 @contextmanager
@@ -48,12 +36,22 @@ def refused(
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert caught.value.next_step
-    shown = shown_of(caught.value)
-    assert not [secret for secret in hidden if secret.reveal() in shown]
+    assert hides(machine.seen(caught.value), *hidden)
 
 
 def hides(text: str, *hidden: Secret) -> bool:
     return not any(secret.reveal() in text for secret in hidden)
+
+
+def actions_of(store: Store, key: Secret) -> Mapping[str, Callable[[], object]]:
+    """Return what can be done with a store, each under what its error begins with."""
+    ref = SecretRef.of(store.scheme, "acme")
+    return {
+        "The store cannot be used": store.check,
+        "The key was not saved": lambda: store.put("acme", key, {}),
+        "The key could not be read": lambda: store.get(ref),
+        "The key could not be removed": lambda: store.delete(ref),
+    }
 
 
 EXAMPLES = TESTS.parent / "docs" / "how-to" / "examples"
@@ -77,17 +75,18 @@ class InMemory(keyring.backend.KeyringBackend):
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], str] = {}
-        self.writes = 0
+
+    def _begin(self, *seen: object) -> None:
+        """Do nothing before a method of the keyring; a test's keyring may."""
 
     def get_password(self, service: str, username: str) -> str | None:
+        self._begin(service, username)
         return self.kept.get((service, username))
 
     def set_password(self, service: str, username: str, password: str) -> None:
-        self.keep(service, username, password)
-
-    def keep(self, service: str, username: str, password: str) -> None:
-        self.writes += 1
+        self._begin(service, username, password)
         self.kept[service, username] = password
 
     def delete_password(self, service: str, username: str) -> None:
+        self._begin(service, username)
         del self.kept[service, username]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from stores.machine import seen
 from stores.moto_server import aws_on_loopback
-from stores.service_checks import InMemory, hides, new_key, shown_of
+from stores.service_checks import InMemory, hides, new_key
 from stores.vault_server import vault_on_loopback
 
 from favcrm import MissingKeyError, Secret, SecretRef, Store, StoreError
@@ -109,13 +111,21 @@ def test_another_key_is_refused_and_neither_key_is_shown(store: Store, key: Secr
         store.put("acme", other, {})
     assert type(caught.value) is StoreError
     assert caught.value.__cause__ is caught.value.__context__ is None
-    assert hides(shown_of(caught.value) + repr(store), key, other)
+    assert hides(seen(caught.value) + repr(store), key, other)
     assert store.get(ref) == key
 
 
 def test_another_key_is_replaced_with_if_absent_false(store: Store, key: Secret) -> None:
     store.put("acme", new_key(), {})
     assert store.get(store.put("acme", key, {}, if_absent=False)) == key
+
+
+def test_no_log_shows_a_key(store: Store, key: Secret, caplog: pytest.LogCaptureFixture) -> None:
+    other = new_key()
+    with caplog.at_level(logging.DEBUG):
+        store.put("acme", other, {})
+        store.get(store.put("acme", key, {}, if_absent=False))
+    assert hides(caplog.text, key, other)
 
 
 def test_a_deleted_key_is_missing_and_may_be_saved_again(store: Store, key: Secret) -> None:

@@ -28,45 +28,20 @@ from stores.machine import (
 from favcrm import Secret, SecretRef, StoreError
 from favcrm._atomic import acquire, dry_run, release, sync_directory, updated
 from favcrm.ledger_file import FileLedger
-from favcrm.stores._one_key import OneKeyFileStore
 from favcrm.stores.config_file import ConfigFileStore
 from favcrm.stores.dotenv import DotenvStore
 from favcrm.stores.escrow import EscrowStore
 
-KINDS: dict[str, Callable[[Path], OneKeyFileStore]] = {
-    "config": ConfigFileStore,
-    "dotenv": DotenvStore,
-}
-
 PUT = """
 import sys
 from favcrm import Secret, StoreError
-from favcrm.stores.refs import store_from_ref
-store = store_from_ref(sys.argv[1] + "://favcrm/acme", path=sys.argv[2])
+from favcrm.stores import ConfigFileStore, EscrowStore
+store = EscrowStore(sys.argv[1]) if sys.argv[2] == "escrow" else ConfigFileStore(sys.argv[1])
 try:
     store.put("acme", Secret(sys.argv[3]), {}, if_absent=False)
 except StoreError as error:
     print(error)
-try:
-    store.check()
-except StoreError as error:
-    print(error)
 """
-ESCROW = """
-import sys
-from favcrm import Secret, StoreError
-from favcrm.stores.escrow import EscrowStore
-try:
-    EscrowStore(sys.argv[1]).put("acme", Secret(sys.argv[2]), {})
-except StoreError as error:
-    print(error)
-"""
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
 
 
 @pytest.fixture
@@ -74,16 +49,16 @@ def key() -> str:
     return new_key()
 
 
-def test_a_read_only_directory(kind: str, key: str) -> None:
+def test_a_read_only_directory(key: str) -> None:
     with read_only_directory() as directory:
         path = directory / "file"
-        store = KINDS[kind](path)
+        store = ConfigFileStore(path)
         ref = store.put("acme", Secret(key), {})
         path.chmod(0o644)
         before = path.read_bytes()
         directory.chmod(0o555)
         other = new_key()
-        empty = KINDS[kind](directory / "new")
+        empty = ConfigFileStore(directory / "new")
         uses: list[Callable[[], object]] = [
             empty.check,
             lambda: empty.put("acme", Secret(other), {}),
@@ -106,20 +81,20 @@ def test_a_read_only_directory(kind: str, key: str) -> None:
 
 
 def test_a_full_disk_leaves_no_torn_escrow(tmp_path: Path, key: str) -> None:
-    status, said = run(NO_FILE_OVER_20_BYTES + ESCROW, tmp_path, key)
+    status, said = run(NO_FILE_OVER_20_BYTES + PUT, tmp_path, "escrow", key)
     assert status == 0
     assert f"The key could not be saved in {tmp_path}: File too large." in said
     assert key not in said
     assert there(tmp_path) == set()
 
 
-def test_a_killed_writer_leaves_the_file_as_it_was(tmp_path: Path, kind: str, key: str) -> None:
+def test_a_killed_writer_leaves_the_file_as_it_was(tmp_path: Path, key: str) -> None:
     path = tmp_path / "file"
-    store = KINDS[kind](path)
+    store = ConfigFileStore(path)
     ref = store.put("acme", Secret(key), {})
     before = path.read_bytes()
     other = new_key()
-    assert run(KILLED_BEFORE_REPLACING + PUT, kind, path, other) == (KILLED, "")
+    assert run(KILLED_BEFORE_REPLACING + PUT, path, "config", other) == (KILLED, "")
     assert path.read_bytes() == before
     assert store.get(ref) == Secret(key)
     (left,) = tmp_path.glob(".file.favcrm-new-*")
@@ -138,52 +113,21 @@ store = DotenvStore(sys.argv[1], sys.argv[2])
 for number in range(25):
     store.put("acme", Secret(f"{sys.argv[2]}-{number}"), {}, if_absent=False)
 """
-KEEP_OFTEN = """
-import sys
-from datetime import UTC, datetime
-from favcrm import PendingRegistration
-from favcrm.ledger_file import FileLedger
-ledger = FileLedger(sys.argv[1])
-for number in range(25):
-    name = f"{sys.argv[2]} {number}"
-    pending = PendingRegistration(request_id=name, expires_at=datetime.max.replace(tzinfo=UTC))
-    ledger.keep(name, pending)
-"""
-
-
-def together(script: str, path: Path, look: Callable[[], object]) -> None:
-    """Run two processes at once, and look at what they do until both have ended."""
-    with start(script, path, "AAA") as first, start(script, path, "BBB") as second:
-        while first.poll() is None or second.poll() is None:
-            look()
-        assert (first.communicate(), second.communicate()) == (("", ""), ("", ""))
-    assert (first.returncode, second.returncode) == (0, 0)
 
 
 def test_two_processes_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("MINE=1 # stays\n")
-
-    def look() -> None:
-        content = path.read_text()
-        assert content.startswith("MINE=1 # stays\n")
-        assert content.endswith("\n")
-
-    together(PUT_OFTEN, path, look)
+    with start(PUT_OFTEN, path, "AAA") as first, start(PUT_OFTEN, path, "BBB") as second:
+        while first.poll() is None or second.poll() is None:
+            content = path.read_text()
+            assert content.startswith("MINE=1 # stays\n")
+            assert content.endswith("\n")
+        assert (first.communicate(), second.communicate()) == (("", ""), ("", ""))
     for variable in ("AAA", "BBB"):
         ref = SecretRef("dotenv://favcrm/acme")
         assert DotenvStore(path, variable).get(ref) == Secret(f"{variable}-24")
     assert there(tmp_path) == {".env"}
-
-
-def test_two_processes_at_once_lose_no_registration(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.json"
-    together(KEEP_OFTEN, path, lambda: FileLedger(path).state("any"))
-    for name in (f"{who} {number}" for who in ("AAA", "BBB") for number in range(25)):
-        found = FileLedger(path).find(name)
-        assert found is not None
-        assert found.request_id == name
-    assert there(tmp_path) == {"ledger.json"}
 
 
 def write(path: Path, content: str) -> None:

@@ -17,8 +17,7 @@ from typing import Any
 
 import httpx
 
-from favcrm import AsyncFavCRMClient, AsyncFavCRMProvisioner, FavCRMClient, FavCRMError, FavCRMProvisioner
-from favcrm.stores import MemoryStore
+from favcrm import AsyncFavCRMClient, FavCRMClient, FavCRMError
 
 KEY = "not-a-real-key-6789"
 SITUATION, ENDPOINT, ERA, COLOUR = sys.argv[1:5]
@@ -121,22 +120,6 @@ def busy() -> None:
     caller.close()
 
 
-def processes() -> None:
-    """Multiprocessing starts workers from the master."""
-    caller = Caller()
-    caller.call("master")
-    started = [
-        multiprocessing.get_context("fork").Process(target=caller.call, args=(name,))
-        for name in ("one", "two")
-    ]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(PATIENCE)
-    caller.call("master again")
-    caller.close()
-
-
 def inside() -> None:
     """Multiprocessing starts a worker inside of a running event loop."""
 
@@ -182,29 +165,6 @@ def in_children(caller: Caller, another: Caller) -> None:
         process = multiprocessing.get_context("fork").Process(target=each.call, args=(name,))
         process.start()
         process.join(PATIENCE)
-
-
-def sign_up() -> None:
-    """A code is asked for in the master, and used in a worker."""
-    store = MemoryStore()
-    kind: Any = FavCRMProvisioner if COLOUR == "blocking" else AsyncFavCRMProvisioner
-    favcrm = kind(ENDPOINT, era=ERA, store=store)
-    close = favcrm.close if COLOUR == "blocking" else favcrm.aclose
-    caller = Caller()
-    pending = caller.run(
-        lambda: favcrm.initiate(email="you@example.com", organisation_name="Stretch + Breathe")
-    )
-    say("asked", "asked")
-    code = sys.stdin.readline().strip()
-
-    def confirm() -> None:
-        workspace = caller.run(lambda: favcrm.confirm(pending, code))
-        say("key", store.get(workspace.ref) == workspace.api_key)
-        say("ready", caller.run(favcrm.diagnose).ready)
-        caller.run(close)
-
-    wait_for(forked(confirm))
-    caller.run(close)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from servers import Peer, Request, answers, message, serve, whole
-from transports.reach import reach
-from transports.speakers import (
+from transports.harness import reach
+from transports.mcp_servers import (
     RESULT,
     SESSION_ID,
     TAKEN,
@@ -23,8 +22,6 @@ from transports.speakers import (
     session,
     speaks,
 )
-
-from favcrm.transports.http.clients import SharedCookies
 
 if TYPE_CHECKING:
     from colours import Colour
@@ -116,11 +113,3 @@ async def test_threads_of_one_client_get_many_cookies_at_once() -> None:
                 assert [response.result for response in found] == [RESULT] * 16
             await call(wire)
     assert server.requests[-1].headers["cookie"].count("=1") == 48
-
-
-def test_cookies_may_go_while_somebody_looks_at_them() -> None:
-    kept = httpx.Cookies(SharedCookies())
-    kept.set("first", "1")
-    seen = iter(kept.jar)
-    kept.clear()
-    assert [cookie.name for cookie in seen] == ["first"]

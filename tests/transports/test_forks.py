@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from servers import PATIENCE, Peer, Request, Script, Server, answers, serve
-from transports.speakers import SESSION_ID, echoes, echoing, numbers_sessions, requests_of
+from transports.mcp_servers import SESSION_ID, echoes, echoing, numbers_sessions, requests_of
 
-from favcrm.sandbox import Sandbox
 from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport
 from favcrm.transports.http.connections import close_after_fork, close_inherited
@@ -24,11 +23,9 @@ from favcrm.transports.http.connections import close_after_fork, close_inherited
 if TYPE_CHECKING:
     from colours import Colour
 
-    from favcrm.typing import Era
 
 SCRIPT = Path(__file__).with_name("forking.py")
 LIMIT = 60.0
-ERAS: list[Era] = ["bare", "legacy", "modern"]
 
 
 @pytest.fixture(params=["blocking", "asynchronous"])
@@ -116,9 +113,8 @@ def own(told: Mapping[str, Any]) -> dict[str, Any]:
     return {who: who for who in told}
 
 
-@pytest.mark.parametrize("era", ERAS)
-def test_workers_of_a_master_have_connections_and_sessions_of_their_own(colour: Colour, era: Era) -> None:
-    with serve(echoing(era)) as server, running("workers", server.url, era, colour) as master:
+def test_workers_of_a_master_have_connections_and_sessions_of_their_own(colour: Colour) -> None:
+    with serve(echoing("legacy")) as server, running("workers", server.url, "legacy", colour) as master:
         told = master.end()
     names = {
         "master",
@@ -135,18 +131,16 @@ def test_workers_of_a_master_have_connections_and_sessions_of_their_own(colour: 
         assert connections["master"] == connections["master again"]
         assert connections["one.0"] == connections["one.1"] == connections["one.2"]
         assert sessions["master"] == sessions["master again"]
-    if era == "legacy" and colour == "blocking":
         assert len({sessions["master"], sessions["one.0"], sessions["two.0"]}) == 3
         assert sorted(ended) == sorted(str(sessions[name]) for name in ("master", "one.0", "two.0"))
         assert ended[-1] == sessions["master"]
 
 
-@pytest.mark.parametrize("era", ["bare", "legacy"])
-def test_a_worker_is_not_given_the_answer_to_one_that_was_killed(colour: Colour, era: Era) -> None:
+def test_a_worker_is_not_given_the_answer_to_one_that_was_killed(colour: Colour) -> None:
     script = Held(echoes, is_held)
     with (
-        serve(echoing(era, tools_call=script)) as server,
-        running("killed", server.url, era, colour) as master,
+        serve(echoing("bare", tools_call=script)) as server,
+        running("killed", server.url, "bare", colour) as master,
     ):
         assert script.arrived.wait(PATIENCE)
         master.tell()
@@ -156,10 +150,12 @@ def test_a_worker_is_not_given_the_answer_to_one_that_was_killed(colour: Colour,
     assert told == own(dict.fromkeys(["master", "killed", "two", "master again"]))
 
 
-@pytest.mark.parametrize("era", ["bare", "legacy"])
-def test_a_fork_during_a_call_waits_for_nothing(colour: Colour, era: Era) -> None:
+def test_a_fork_during_a_call_waits_for_nothing(colour: Colour) -> None:
     script = Held(echoes, is_held)
-    with serve(echoing(era, tools_call=script)) as server, running("busy", server.url, era, colour) as master:
+    with (
+        serve(echoing("bare", tools_call=script)) as server,
+        running("busy", server.url, "bare", colour) as master,
+    ):
         assert script.arrived.wait(PATIENCE)
         master.tell()
         master.wait_for("forked")
@@ -168,8 +164,7 @@ def test_a_fork_during_a_call_waits_for_nothing(colour: Colour, era: Era) -> Non
     assert told == own(dict.fromkeys(["thread", "child", "forked", "master"]))
 
 
-@pytest.mark.parametrize("era", ["legacy", "auto"])
-def test_a_fork_during_a_negotiation_waits_for_nothing(colour: Colour, era: str) -> None:
+def test_a_fork_during_a_negotiation_waits_for_nothing(colour: Colour) -> None:
     begun: list[Request] = []
 
     def is_first(request: Request) -> bool:
@@ -178,7 +173,7 @@ def test_a_fork_during_a_negotiation_waits_for_nothing(colour: Colour, era: str)
 
     script = Held(numbers_sessions(), is_first)
     server_script = echoing("legacy", initialize=script)
-    with serve(server_script) as server, running("busy", server.url, era, colour) as master:
+    with serve(server_script) as server, running("busy", server.url, "auto", colour) as master:
         assert script.arrived.wait(PATIENCE)
         master.tell()
         master.wait_for("child")
@@ -186,13 +181,6 @@ def test_a_fork_during_a_negotiation_waits_for_nothing(colour: Colour, era: str)
         script.gate.set()
         told = master.end()
     assert told == own(dict.fromkeys(["thread", "child", "forked", "master"]))
-
-
-def test_processes_of_multiprocessing_have_connections_of_their_own(colour: Colour) -> None:
-    with serve(echoing("legacy")) as server, running("processes", server.url, "legacy", colour) as master:
-        told = master.end()
-    assert told == own(dict.fromkeys(["master", "one", "two", "master again"]))
-    assert len({callers(server)[who].connection for who in ("master", "one", "two")}) == 3
 
 
 def test_a_process_is_forked_inside_of_a_running_event_loop() -> None:
@@ -213,17 +201,6 @@ def test_a_handed_over_client_is_not_used_in_another_process(colour: Colour) -> 
     )
     assert told == {"master": "master", "child": refused, "another client": refused}
     assert len(server.requests) == 1
-
-
-def test_a_sign_up_goes_on_in_another_process(colour: Colour) -> None:
-    sandbox = Sandbox()
-    with sandbox.serve() as server, running("sign_up", server.url, "bare", colour) as master:
-        master.wait_for("asked")
-        code = sandbox.inbox[-1].code
-        assert code is not None
-        master.tell(code)
-        told = master.end()
-    assert told == {"asked": "asked", "key": True, "ready": True}
 
 
 def test_a_child_closes_its_copies_of_the_connections() -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import colours
 import pytest
-from secrecy.search import Search
-from servers import Peer, Request, Script, answers, chunked, event, hangs_up, message, resets, serve
-from transports.reach import MovedClock, QuickClock, reach
-from transports.speakers import (
+from servers import Peer, Request, Script, answers, chunked, event, message, resets, serve
+from transports.harness import MovedClock, reach
+from transports.mcp_servers import (
     CALL,
     MODERN,
     RESULT,
@@ -25,7 +24,7 @@ from transports.speakers import (
 )
 
 import favcrm
-from favcrm import InputRequiredError, OutcomeUnknownError, RetryPolicy
+from favcrm import InputRequiredError, RetryPolicy
 from favcrm.transports.http.limits import Limits
 from favcrm.typing import Era
 
@@ -56,12 +55,7 @@ def clock() -> MovedClock:
     return MovedClock()
 
 
-@pytest.fixture
-def quick() -> QuickClock:
-    return QuickClock()
-
-
-async def test_every_request_says_what_it_is(colour: Colour, key: Secret) -> None:
+async def test_every_request_names_its_version_method_and_client(colour: Colour, key: Secret) -> None:
     with serve(speaks(MODERN)) as server:
         async with reach(colour, server.url, era="auto") as wire:
             await call(wire, api_key=key)
@@ -102,7 +96,9 @@ def params_of(server: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "awaited"])
-async def test_what_is_asked_for_is_given_and_the_state_with_it(colour: Colour, later: bool) -> None:
+async def test_answers_to_questions_are_sent_with_the_state_in_another_round(
+    colour: Colour, later: bool
+) -> None:
     seen: list[Mapping[str, JSON]] = []
 
     def on_input(requests: Mapping[str, JSON]) -> Any:
@@ -139,35 +135,16 @@ async def test_what_is_asked_for_is_given_and_the_state_with_it(colour: Colour, 
     assert capabilities == {True}
 
 
-async def test_who_cannot_answer_is_told(colour: Colour) -> None:
+async def test_a_question_that_nobody_answers_raises_input_required_error(
+    colour: Colour, key: Secret
+) -> None:
     with serve(speaks({**MODERN, CALLED: asks("state", ASKED)})) as server:
-        crm = colours.client(colour, server.url, era="modern")
+        crm = colours.client(colour, server.url, era="modern", api_key=key)
         with pytest.raises(InputRequiredError) as raised:
             await crm.call_tool("count")
         await crm.end()
     assert raised.value.input_requests == ASKED
     assert len(server.requests) == 1
-
-
-async def test_a_mere_state_is_brought_back_soon(colour: Colour, quick: QuickClock) -> None:
-    scripts = [*[asks(f"state {number}") for number in range(5)], answers(RESULT)]
-    with serve(speaks({**MODERN, CALLED: scripts})) as server:
-        async with reach(colour, server.url, clock=quick, era="modern") as wire:
-            assert (await call(wire)).result == RESULT
-    assert [params.get("requestState") for params in params_of(server)] == [
-        None,
-        *[f"state {number}" for number in range(5)],
-    ]
-    assert quick.slept == [0.05, 0.1, 0.2, 0.25, 0.25]
-
-
-async def test_a_server_that_asks_for_ever_is_left(colour: Colour, quick: QuickClock) -> None:
-    with serve(speaks({**MODERN, CALLED: asks("again")})) as server:
-        crm = colours.client(colour, server.url, era="modern")
-        with pytest.raises(OutcomeUnknownError, match="still asks for input after 10 rounds"):
-            await crm.call_tool("count")
-        await crm.end()
-    assert len(server.requests) == 10
 
 
 # Arguments in headers
@@ -179,22 +156,11 @@ PLAIN = {"name": "plain", "inputSchema": {"type": "object"}}
 REGIONAL: dict[str, Any] = {"name": "count", "arguments": {"region": "Köln"}}
 
 
-async def test_tools_that_must_not_be_offered_are_left_out_of_the_list(colour: Colour) -> None:
-    listed = {"tools": [BAD, COUNT, PLAIN]}
-    with serve(speaks({**MODERN, LISTED: answers(listed)})) as server:
-        crm = colours.client(colour, server.url, era="modern")
-        assert [tool.name for tool in await crm.list_tools()] == ["count", "plain"]
-        await crm.end()
-    with serve(speaks(session(tools_list=answers(listed)))) as server:
-        async with reach(colour, server.url, era="legacy") as wire:
-            assert (await wire.request(LISTED)).result == listed
-
-
-async def test_a_listed_tool_is_called_with_its_headers(colour: Colour) -> None:
-    pages = [answers({"tools": [PLAIN], "nextCursor": ""}), answers({"tools": [COUNT]})]
+async def test_a_tool_that_was_listed_is_called_with_its_headers(colour: Colour) -> None:
+    pages = [answers({"tools": [PLAIN, BAD], "nextCursor": ""}), answers({"tools": [COUNT]})]
     with serve(speaks({**MODERN, LISTED: pages})) as server:
         crm = colours.client(colour, server.url, era="modern")
-        await crm.list_tools()
+        assert [tool.name for tool in await crm.list_tools()] == ["plain", "count"]
         await crm.call_tool("count", REGIONAL["arguments"])
         await crm.call_tool("count", {"region": None})
         await crm.end()
@@ -204,7 +170,7 @@ async def test_a_listed_tool_is_called_with_its_headers(colour: Colour) -> None:
     assert "mcp-param-region" not in second.headers
 
 
-async def test_a_call_that_misses_headers_reads_the_list_and_is_sent_again(colour: Colour) -> None:
+async def test_a_call_that_lacks_headers_lists_the_tools_and_is_sent_again(colour: Colour) -> None:
     pages = [answers({"tools": [PLAIN], "nextCursor": ""}), answers({"tools": [COUNT]})]
     with serve(speaks({**MODERN, CALLED: [MISMATCH, answers(RESULT)], LISTED: pages})) as server:
         async with reach(colour, server.url, era="modern") as wire:
@@ -223,14 +189,12 @@ async def test_a_call_that_misses_headers_reads_the_list_and_is_sent_again(colou
     "listed",
     [
         answers(TOOLS),
-        answers({}),
         refuses(-32603, "no", 200),
         resets,
-        answers({"tools": [], "nextCursor": 1}),
         answers({"tools": [], "nextCursor": "\ud800"}),
         answers({"resultType": "input_required", "inputRequests": {"a": {}}}),
     ],
-    ids=["without", "no list", "an error", "broken", "no cursor", "no text", "a question"],
+    ids=["the same headers", "an error", "broken", "a cursor that is no text", "a question"],
 )
 async def test_a_call_that_gets_no_other_headers_is_not_sent_again(colour: Colour, listed: Script) -> None:
     with serve(speaks({**MODERN, CALLED: MISMATCH, LISTED: listed})) as server:
@@ -241,16 +205,7 @@ async def test_a_call_that_gets_no_other_headers_is_not_sent_again(colour: Colou
     assert all_said(server) == [CALLED, LISTED]
 
 
-async def test_headers_that_are_still_missing_are_the_answer(colour: Colour) -> None:
-    with serve(speaks({**MODERN, CALLED: MISMATCH, LISTED: answers({"tools": [COUNT]})})) as server:
-        async with reach(colour, server.url, era="modern") as wire:
-            response = await wire.request(CALLED, REGIONAL)
-    assert response.error is not None
-    assert response.error.code == -32020
-    assert all_said(server) == [CALLED, LISTED, CALLED]
-
-
-async def test_a_list_without_end_is_read_for_a_while(colour: Colour) -> None:
+async def test_an_endless_list_is_read_to_the_limit(colour: Colour) -> None:
     cursors = itertools.count()
 
     def endless(peer: Peer, request: Request) -> None:
@@ -285,7 +240,7 @@ MORE = report('{"progressToken":TOKEN,"progress":1.5}')
 
 
 @pytest.mark.parametrize("era", ["bare", "legacy", "modern"])
-async def test_progress_reaches_who_asked_for_it(colour: Colour, era: str) -> None:
+async def test_progress_reaches_the_listener_of_a_call(colour: Colour, era: str) -> None:
     seen: list[Progress] = []
     table = {**session("session-1"), CALLED: reports(HALF, MORE)}
     with serve(speaks(table)) as server:
@@ -302,7 +257,7 @@ async def test_progress_reaches_who_asked_for_it(colour: Colour, era: str) -> No
 
 
 @pytest.mark.parametrize("era", ["bare", "legacy", "modern"])
-async def test_a_slow_listener_is_told_nothing_past_the_deadline(
+async def test_no_progress_is_reported_after_the_deadline(
     colour: Colour, era: Era, clock: MovedClock
 ) -> None:
     seen: list[float] = []
@@ -316,51 +271,6 @@ async def test_a_slow_listener_is_told_nothing_past_the_deadline(
         async with reach(colour, server.url, era=era, clock=clock) as wire:
             await wire.request(CALLED, CALL, on_progress=listen)
     assert seen == [1]
-
-
-async def test_who_does_not_listen_asks_for_nothing(colour: Colour) -> None:
-    with serve(speaks({**MODERN, CALLED: reports(report('{"progressToken":1,"progress":1}'))})) as server:
-        crm = colours.client(colour, server.url, era="modern")
-        assert (await crm.call_tool("count")).raw == RESULT
-        await crm.end()
-    assert "progressToken" not in server.requests[0].json["params"]["_meta"]
-
-
-async def test_reports_that_are_not_ours_or_none_are_passed_over(colour: Colour) -> None:
-    seen: list[Progress] = []
-    others = [
-        report('{"progressToken":99,"progress":1}'),
-        report('{"progressToken":TOKEN,"progress":"half"}'),
-        report('{"progressToken":TOKEN}'),
-        report("[]"),
-        '{"method":"notifications/message","params":{"progressToken":TOKEN,"progress":1}}',
-        '{"method":"notifications/progress"}',
-        # Some servers give it back as a text.
-        report('{"progressToken":"TOKEN","progress":6}'),
-        report('{"progressToken":TOKEN,"progress":7,"total":"all","message":7}'),
-    ]
-    with serve(speaks({**MODERN, CALLED: reports(*others)})) as server:
-        crm = colours.client(colour, server.url, era="modern")
-        await crm.call_tool("count", on_progress=seen.append)
-        await crm.end()
-    assert [(each.progress, each.total, each.message) for each in seen] == [(6, None, ""), (7, None, "")]
-    assert len(server.requests) == 1
-
-
-async def test_a_listener_that_raises_loses_no_answer(
-    colour: Colour, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(_: Progress) -> None:
-        raise ValueError("mistaken")
-
-    with serve(speaks({**MODERN, CALLED: reports(HALF, MORE)})) as server:
-        crm = colours.client(colour, server.url, era="modern")
-        assert (await crm.call_tool("count", on_progress=fail)).raw == RESULT
-        await crm.end()
-    assert len(server.requests) == 1
-    told = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert [record.getMessage() for record in told] == ["the on_progress callback failed"] * 2
-    assert all(record.exc_info is None for record in told)
 
 
 async def test_progress_comes_before_the_answer_does(colour: Colour) -> None:
@@ -379,28 +289,3 @@ async def test_progress_comes_before_the_answer_does(colour: Colour) -> None:
         assert (await crm.call_tool("count", on_progress=lambda _: heard.set())).raw == RESULT
         await crm.end()
     assert heard.is_set()
-
-
-# Streams of this era
-
-
-FAILING: dict[str, Script] = {
-    "asked for input": asks("state", ASKED),
-    "an unknown kind": answers({"resultType": "later"}),
-    "headers": MISMATCH,
-    "broken": hangs_up,
-}
-
-
-@pytest.mark.parametrize("failure", FAILING)
-async def test_the_key_does_not_come_out_of_a_failure(colour: Colour, key: Secret, failure: str) -> None:
-    search = Search()
-    search.hide("key", key.reveal())
-    with serve(speaks({**MODERN, CALLED: FAILING[failure]})) as server, search.listening():
-        crm = colours.client(colour, server.url, era="auto", api_key=key, retry=ONCE)
-        with pytest.raises(Exception, match=r".") as raised:
-            await crm.call_tool("count")
-        search.take("error", raised.value)
-        await crm.end()
-    assert server.requests
-    search.check()

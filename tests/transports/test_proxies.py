@@ -27,7 +27,7 @@ from servers import (
     unused_address,
     whole,
 )
-from transports.reach import SHORT, client_of, one_request, reach, server_side, stand_in
+from transports.harness import SHORT, client_of, one_request, reach, server_side, stand_in
 
 from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, RetryPolicy
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
@@ -69,7 +69,7 @@ NOT_TRIO = pytest.mark.parametrize("way", ["blocking", "asyncio"], indirect=True
         ({"HTTPS_PROXY": "http://user:p%40ss@[::1]:8080"}, "http://user:p%40ss@[::1]:8080"),
     ],
 )
-def test_the_proxy_is_the_one_for_https(
+def test_an_https_endpoint_uses_the_proxy_for_https_or_for_all(
     variables: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -110,7 +110,7 @@ def test_the_proxy_is_the_one_for_https(
         ("https://api.favcrm.example/mcp", "0.0.0.0/0", False),
     ],
 )
-def test_no_proxy_names_hosts(
+def test_a_host_that_no_proxy_names_uses_no_proxy(
     endpoint: str, no_proxy: str, exempt: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
@@ -122,31 +122,15 @@ def test_no_proxy_names_hosts(
 @pytest.mark.parametrize(
     "entry", ["[::1", "fd07::/200", "two words", "10.0.0.0/33", "b\u00fccher.example", "a..b"]
 )
-@pytest.mark.parametrize("kind", [HTTPTransport, AsyncHTTPTransport])
-def test_an_entry_that_cannot_be_used_is_left_out(
-    kind: type[HTTPTransport | AsyncHTTPTransport],
-    name: str,
-    entry: str,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_an_entry_that_cannot_be_used_is_left_out_with_a_warning(
+    name: str, entry: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "gopher://never.used")
     monkeypatch.setenv(name, f"localhost,{entry},favcrm.example")
     with caplog.at_level(logging.WARNING, "favcrm"):
-        kind(ENDPOINT)
+        HTTPTransport(ENDPOINT)
     (record,) = caplog.records
     assert entry in record.getMessage()
-
-
-@pytest.mark.parametrize("no_proxy", ["localhost,fd07:b51a:cc66:f0::/64", "[::1]", "[::1"])
-async def test_no_entry_keeps_a_client_from_being_made(
-    colour: Colour, no_proxy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NO_PROXY", no_proxy)
-    crm = colours.client(colour, "https://127.0.0.1:9/mcp", retry=ONCE)
-    with pytest.raises(NotSentError, match=r"^The endpoint cannot be reached\. Nothing was sent"):
-        await crm.list_tools()
-    await crm.end()
 
 
 # What is wrong with it
@@ -154,8 +138,7 @@ async def test_no_entry_keeps_a_client_from_being_made(
 SECRET = "not-to-be-seen"
 
 
-@pytest.mark.parametrize("kind", [HTTPTransport, AsyncHTTPTransport])
-@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -166,7 +149,6 @@ SECRET = "not-to-be-seen"
         (f"socks4://user:{SECRET}@proxy.example:1", "must begin with one of http://"),
         (f"socks5://user:{SECRET}@proxy.example:1", 'pip install "httpx[socks]"'),
         (f"http://user:{SECRET}@proxy.example:port", "a host or a port that cannot be read"),
-        (f"http://user:{SECRET}@proxy.example:99999", "a host or a port that cannot be read"),
         (f"http://user:{SECRET}@proxy.example:0", "a host or a port that cannot be read"),
         (f"http://user:{SECRET}/@proxy.example:3128", "a host or a port that cannot be read"),
         (f"http://user:{SECRET}@", "a host or a port that cannot be read"),
@@ -176,17 +158,13 @@ SECRET = "not-to-be-seen"
         (f"user:{SECRET}@proxy.example:port", "a host or a port that cannot be read"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_named_alone(
-    kind: type[HTTPTransport | AsyncHTTPTransport],
-    name: str,
-    value: str,
-    reason: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_error_for_a_proxy_that_cannot_be_used_names_its_variable_alone(
+    name: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
     monkeypatch.setenv("HTTP_PROXY", "gopher://another")
     with pytest.raises(InvalidInputError) as raised:
-        kind(ENDPOINT)
+        HTTPTransport(ENDPOINT)
     ((field, told),) = raised.value.problems
     assert field == name
     assert reason in told
@@ -194,7 +172,9 @@ def test_a_proxy_that_cannot_be_used_is_named_alone(
     frames = [frame.f_locals for frame, _ in traceback.walk_tb(raised.tb)]
     assert SECRET not in repr([shown for shown in frames if shown.get("value") is not value])
     assert (raised.value.__cause__, raised.value.__context__) == (None, None)
-    kind("http://127.0.0.1:9/mcp")
+    AsyncHTTPTransport("http://127.0.0.1:9/mcp")
+    with pytest.raises(InvalidInputError):
+        AsyncHTTPTransport(ENDPOINT)
 
 
 # What it refuses
@@ -205,14 +185,11 @@ def test_a_proxy_that_cannot_be_used_is_named_alone(
     [
         (407, "asks for a user name and a password", "user:password@", True),
         (403, "does not allow a connection to the endpoint", "NO_PROXY", True),
-        (405, "does not allow a connection to the endpoint", "NO_PROXY", True),
         (429, "could not make a connection to the endpoint", "try again", False),
         (502, "could not make a connection to the endpoint", "try again", False),
-        (503, "could not make a connection to the endpoint", "try again", False),
-        (302, "could not make a connection to the endpoint", "try again", False),
     ],
 )
-async def test_a_proxy_that_refuses_is_named(
+async def test_the_error_names_a_proxy_that_refuses(
     colour: Colour, status: int, message: str, step: str, permanent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(sends(whole(b"", status))) as proxy:
@@ -260,7 +237,9 @@ async def test_a_proxy_of_a_handed_over_client_is_not_named(
     assert raised.value.permanent is permanent
 
 
-async def test_a_proxy_that_is_not_there_is_named(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_error_names_a_proxy_that_cannot_be_reached(
+    colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with unused_address() as nobody:
         address = nobody.removesuffix("/mcp")
         monkeypatch.setenv("HTTPS_PROXY", address)
@@ -272,7 +251,7 @@ async def test_a_proxy_that_is_not_there_is_named(colour: Colour, monkeypatch: p
 
 
 @pytest.mark.parametrize("script", [stalls, resets, hangs_up, sends(b"SSH-2.0-proxy\r\n")])
-async def test_what_stops_at_the_proxy_was_never_sent(
+async def test_a_failure_at_the_proxy_raises_not_sent_error(
     colour: Colour, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(script) as proxy:
@@ -296,7 +275,7 @@ async def test_a_handed_over_client_stops_at_its_proxy_too(colour: Colour, libra
                 await crm.call_tool("any")
 
 
-async def test_what_stops_at_a_proxy_of_socks_was_never_sent(colour: Colour, library: ModuleType) -> None:
+async def test_a_failure_at_a_socks_proxy_raises_not_sent_error(colour: Colour, library: ModuleType) -> None:
     """The library has no package for SOCKS here, so a transport tells what it would tell."""
 
     def tell_and_fail(request: Any) -> None:
@@ -362,20 +341,10 @@ async def test_calls_go_through_a_proxy(
     assert len(server.requests) == 3
 
 
-async def test_an_unknown_outcome_behind_a_new_tunnel_stays_unknown(
-    colour: Colour, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with serve(resets, tls=secured(authority)) as server, serve(Tunnel(server)) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url.removesuffix("/mcp"))
-        with pytest.raises(OutcomeUnknownError, match="may have been carried out"):
-            await one_request(colour, ENDPOINT)
-    assert len(server.requests) == 1
-
-
 # TLS where there is none, and the reverse
 
 
-async def test_an_endpoint_without_tls_is_named(colour: Colour) -> None:
+async def test_an_endpoint_without_tls_raises_not_sent_error(colour: Colour) -> None:
     with serve(sends(whole(b"{}"))) as server:
         crm = colours.client(colour, server.url.replace("http://", "https://"), retry=QUICK)
         with pytest.raises(NotSentError) as raised:
@@ -388,7 +357,9 @@ async def test_an_endpoint_without_tls_is_named(colour: Colour) -> None:
     assert (server.tried, server.requests) == (1, [])
 
 
-async def test_a_proxy_without_tls_is_named(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_without_tls_raises_not_sent_error(
+    colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serve(sends(whole(b""))) as proxy:
         address = proxy.url.removesuffix("/mcp").replace("http://", "https://")
         monkeypatch.setenv("HTTPS_PROXY", address)
@@ -402,7 +373,7 @@ async def test_a_proxy_without_tls_is_named(colour: Colour, monkeypatch: pytest.
     assert proxy.requests == []
 
 
-async def test_a_proxy_with_an_unknown_certificate_is_named(
+async def test_a_proxy_with_an_unknown_certificate_raises_not_sent_error(
     colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(sends(whole(b"")), tls=secured(trustme.CA())) as proxy:
@@ -414,7 +385,9 @@ async def test_a_proxy_with_an_unknown_certificate_is_named(
     assert raised.value.permanent
 
 
-async def test_a_handshake_that_the_server_ends_is_named(colour: Colour, authority: trustme.CA) -> None:
+async def test_a_handshake_that_the_server_ends_raises_not_sent_error(
+    colour: Colour, authority: trustme.CA
+) -> None:
     context = secured(authority)
     context.sni_callback = lambda *_: ssl.AlertDescription.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
     with serve(answers(), tls=context) as server:
@@ -426,7 +399,7 @@ async def test_a_handshake_that_the_server_ends_is_named(colour: Colour, authori
 
 
 @NOT_TRIO
-async def test_a_certificate_that_the_server_asks_for_late_raises_nothing_of_others(
+async def test_a_server_that_asks_for_a_certificate_raises_outcome_unknown_error(
     colour: Colour, authority: trustme.CA
 ) -> None:
     """Since TLS 1.3 it is told after the request was sent."""
@@ -439,7 +412,7 @@ async def test_a_certificate_that_the_server_asks_for_late_raises_nothing_of_oth
 
 
 @NOT_TRIO
-async def test_an_endpoint_with_tls_that_is_spoken_to_without_is_a_hint(
+async def test_plain_http_to_a_port_of_tls_raises_an_error_with_a_hint(
     colour: Colour, library: ModuleType, authority: trustme.CA
 ) -> None:
     with serve(answers(), tls=secured(authority)) as server:

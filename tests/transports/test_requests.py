@@ -7,18 +7,18 @@ import ssl
 from typing import TYPE_CHECKING
 
 import colours
-import httpx
 import pytest
 from servers import Peer, Request, answers, redirects, sends, serve, unused_address, whole
-from transports.reach import one_request, reach
+from transports.harness import client_of, one_request, reach, transport
 
 import favcrm
-from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, RefusedError
+from favcrm import InvalidInputError, NotSentError, RefusedError
 from favcrm.stores import MemoryStore
+from favcrm.transport import Request as MCPRequest
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import ModuleType, TracebackType
 
     from colours import Colour
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
+TOO_LONG = f"/{'x' * 70_000}"
 USER_AGENT = rf"favcrm-python/{re.escape(favcrm.__version__)} Python/3\.\d+\.\d+\S*"
 
 
@@ -45,7 +46,7 @@ async def test_a_call_is_one_post(colour: Colour) -> None:
     assert "\u2028é" in request.body.decode()
 
 
-async def test_the_headers_are_these(colour: Colour) -> None:
+async def test_a_bare_request_has_these_headers_and_no_others(colour: Colour) -> None:
     with serve(answers()) as server:
         await one_request(colour, server.url)
     headers = dict(server.requests[0].headers)
@@ -53,7 +54,6 @@ async def test_the_headers_are_these(colour: Colour) -> None:
     assert headers == {
         "accept": "application/json, text/event-stream",
         "accept-encoding": "gzip",
-        "connection": "keep-alive",
         "content-length": str(len(server.requests[0].body)),
         "content-type": "application/json",
         "host": server.url.removeprefix("http://").removesuffix("/mcp"),
@@ -77,46 +77,21 @@ async def test_the_profile_is_sent_with_each_request_and_kept_by_the_client_of_a
     assert sent == ["compact"] * (at_hand_over + 1) + ["full"]
 
 
-def test_a_transport_refuses_a_profile_that_there_is_not() -> None:
-    for transport in (HTTPTransport, AsyncHTTPTransport):
+def test_a_profile_that_does_not_exist_raises_invalid_input_error() -> None:
+    for kind in (HTTPTransport, AsyncHTTPTransport):
         with pytest.raises(InvalidInputError, match="profile: must be one of compact, full"):
-            transport("https://crm.example/mcp", profile="platform")  # type: ignore[arg-type]
-
-
-async def test_the_key_is_sent_only_where_there_is_one(colour: Colour, key: Secret) -> None:
-    with serve(answers()) as server:
-        async with reach(colour, server.url) as wire:
-            await wire.request(api_key=key)
-            await wire.request()
-    assert server.requests[0].headers["authorization"] == f"Bearer {key.reveal()}"
-    assert "authorization" not in server.requests[1].headers
+            kind("https://crm.example/mcp", profile="platform")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
-async def test_calls_share_a_connection(colour: Colour, stream: bool) -> None:
-    with serve(answers(stream=stream)) as server:
+async def test_calls_share_a_connection_also_after_a_refusal(colour: Colour, stream: bool) -> None:
+    with serve(answers(stream=stream), sends(whole(b"<html>", 502)), answers(stream=stream)) as server:
         async with reach(colour, server.url) as wire:
-            for _ in range(5):
-                assert (await wire.request()).result == {}
-    assert [request.connection for request in server.requests] == [1] * 5
-    assert [request.json["id"] for request in server.requests] == [1, 2, 3, 4, 5]
-
-
-async def test_a_call_after_a_refusal_shares_the_connection(colour: Colour) -> None:
-    with serve(sends(whole(b"<html>", 502)), answers()) as server:
-        async with reach(colour, server.url) as wire:
+            assert (await wire.request()).result == {}
             assert (await wire.request()).status == 502
             assert (await wire.request()).result == {}
-    assert server.greeted == [1]
-
-
-async def test_the_facades_send_one_request_each(colour: Colour) -> None:
-    with serve(answers({"tools": []})) as server:
-        favourite = colours.provisioner(colour, server.url)
-        report = await favourite.diagnose()
-        await favourite.end()
-    assert report.endpoint_reachable
-    assert [body["method"] for body in server.bodies] == ["tools/list"]
+    assert [request.connection for request in server.requests] == [1] * 3
+    assert [request.json["id"] for request in server.requests] == [1, 2, 3]
 
 
 async def test_ipv6_loopback_needs_no_tls(colour: Colour) -> None:
@@ -156,35 +131,25 @@ async def test_three_redirects_are_followed_and_no_more(colour: Colour) -> None:
     assert len(server.requests) == 4
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("follow", [False, True], ids=["our client", "a client that follows"])
+@pytest.mark.parametrize("status", [301, 303, 307, 308])
 async def test_a_redirect_elsewhere_gets_neither_key_nor_request(
-    colour: Colour, key: Secret, status: int, follow: bool
+    colour: Colour, library: ModuleType, key: Secret, status: int
 ) -> None:
+    """Also with a client that would follow it."""
     with serve(answers()) as other:
         secret_target = other.url.replace("http://", "http://user:word@") + "?token=told#here"
-        with serve(redirects(secret_target, status), answers()) as server:
-            if follow:
-                kind = httpx.Client if colour == "blocking" else httpx.AsyncClient
-                handed = kind(follow_redirects=True)
-                crm = colours.client(colour, server.url, api_key=key, http_client=handed)
-            else:
-                handed = None
-                crm = colours.client(colour, server.url, api_key=key)
-            with pytest.raises(RefusedError) as raised:
-                await crm.list_tools()
-            await crm.end()
-            if isinstance(handed, httpx.Client):
-                handed.close()
-            elif handed:
-                await handed.aclose()
-    assert other.requests == []
-    assert other.greeted == []
-    assert len(server.requests) == 1
-    assert f"redirect to {other.url}" in raised.value.message
-    assert not re.search("user|word|token|told|here", raised.value.summary)
-    assert raised.value.server_code == status
-    assert "Set the endpoint" in raised.value.next_step
+        with serve(redirects(secret_target, status)) as server:
+            async with client_of(library, colour, follow_redirects=True) as client:
+                for options in ({}, {"http_client": client}):
+                    crm = colours.client(colour, server.url, api_key=key, **options)
+                    with pytest.raises(RefusedError) as raised:
+                        await crm.list_tools()
+                    await crm.end()
+                    assert f"redirect to {other.url}" in raised.value.message
+                    assert not re.search("user|word|token|told|here", raised.value.summary)
+                    assert raised.value.server_code == status
+                    assert "Set the endpoint" in raised.value.next_step
+    assert (other.greeted, len(server.requests)) == ([], 2)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +159,9 @@ async def test_a_redirect_elsewhere_gets_neither_key_nor_request(
         ("//elsewhere.example/mcp?a=b", "//elsewhere.example/mcp"),
         ("ftp://127.0.0.1/mcp", "ftp://127.0.0.1/mcp"),
         ("", "nowhere"),
+        ("https://[::1/mcp", "an address that cannot be read"),
+        ("/\x7f", "/"),
+        (f"{TOO_LONG}?token", TOO_LONG[:497] + "..."),
     ],
 )
 async def test_a_redirect_that_leads_nowhere_is_an_answer(colour: Colour, target: str, named: str) -> None:
@@ -201,13 +169,6 @@ async def test_a_redirect_that_leads_nowhere_is_an_answer(colour: Colour, target
         response = await one_request(colour, server.url)
     assert len(server.requests) == 1
     assert (response.status, response.defect) == (307, f"is a redirect to {named}")
-
-
-@pytest.mark.parametrize("target", ["https://[::1/mcp", "/\x7f", "?" + "x" * 70_000])
-async def test_a_redirect_to_what_is_no_address_is_a_broken_answer(colour: Colour, target: str) -> None:
-    with serve(redirects(target), answers()) as server, pytest.raises(OutcomeUnknownError):
-        await one_request(colour, server.url)
-    assert len(server.requests) == 1
 
 
 async def test_plain_http_uses_no_proxy(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,17 +188,7 @@ def test_plain_http_loads_no_certificates(
         kind("https://favcrm.example/mcp")
 
 
-async def test_tls_uses_the_proxy_of_the_environment(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serve(sends(whole(b"", 403))) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url.removesuffix("/mcp"))
-        with pytest.raises(NotSentError, match="does not allow a connection to the endpoint"):
-            await one_request(colour, "https://favcrm.example/mcp")
-    assert [(request.method, request.path) for request in proxy.requests] == [
-        ("CONNECT", "favcrm.example:443")
-    ]
-
-
-async def test_a_key_that_no_header_can_carry_is_refused(colour: Colour) -> None:
+async def test_a_key_that_no_header_can_carry_raises_invalid_input_error(colour: Colour) -> None:
     with serve(answers()) as server:
         for bad in ("two words", "line\nend", "\u200bunseen", "", "clé"):
             async with reach(colour, server.url) as wire:
@@ -269,7 +220,7 @@ async def test_a_key_that_no_header_can_carry_is_refused(colour: Colour) -> None
         ("https://api.favcrm.example/\x7f", "must be written in printable ASCII"),
     ],
 )
-def test_an_endpoint_that_cannot_be_used_is_refused(
+def test_an_endpoint_that_cannot_be_used_raises_invalid_input_error(
     kind: type[HTTPTransport | AsyncHTTPTransport], endpoint: str, problem: str
 ) -> None:
     with pytest.raises(InvalidInputError) as raised:
@@ -278,3 +229,17 @@ def test_an_endpoint_that_cannot_be_used_is_refused(
     assert field == "endpoint"
     assert problem in told
     assert raised.value.__context__ is None
+
+
+async def test_a_transport_closes_at_the_end_of_its_block(colour: Colour) -> None:
+    ask = MCPRequest("tools/list", {}, timeout=10.0)
+    with serve(answers()) as server:
+        made = transport(colour, server.url)
+        if colour == "blocking":
+            with made:
+                assert made.request(ask).result == {}
+        else:
+            async with made:
+                assert (await made.request(ask)).result == {}
+        with pytest.raises(NotSentError, match="closed"):
+            await colours.Facade(made).request(ask)

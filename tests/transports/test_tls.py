@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import colours
 import pytest
 import trustme
-from servers import Server, answers, redirects, serve
-from transports.reach import client_of, one_request, reach, server_side, through
+from servers import answers, redirects, serve
+from transports.harness import one_request, reach, server_side, through
 
 from favcrm import InvalidInputError, NotSentError
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
@@ -69,11 +69,10 @@ REFUSED: dict[str, tuple[Certify, str]] = {
 
 
 @pytest.mark.usefixtures("trusted")
-@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "event stream"])
 async def test_an_authority_of_the_environment_is_trusted(
-    colour: Colour, authority: trustme.CA, key: Secret, stream: bool
+    colour: Colour, authority: trustme.CA, key: Secret
 ) -> None:
-    with serve(answers(stream=stream), tls=server_side(authority.issue_cert("127.0.0.1"))) as server:
+    with serve(answers(), tls=server_side(authority.issue_cert("127.0.0.1"))) as server:
         async with reach(colour, server.url) as wire:
             for _ in range(3):
                 assert (await wire.request(api_key=key)).result == {}
@@ -92,47 +91,30 @@ async def test_an_authority_of_a_handed_over_client_is_trusted(
     assert server.greeted == [1]
 
 
-def check_refusal(error: NotSentError, reason: str, server: Server) -> None:
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("certificate", REFUSED)
+async def test_a_certificate_that_is_not_accepted_raises_at_the_first_attempt(
+    colour: Colour, authority: trustme.CA, key: Secret, certificate: str
+) -> None:
+    certify, reason = REFUSED[certificate]
+    with serve(answers(), tls=server_side(certify(authority))) as server:
+        crm = colours.client(colour, server.url, api_key=key)
+        with pytest.raises(NotSentError) as raised:
+            await crm.call_tool("any")
+        await crm.end()
+    error = raised.value
     assert error.permanent
     assert error.message.startswith("The endpoint's TLS certificate is not accepted: ")
     assert error.message.endswith(f"{reason}. Nothing was sent.")
     assert "SSL_CERT_FILE" in error.next_step
     assert error.__context__ is None
-    assert server.requests == []
+    assert (server.tried, server.requests) == (1, [])
 
 
 @pytest.mark.usefixtures("trusted")
-@pytest.mark.parametrize("certificate", REFUSED)
-async def test_a_certificate_that_is_not_accepted_stops_at_once(
-    colour: Colour, authority: trustme.CA, key: Secret, certificate: str
+async def test_a_redirect_from_tls_to_plain_http_is_not_followed(
+    colour: Colour, authority: trustme.CA, key: Secret
 ) -> None:
-    certify, reason = REFUSED[certificate]
-    tried: list[object] = []
-    with serve(answers(), tls=server_side(certify(authority))) as server:
-        crm = colours.client(colour, server.url, api_key=key, on_event=tried.append)
-        with pytest.raises(NotSentError) as raised:
-            await crm.call_tool("any")
-        await crm.end()
-    check_refusal(raised.value, reason, server)
-    assert server.tried == 1
-
-
-@pytest.mark.parametrize("certificate", REFUSED)
-async def test_a_handed_over_client_refuses_the_same(
-    colour: Colour, library: ModuleType, authority: trustme.CA, certificate: str
-) -> None:
-    certify, reason = REFUSED[certificate]
-    with serve(answers(), tls=server_side(certify(authority))) as server:
-        async with client_of(library, colour, verify=client_side(authority)) as client:
-            crm = colours.client(colour, server.url, http_client=client)
-            with pytest.raises(NotSentError) as raised:
-                await crm.call_tool("any")
-    check_refusal(raised.value, reason, server)
-    assert server.tried == 1
-
-
-@pytest.mark.usefixtures("trusted")
-async def test_a_downgrade_is_not_followed(colour: Colour, authority: trustme.CA, key: Secret) -> None:
     with serve(answers()) as plain:
         certificate = server_side(authority.issue_cert("127.0.0.1"))
         with serve(redirects(plain.url), tls=certificate) as server:
@@ -142,23 +124,13 @@ async def test_a_downgrade_is_not_followed(colour: Colour, authority: trustme.CA
 
 
 @pytest.mark.parametrize("kind", [HTTPTransport, AsyncHTTPTransport])
-@pytest.mark.parametrize(
-    ("name", "value", "told"),
-    [
-        ("SSL_CERT_FILE", "/does/not/exist.pem", "SSL_CERT_FILE"),
-        ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
-    ],
-)
-def test_a_variable_that_cannot_be_used_is_named(
-    kind: type[HTTPTransport | AsyncHTTPTransport],
-    name: str,
-    value: str,
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("value", ["/does/not/exist.pem", __file__])
+def test_certificates_that_cannot_be_read_raise_invalid_input_error(
+    kind: type[HTTPTransport | AsyncHTTPTransport], value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SSL_CERT_FILE", value)
     with pytest.raises(InvalidInputError) as raised:
         kind("https://favcrm.example/mcp")
-    assert told in raised.value.problems[0].field
+    assert "SSL_CERT_FILE" in raised.value.problems[0].field
     assert raised.value.__context__ is None
     kind("http://127.0.0.1:9/mcp")

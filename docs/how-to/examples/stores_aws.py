@@ -1,6 +1,6 @@
 from favcrm import FavCRMClient, FavCRMProvisioner
 from favcrm.codes import prompt
-from favcrm.stores.aws import AWSSecretsManagerStore
+from favcrm.stores import AWSSecretsManagerStore
 
 store = AWSSecretsManagerStore(region="eu-central-1", prefix="agents/favcrm/")
 with FavCRMProvisioner(store=store) as favcrm:

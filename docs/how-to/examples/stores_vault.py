@@ -1,6 +1,6 @@
 from favcrm import FavCRMClient, FavCRMProvisioner
 from favcrm.codes import prompt
-from favcrm.stores.vault import VaultStore
+from favcrm.stores import VaultStore
 
 store = VaultStore(mount="secret", path="agents/favcrm")
 with FavCRMProvisioner(store=store) as favcrm:

@@ -7,14 +7,13 @@ request and reads its answer, and `backends` has what differs between sync and a
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
-
-from attrs import define, field, frozen
 
 from favcrm._backends import run_sync
 from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm._boundary import boundaries
+from favcrm._mcp.input_required import OnInput
 from favcrm.endpoint import without_details
 from favcrm.transport import AsyncHTTPClient, Clock, HTTPClient, Request, Response
 from favcrm.transports.binding import Bound, this_event_loop, this_process
@@ -31,28 +30,95 @@ if TYPE_CHECKING:
 __all__ = ["AsyncHTTPTransport", "BearerAuth", "HTTPTransport"]
 
 
-@frozen(eq=False)
-class _OfProcess:
-    """What one process has of its own."""
+class BlockingEndpoint:
+    """One endpoint, as a flow of the blocking side reaches it: `HTTPTransport` without a boundary."""
 
-    backend: BlockingHTTP
-    session: McpSession
-    owned: bool
+    def __init__(
+        self,
+        endpoint: str,
+        http_client: HTTPClient | None,
+        *,
+        era: Era | None,
+        profile: Profile | None,
+        on_input: OnInput | None = None,
+        clock: Clock | None = None,
+        limits: Limits = LIMITS,
+    ) -> None:
+        parsed = parse_endpoint(endpoint, profile)
+        self.endpoint: str = without_details(parsed.url)
+        self.clock: Clock = clock or SYSTEM_CLOCK
+        self._clients = Clients(parsed, http_client, clock=self.clock, limits=limits)
+        self._longest = limits.timeout
+
+        def make() -> tuple[BlockingHTTP, McpSession]:
+            session = McpSession(parsed, era, BlockingLock(), on_input, now=self.clock.monotonic())
+            return self._clients.blocking(), session
+
+        self._of_process = Bound(make, this_process, http_client)
+
+    def request(self, request: Request) -> Coroutine[None, None, Response]:
+        """Send one request and return what came back."""
+        ends_at = self.clock.monotonic() + min(request.timeout, self._longest)
+        backend, session = self._of_process.here()
+        return session.request(Exchange(request, backend, ends_at))
 
     def close(self) -> None:
         """End the session, and close the client if it was made here."""
-        run_sync(self.session.end(self.backend))
-        if self.owned:
-            self.backend.client.close()
+        if (here := self._of_process.close()) is not None:
+            backend, session = here
+            run_sync(session.end(backend))
+            if self._clients.owned:
+                backend.client.close()
 
 
-@define(eq=False)
+class AsyncEndpoint:
+    """One endpoint, as a flow of the async side reaches it: `AsyncHTTPTransport` without a boundary."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        http_client: AsyncHTTPClient | None,
+        *,
+        era: Era | None,
+        profile: Profile | None,
+        on_input: OnInput | None = None,
+        clock: Clock | None = None,
+        limits: Limits = LIMITS,
+    ) -> None:
+        parsed = parse_endpoint(endpoint, profile)
+        self.endpoint: str = without_details(parsed.url)
+        self.clock: Clock = clock or SYSTEM_CLOCK
+        self._longest = limits.timeout
+        clients = Clients(parsed, http_client, clock=self.clock, limits=limits)
+
+        def make() -> _OfEventLoop:
+            session = McpSession(parsed, era, AsyncLock(), on_input, now=self.clock.monotonic())
+            return _OfEventLoop(ClientPool(clients), session)
+
+        self._of_loop = Bound(make, this_event_loop, http_client)
+
+    async def request(self, request: Request) -> Response:
+        """Send one request and return what came back."""
+        timeout = min(request.timeout, self._longest)
+        ends_at = self.clock.monotonic() + timeout
+        here = self._of_loop.here()
+        await here.close_with_loop(self._of_loop.take)
+        async with here.pool.lease(timeout) as backend:
+            return await here.session.request(Exchange(request, backend, ends_at))
+
+    async def aclose(self) -> None:
+        """End the session, and close the clients if they were made here."""
+        if (here := self._of_loop.close()) is not None:
+            await here.aclose()
+
+
 class _OfEventLoop:
     """What one event loop has of its own."""
 
-    pool: ClientPool
-    session: McpSession
-    _until_end: AsyncGenerator[None, None] | None = field(default=None, init=False)
+    def __init__(self, pool: ClientPool, session: McpSession) -> None:
+        self.pool = pool
+        self.session = session
+        self._until_end: AsyncGenerator[None, None] | None = None
 
     async def close_with_loop(self, forget: Callable[[], object]) -> None:
         """Have the connections closed when the event loop ends, unless `aclose` comes first.
@@ -120,29 +186,25 @@ class HTTPTransport:
         on_input: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        parsed = parse_endpoint(endpoint, profile)
-        self.endpoint: str = without_details(parsed.url)
-        self.clock: Clock = clock or SYSTEM_CLOCK
-        clients = Clients(parsed, http_client, clock=self.clock, limits=self._limits)
-
-        def make() -> _OfProcess:
-            backend = clients.blocking()
-            session = McpSession(parsed, era, BlockingLock(), on_input, now=self.clock.monotonic())
-            return _OfProcess(backend, session, clients.owned)
-
-        self._bound = Bound(make, this_process, http_client)
+        self._http = BlockingEndpoint(
+            endpoint,
+            http_client,
+            era=era,
+            profile=profile,
+            on_input=on_input,
+            clock=clock,
+            limits=self._limits,
+        )
+        self.endpoint: str = self._http.endpoint
+        self.clock: Clock = self._http.clock
 
     def request(self, request: Request) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
-        ends_at = self.clock.monotonic() + min(request.timeout, self._limits.timeout)
-        here = self._bound.here()
-        return run_sync(here.session.request(Exchange(request, here.backend, ends_at)))
+        return run_sync(self._http.request(request))
 
     def close(self) -> None:
         """End the session, if there is one, and close the connections, if the client was made here."""
-        here = self._bound.close()
-        if here is not None:
-            here.close()
+        self._http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -186,31 +248,25 @@ class AsyncHTTPTransport:
         | None = None,
         clock: Clock | None = None,
     ) -> None:
-        parsed = parse_endpoint(endpoint, profile)
-        self.endpoint: str = without_details(parsed.url)
-        self.clock: Clock = clock or SYSTEM_CLOCK
-        clients = Clients(parsed, http_client, clock=self.clock, limits=self._limits)
-
-        def make() -> _OfEventLoop:
-            session = McpSession(parsed, era, AsyncLock(), on_input, now=self.clock.monotonic())
-            return _OfEventLoop(ClientPool(clients), session)
-
-        self._bound = Bound(make, this_event_loop, http_client)
+        self._http = AsyncEndpoint(
+            endpoint,
+            http_client,
+            era=era,
+            profile=profile,
+            on_input=on_input,
+            clock=clock,
+            limits=self._limits,
+        )
+        self.endpoint: str = self._http.endpoint
+        self.clock: Clock = self._http.clock
 
     async def request(self, request: Request) -> Response:
         """Send one request and return what came back; see `favcrm.transports.Transport`."""
-        timeout = min(request.timeout, self._limits.timeout)
-        ends_at = self.clock.monotonic() + timeout
-        here = self._bound.here()
-        await here.close_with_loop(self._bound.take)
-        async with here.pool.lease(timeout) as backend:
-            return await here.session.request(Exchange(request, backend, ends_at))
+        return await self._http.request(request)
 
     async def aclose(self) -> None:
         """End the session, if there is one, and close the connections, if the client was made here."""
-        here = self._bound.close()
-        if here is not None:
-            await here.aclose()
+        await self._http.aclose()
 
     async def __aenter__(self) -> Self:
         return self

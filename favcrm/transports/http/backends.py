@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm.errors import InvalidInputError, NotSentError, Problem
 from favcrm.transports.http.connections import AsyncWatch, BlockingWatch, TimeLimit, put_under_limits
-from favcrm.transports.http.limits import LIMITS, Limits
+from favcrm.transports.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -89,11 +88,11 @@ class BlockingHTTP:
     """Sends with a blocking client."""
 
     def __init__(
-        self, client: object, proxy: str = "", *, clock: Clock = SYSTEM_CLOCK, limits: Limits = LIMITS
+        self, client: object, httpx: ModuleType, proxy: str, *, clock: Clock, limits: Limits
     ) -> None:
         self.client: Any = client
         self.proxy = proxy
-        self.httpx: ModuleType = httpx_of(client, "Client")
+        self.httpx = httpx
         self.own_mcp_headers: frozenset[str] = mcp_headers_of(self.client)
         self.clock = clock
         self.limits = limits
@@ -138,11 +137,11 @@ class AsyncHTTP:
     """Sends with an asynchronous client."""
 
     def __init__(
-        self, client: object, proxy: str = "", *, clock: Clock = SYSTEM_CLOCK, limits: Limits = LIMITS
+        self, client: object, httpx: ModuleType, proxy: str, *, clock: Clock, limits: Limits
     ) -> None:
         self.client: Any = client
         self.proxy = proxy
-        self.httpx: ModuleType = httpx_of(client, "AsyncClient")
+        self.httpx = httpx
         self.own_mcp_headers: frozenset[str] = mcp_headers_of(self.client)
         self.clock = clock
         self.limits = limits

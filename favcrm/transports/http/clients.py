@@ -5,18 +5,19 @@ from __future__ import annotations
 import threading
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from favcrm.endpoint import Endpoint
 from favcrm.errors import InvalidInputError, NotSentError, Problem
-from favcrm.transports.http.backends import AsyncHTTP, BlockingHTTP
+from favcrm.transports.http.backends import AsyncHTTP, BlockingHTTP, httpx_of
 from favcrm.transports.http.errors import time_given
 from favcrm.transports.http.proxies import find_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Mapping
     from http.cookiejar import Cookie
 
     import anyio
@@ -44,6 +45,76 @@ class SharedCookies(CookieJar):
         """Keep the cookies of an answer."""
         with self._turn:
             super().extract_cookies(response, request)
+
+
+class _OwnClient:
+    """What this package uses of an httpx client, over one of httpx's transports.
+
+    It has no hooks, no redirects, no user names and no default headers. With all of these, an httpx client takes as
+    long for a call as everything else.
+
+    Args:
+        cookies: The cookies of the endpoint.
+    """
+
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, cookies: CookieJar) -> None:
+        self._jar = cookies
+        self._cookies = httpx.Cookies(cookies)
+        self.is_closed = False
+
+    def build_request(
+        self, method: str, url: httpx.URL, *, headers: Mapping[str, str], content: bytes, timeout: float
+    ) -> httpx.Request:
+        """Return a request with the cookies of the endpoint."""
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
+        extensions = {"timeout": timeouts}
+        request = httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
+        if next(iter(self._jar), None) is not None:
+            self._cookies.set_cookie_header(request)
+        return request
+
+    def keep_cookies(self, response: httpx.Response, request: httpx.Request) -> httpx.Response:
+        """Keep the cookies of a response, and return it."""
+        response.request = request
+        if "set-cookie" in response.headers:
+            self._cookies.extract_cookies(response)
+        return response
+
+
+class OwnClient(_OwnClient):
+    """A blocking client that was made here."""
+
+    def __init__(self, cookies: CookieJar, **options: Any) -> None:
+        super().__init__(cookies)
+        self._transport = httpx.HTTPTransport(**options)
+
+    def send(self, request: httpx.Request, **_: object) -> httpx.Response:
+        """Send a request and return the response with its body unread."""
+        return self.keep_cookies(self._transport.handle_request(request), request)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.is_closed = True
+        self._transport.close()
+
+
+class AsyncOwnClient(_OwnClient):
+    """An asynchronous client that was made here."""
+
+    def __init__(self, cookies: CookieJar, **options: Any) -> None:
+        super().__init__(cookies)
+        self._transport = httpx.AsyncHTTPTransport(**options)
+
+    async def send(self, request: httpx.Request, **_: object) -> httpx.Response:
+        """Send a request and return the response with its body unread."""
+        return self.keep_cookies(await self._transport.handle_async_request(request), request)
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        self.is_closed = True
+        await self._transport.aclose()
 
 
 class Clients:
@@ -80,7 +151,7 @@ class Clients:
         certificates = _certificates(endpoint)
         # Plain HTTP stays on this machine, so no proxy may carry it away.
         proxy = find_proxy(endpoint.url) if endpoint.encrypted else None
-        self._options = {"verify": certificates, "trust_env": False}
+        self._options = {"verify": certificates}
         if proxy is not None:
             address = httpx.URL(proxy)
             secured = certificates if address.scheme == "https" else None
@@ -89,13 +160,15 @@ class Clients:
 
     def blocking(self) -> BlockingHTTP:
         """Return a backend over a blocking client."""
-        client = self._http_client or httpx.Client(cookies=SharedCookies(), **self._options)
-        return BlockingHTTP(client, self._proxy, clock=self._clock, limits=self.limits)
+        client = self._http_client or OwnClient(SharedCookies(), **self._options)
+        library = httpx if self.owned else httpx_of(client, "Client")
+        return BlockingHTTP(client, library, self._proxy, clock=self._clock, limits=self.limits)
 
     def asynchronous(self, cookies: CookieJar) -> AsyncHTTP:
         """Return a backend over an asynchronous client, which shares its cookies."""
-        client = self._http_client or httpx.AsyncClient(cookies=cookies, **self._options)
-        return AsyncHTTP(client, self._proxy, clock=self._clock, limits=self.limits)
+        client = self._http_client or AsyncOwnClient(cookies, **self._options)
+        library = httpx if self.owned else httpx_of(client, "AsyncClient")
+        return AsyncHTTP(client, library, self._proxy, clock=self._clock, limits=self.limits)
 
 
 class ClientPool:

@@ -11,9 +11,9 @@ from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
 from ssl import SSLError
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 import favcrm
 from favcrm._mcp.jsonrpc import AnswerReader
@@ -45,8 +45,7 @@ MAX_REDIRECTS = 3
 FOLLOWED_REDIRECTS = frozenset({HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
 
 
-@frozen(eq=False)
-class Reply:
+class Reply(NamedTuple):
     """What came back for one HTTP request.
 
     Attributes:
@@ -94,15 +93,19 @@ async def send(
     """
     headers = _all_headers(backend, endpoint, outgoing, api_key)
     ends_at = backend.clock.monotonic() + timeout
-    for _ in range(MAX_REDIRECTS):
-        reply = await _send_once(backend, endpoint, outgoing, headers, ends_at, on_message=on_message)
-        target = _redirect_target(endpoint, reply.response)
+    redirects_left = MAX_REDIRECTS
+    while True:
+        answer = await _begin(backend, endpoint, outgoing, headers, ends_at)
+        if outgoing.request_id is None:
+            reply = await _discard(backend, answer)
+        else:
+            reply = await _receive(backend, answer, outgoing.request_id, ends_at, on_message)
+        if reply.response.status not in REDIRECTS:
+            return reply
+        target = _redirect_target(backend.httpx, endpoint, reply.response) if redirects_left else None
         if target is None:
-            return _name_redirect(reply)
-        endpoint = target
-    return _name_redirect(
-        await _send_once(backend, endpoint, outgoing, headers, ends_at, on_message=on_message)
-    )
+            return _name_redirect(reply.response)
+        endpoint, redirects_left = target, redirects_left - 1
 
 
 def _all_headers(
@@ -129,44 +132,23 @@ def _url(httpx: ModuleType, url: str) -> Any:
     return httpx.URL(url)
 
 
-def _redirect_target(endpoint: Endpoint, response: Response) -> Endpoint | None:
+def _redirect_target(httpx: ModuleType, endpoint: Endpoint, response: Response) -> Endpoint | None:
     """Return where to send the same request again. Only two statuses keep its method and body."""
     if response.status not in FOLLOWED_REDIRECTS:
         return None
-    return endpoint.follow(response.headers.get("location", ""))
+    target = endpoint.follow(response.headers.get("location", ""))
+    try:
+        # httpx refuses more addresses.
+        return target and _url(httpx, target.url) and target
+    except httpx.InvalidURL:
+        return None
 
 
-def _name_redirect(reply: Reply) -> Reply:
+def _name_redirect(response: Response) -> Reply:
     """Put where a redirect leads in place of its body, so that the error names it."""
-    response = reply.response
-    if response.status not in REDIRECTS:
-        return reply
     location = response.headers.get("location")
     target = without_details(location) if location else "nowhere"
     return Reply(evolve(response, body="", defect=f"is a redirect to {clean(target)}"))
-
-
-async def _send_once(
-    backend: HTTPBackend,
-    endpoint: Endpoint,
-    outgoing: Outgoing,
-    headers: Mapping[str, str],
-    ends_at: float,
-    *,
-    on_message: OnMessage | None,
-) -> Reply:
-    answer = await _begin(backend, endpoint, outgoing, headers, ends_at)
-    if outgoing.request_id is None:
-        return await _discard(backend, answer)
-    # A mapping of httpx looks through all its headers for each one, but not for its items.
-    received = dict(answer.headers.items())
-    max_bytes = backend.limits.answer_bytes
-    reader = AnswerReader(outgoing.request_id, answer.status_code, received, max_bytes=max_bytes)
-    # A body that a hook of the client's owner has read is inflated already.
-    encoding = "" if answer.is_stream_consumed else received.get("content-encoding", "")
-    inflater = Inflater(encoding, max_bytes=max_bytes)
-    cut = await _read(backend, answer, reader, inflater, ends_at, on_message)
-    return Reply(reader.finish(cut=cut), reader.last_event_id, reader.retry)
 
 
 async def _begin(
@@ -219,16 +201,17 @@ async def _discard(backend: HTTPBackend, answer: Any) -> Reply:
     return Reply(Response(status=answer.status_code, headers=dict(answer.headers.items())))
 
 
-async def _read(  # noqa: PLR0917  # all of them, always
-    backend: HTTPBackend,
-    answer: Any,
-    reader: AnswerReader,
-    inflater: Inflater,
-    ends_at: float,
-    on_message: OnMessage | None,
-) -> bool:
-    """Read an answer to its end or to the message that matters. Return whether it broke off before."""
-    clock, grace = backend.clock, backend.limits.grace
+async def _receive(
+    backend: HTTPBackend, answer: Any, request_id: int, ends_at: float, on_message: OnMessage | None
+) -> Reply:
+    """Read an answer to its end or to the message that matters."""
+    clock, grace, max_bytes = backend.clock, backend.limits.grace, backend.limits.answer_bytes
+    # A mapping of httpx looks through all its headers for each one, but not for its items.
+    headers = dict(answer.headers.items())
+    reader = AnswerReader(request_id, answer.status_code, headers, max_bytes=max_bytes)
+    # A body that a hook of the client's owner has read is inflated already.
+    encoding = "" if answer.is_stream_consumed else headers.get("content-encoding", "")
+    inflater = Inflater(encoding, max_bytes=max_bytes)
     chunks = backend.chunks(answer)
     # If a hook raised before it read the body, the response is closed and only its status is left.
     ended = answer.is_closed and not answer.is_stream_consumed
@@ -256,7 +239,8 @@ async def _read(  # noqa: PLR0917  # all of them, always
         reader.feed(piece)
     if not ended:
         await backend.leave(chunks)
-    return not (ended or reader.done)
+    cut = not (ended or reader.done)
+    return Reply(reader.finish(cut=cut), reader.last_event_id, reader.retry)
 
 
 def bearer(api_key: Secret) -> str:

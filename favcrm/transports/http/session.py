@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from favcrm._mcp.input_required import OnInput, in_rounds
-from favcrm._mcp.jsonrpc import is_stream
+from favcrm._mcp.jsonrpc import is_stream, report_progress
 from favcrm._mcp.negotiation import BARE, MODERN, NegotiatedProtocol, Recovery, find_recovery, negotiate
 from favcrm._mcp.param_headers import ToolHeaders
-from favcrm._mcp.progress import tell_progress
 from favcrm._mcp.requests import (
+    next_cursor,
+    page_params,
     read_pages,
     with_meta,
     write_answer,
@@ -42,6 +43,8 @@ from favcrm.transports.http.send import send
 from favcrm.typing import JSON, Era
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from favcrm._mcp.negotiation import Step
     from favcrm._mcp.requests import Outgoing
     from favcrm.endpoint import Endpoint
@@ -85,8 +88,7 @@ ERA_CACHE = EraCache()
 """The eras that this process found, for all transports that it makes later."""
 
 
-@frozen(eq=False)
-class Exchange:
+class Exchange(NamedTuple):
     """One request, and what it is sent with.
 
     Attributes:
@@ -106,7 +108,7 @@ class Exchange:
 
     def asking(self, method: str, params: Mapping[str, JSON]) -> Exchange:
         """Return an exchange of another request, with the same key and deadline."""
-        return evolve(self, request=evolve(self.request, method=method, params=params))
+        return self._replace(request=evolve(self.request, method=method, params=params))
 
 
 class McpSession:
@@ -235,8 +237,9 @@ class McpSession:
         params = exchange.request.params
         before = self._tool_headers.of(params)
 
-        async def ask(page: Mapping[str, JSON]) -> Response:
-            return await self._ask_in_rounds(exchange.asking("tools/list", page), protocol)
+        async def ask(cursor: str | None) -> str | None:
+            page = exchange.asking("tools/list", page_params(cursor))
+            return next_cursor((await self._ask_in_rounds(page, protocol)).result)
 
         await read_pages(ask, max_pages=exchange.backend.limits.pages)
         return self._tool_headers.of(params) != before
@@ -252,12 +255,12 @@ class McpSession:
         on_message: OnMessage | None = None
         if token is not None or protocol.era == "legacy":
             on_message = partial(self._take_message, exchange, protocol, request_id)
-        if protocol.era != "legacy":
-            return await self._read(exchange, protocol, outgoing, on_message)
-        settled = False
+        settled = protocol.era != "legacy"
         try:
-            response = await self._read(exchange, protocol, outgoing, on_message)
-            settled = response.complete
+            reply = await self._send(exchange, outgoing, on_message)
+            if reply.last_event_id and not reply.response.complete:
+                reply = await self._resume(exchange, protocol, request_id, reply, on_message)
+            settled = settled or reply.response.complete
         except NotSentError:
             settled = True
             raise
@@ -265,25 +268,24 @@ class McpSession:
             if not settled:
                 # A closed connection alone does not cancel a request of a session.
                 await self._tell(exchange.backend, write_cancellation(protocol, request_id), request.api_key)
-        return response
+        return reply.response
 
-    async def _read(
+    async def _resume(
         self,
         exchange: Exchange,
         protocol: NegotiatedProtocol,
-        outgoing: Outgoing,
+        request_id: int,
+        reply: Reply,
         on_message: OnMessage | None,
-    ) -> Response:
-        """Send a request and read its answer, in a second stream if the first one ended before it."""
-        reply = await self._send(exchange, outgoing, on_message)
+    ) -> Reply:
+        """Go on reading an answer whose stream ended before it, in other streams."""
         backend, failures = exchange.backend, 0
         while not reply.response.complete and reply.last_event_id:
             wait = backend.limits.resumption_wait if reply.retry is None else reply.retry
             if failures == backend.limits.vain_resumptions or wait >= exchange.remaining:
                 break
             await backend.sleep(wait)
-            assert outgoing.request_id is not None
-            resumption = write_resumption(protocol, outgoing.request_id, reply.last_event_id)
+            resumption = write_resumption(protocol, request_id, reply.last_event_id)
             try:
                 more = await self._send(exchange, resumption, on_message)
             except TransportError:
@@ -299,13 +301,13 @@ class McpSession:
                 break
             failures = 0 if more.last_event_id else failures + 1
             reply = more.after(reply)
-        return reply.response
+        return reply
 
-    async def _send(
+    def _send(
         self, exchange: Exchange, outgoing: Outgoing, on_message: OnMessage | None = None
-    ) -> Reply:
+    ) -> Coroutine[None, None, Reply]:
         api_key, seconds = exchange.request.api_key, exchange.remaining
-        return await send(exchange.backend, self._endpoint, outgoing, api_key, seconds, on_message=on_message)
+        return send(exchange.backend, self._endpoint, outgoing, api_key, seconds, on_message=on_message)
 
     async def _take_message(
         self, exchange: Exchange, protocol: NegotiatedProtocol, request_id: int, message: Mapping[str, JSON]
@@ -314,7 +316,7 @@ class McpSession:
         request = exchange.request
         if "id" not in message:
             if request.on_progress is not None and exchange.remaining:
-                tell_progress(message, request_id, request.on_progress)
+                report_progress(message, request_id, request.on_progress)
         elif protocol.era == "legacy" and (answer := write_answer(protocol, message)) is not None:
             # The answers share the deadline of the call, because a server may ask without end.
             with suppress(TransportError):

@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Any, Protocol, Self, get_args, get_type_hints
 
 from favcrm._boundary import boundaries
-from favcrm._mcp.progress import NOTIFICATION, tell_progress
-from favcrm._mcp.requests import read_pages
+from favcrm._mcp.jsonrpc import PROGRESS, report_progress
+from favcrm._mcp.requests import next_cursor, page_params, read_pages
 from favcrm.errors import InvalidInputError, NotSentError, OutcomeUnknownError, Problem, TransportError
 from favcrm.models import Progress
 from favcrm.transport import Request, Response
@@ -25,6 +25,7 @@ __all__ = ["Session", "SessionTransport"]
 
 CALL = "tools/call"
 LIST = "tools/list"
+PROGRESS_PARAMETERS = ("progress_callback", "progress_handler")
 
 
 class Session(Protocol):
@@ -74,7 +75,20 @@ class SessionTransport:
     """
 
     def __init__(self, session: Session) -> None:
-        self._methods = _Methods(session)
+        # fastmcp's own call_tool checks an answer once more, and logs what does not fit, values included.
+        call = getattr(session, "call_tool_mcp", None) or getattr(session, "call_tool", None)
+        listing = getattr(session, "list_tools_mcp", None) or getattr(session, "list_tools", None)
+        if not (callable(call) and callable(listing)):
+            found = {"call_tool": call, "list_tools": listing}
+            missing = " and no ".join(name for name, method in found.items() if not callable(method))
+            raise InvalidInputError([Problem("session", f"has no {missing}")])
+        accepted = _parameters(call)
+        self._call: Callable[..., object] = call
+        self._call_options = {"raise_on_error": False} if "raise_on_error" in accepted else {}
+        self._progress = next((name for name in PROGRESS_PARAMETERS if name in accepted), None)
+        self._list: Callable[..., object] = listing
+        self._cursor = _cursor_argument(listing)
+        self._stream: object = getattr(session, "_write_stream", None)
         self._listed = False
         self._home: Home | None = None
         # An object of a user's own may be made before any event loop runs.
@@ -102,11 +116,10 @@ class SessionTransport:
         check_home("session", self._home, home)
         ends_at = anyio.current_time() + request.timeout
         if request.method == CALL and not self._listed:
-            refused = await self._list_first(ends_at)
+            refused = await self._list_tools(ends_at)
             if refused is not None:
                 return refused
-        seconds = ends_at - anyio.current_time()
-        return await self._send(request.method, request.params, seconds, request.on_progress)
+        return await self._send(request.method, request.params, ends_at, request.on_progress)
 
     async def aclose(self) -> None:
         """Do nothing, because whoever opened the session closes it."""
@@ -117,94 +130,74 @@ class SessionTransport:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _list_first(self, ends_at: float) -> Response | None:
-        """List every page, and return the answer that refused it, if one did."""
-        import anyio
+    async def _list_tools(self, ends_at: float) -> Response | None:
+        """List every page, and return the answer that refused a page, if one did."""
+        refused: Response | None = None
 
-        async def ask(page: Mapping[str, JSON]) -> Response:
-            return await self._send(LIST, page, ends_at - anyio.current_time())
+        async def ask(cursor: str | None) -> str | None:
+            nonlocal refused
+            page = await self._send(LIST, page_params(cursor), ends_at)
+            refused = page if page.error else None
+            return next_cursor(page.result)
 
         try:
-            last = await read_pages(ask)
+            await read_pages(ask)
         except OutcomeUnknownError:
             raise NotSentError("The session could not list its tools, so the tool was not called.") from None
-        if last.error is not None:
-            return last
-        self._listed = True
-        return None
+        self._listed = refused is None
+        return refused
 
     async def _send(
         self,
         method: str,
         params: Mapping[str, JSON],
-        timeout: float,
+        ends_at: float,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Response:
+        """Make one call of the session's, and return its answer."""
         import anyio
 
+        seconds = max(0.0, ends_at - anyio.current_time())
         outcome: Response | TransportError = OutcomeUnknownError(
-            f"No answer came through the session within {max(0.0, round(timeout, 1)):g} seconds, "
+            f"No answer came through the session within {round(seconds, 1):g} seconds, "
             "and the request may have been carried out."
         )
-        with anyio.move_on_after(timeout):
-            outcome = await self._methods.take(method, params, on_progress)
+        with anyio.move_on_after(seconds):
+            outcome = await self._ask(method, params, on_progress)
         if isinstance(outcome, Response):
             return outcome
         raise outcome
 
-
-class _Methods:
-    """The session's two methods, and what their signatures allow."""
-
-    def __init__(self, session: Session) -> None:
-        # fastmcp's own call_tool checks an answer once more and writes to its log what does not fit, values included.
-        call = getattr(session, "call_tool_mcp", None) or getattr(session, "call_tool", None)
-        listing = getattr(session, "list_tools_mcp", None) or getattr(session, "list_tools", None)
-        if not (callable(call) and callable(listing)):
-            found = {"call_tool": call, "list_tools": listing}
-            missing = " and no ".join(name for name, method in found.items() if not callable(method))
-            raise InvalidInputError([Problem("session", f"has no {missing}")])
-        self._call: Callable[..., object] = call
-        self._list: Callable[..., object] = listing
-        accepted = _parameters(call)
-        self._always = {"raise_on_error": False} if "raise_on_error" in accepted else {}
-        self._progress = next((n for n in ("progress_callback", "progress_handler") if n in accepted), None)
-        self._page = _cursor_argument(listing)
-        self._stream: object = getattr(session, "_write_stream", None)
-
-    async def take(
+    async def _ask(
         self, method: str, params: Mapping[str, JSON], on_progress: Callable[[Progress], None] | None
     ) -> Response | TransportError:
-        """Make one call of the session's, and return what became of it."""
         if _is_closed(self._stream):
             return closed_error()
         steps: _Steps | None = None
         try:
-            told = self._list_tools(params) if method == LIST else self._call_tool(params, on_progress)
-            if inspect.isawaitable(told):
-                steps = _Steps(told)
-                told = await steps
-            if method == CALL:
-                return Response(result=read_result(told, "content"))
-            page = read_result(told, "tools")
-            if self._page is None and isinstance(page, dict):
-                # This session cannot ask for another page.
-                page.pop("nextCursor", None)
-            return Response(result=page)
+            result = self._start(method, params, on_progress)
+            if inspect.isawaitable(result):
+                steps = _Steps(result)
+                result = await steps
+            answer = read_result(result, "content" if method == CALL else "tools")
         except Exception as error:  # noqa: BLE001  # every library has errors of its own
             return judge_error(error, waited=steps is None or steps.suspended)
+        if self._cursor is None and isinstance(answer, dict):
+            # This session cannot ask for another page.
+            answer.pop("nextCursor", None)
+        return Response(result=answer)
 
-    def _call_tool(
-        self, params: Mapping[str, JSON], on_progress: Callable[[Progress], None] | None
+    def _start(
+        self, method: str, params: Mapping[str, JSON], on_progress: Callable[[Progress], None] | None
     ) -> object:
-        keywords: dict[str, object] = {**self._always}
+        """Call the session's method, whose result may have to be awaited."""
+        if method == LIST:
+            cursor = params.get("cursor")
+            return self._list(**self._cursor(cursor) if self._cursor and isinstance(cursor, str) else {})
+        options: dict[str, object] = {**self._call_options}
         if on_progress is not None and self._progress is not None:
-            keywords[self._progress] = _progress_listener(on_progress)
-        return self._call(params["name"], params.get("arguments") or {}, **keywords)
-
-    def _list_tools(self, params: Mapping[str, JSON]) -> object:
-        cursor = params.get("cursor")
-        return self._list(**(self._page(cursor) if self._page and isinstance(cursor, str) else {}))
+            options[self._progress] = _progress_listener(on_progress)
+        return self._call(params["name"], params.get("arguments") or {}, **options)
 
 
 class _Steps(Generator[Any, Any, object]):
@@ -270,6 +263,6 @@ def _progress_listener(on_progress: Callable[[Progress], None]) -> Callable[...,
 
     async def listen(progress: float, total: float | None = None, message: str | None = None) -> None:
         report: dict[str, JSON] = {"progress": progress, "total": total, "message": message}
-        tell_progress({"method": NOTIFICATION, "params": {"progressToken": 0, **report}}, 0, on_progress)
+        report_progress({"method": PROGRESS, "params": {"progressToken": 0, **report}}, 0, on_progress)
 
     return listen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from favcrm.errors import NotSentError, OutcomeUnknownError, TransportError
@@ -24,32 +24,24 @@ SESSION_ENDED_CODES = frozenset({-32600, 32600, -32001})
 # RuntimeErrors that the libraries raise before they do anything.
 NOT_OPEN = re.compile(r"not connected|async context manager|called before run", re.IGNORECASE)
 RESULT_FIELDS = frozenset(
-    {
-        "_meta",
-        "content",
-        "isError",
-        "nextCursor",
-        "resultType",
-        "structuredContent",
-        "tools",
-    }
+    {"_meta", "content", "isError", "nextCursor", "resultType", "structuredContent", "tools"}
 )
 
 
-def read_result(told: object, listed: str) -> JSON:
+def read_result(result: object, list_field: str) -> JSON:
     """Return a library's result as it would be on the wire.
 
     Args:
-        told: A mapping, a pydantic model, an object with attributes in either spelling, or a bare list.
-        listed: The field that a bare list is.
+        result: A mapping, a pydantic model, an object with attributes in either spelling, or a bare list.
+        list_field: The field that a bare list is.
     """
-    kind = type(told)
+    kind = type(result)
     if issubclass(kind, list | tuple):
-        return {listed: _plain(told)}
+        return {list_field: _plain(result)}
     if issubclass(kind, Mapping) or hasattr(kind, "model_dump"):
-        return _plain(told)
+        return _plain(result)
     # Other attributes of such an object may be anything, so only the fields of MCP are read.
-    return {name: _plain(value) for name, value in _members(told).items() if name in RESULT_FIELDS}
+    return {name: _plain(value) for name, value in _members(result).items() if name in RESULT_FIELDS}
 
 
 def closed_error() -> NotSentError:
@@ -66,21 +58,21 @@ def judge_error(error: Exception, *, waited: bool) -> Response | TransportError:
     """
     if "ToolError" in _kinds(error):
         return Response(result={"isError": True, "content": [{"type": "text", "text": str(error)}]})
-    told = _json_rpc(error)
+    answer = _json_rpc(error)
     not_open = isinstance(error, RuntimeError) and NOT_OPEN.search(str(error))
-    if not waited and (not_open or (told is not None and told.message == CLOSED_TEXT)):
+    if not waited and (not_open or (answer is not None and answer.message == CLOSED_TEXT)):
         return closed_error()
-    if told is None:
+    if answer is None:
         return OutcomeUnknownError(
             f"The session failed with {type(error).__name__}, and the request may have been carried out."
         )
-    if told.code in SESSION_ENDED_CODES and SESSION_ENDED.fullmatch(told.message):
+    if answer.code in SESSION_ENDED_CODES and SESSION_ENDED.fullmatch(answer.message):
         return NotSentError(
             "The session has ended at the server. Nothing was done.", permanent=True, next_step=REOPEN
         )
-    if told.data is None and NO_ANSWER.match(told.message):
+    if answer.data is None and NO_ANSWER.match(answer.message):
         return OutcomeUnknownError("The session got no answer, and the request may have been carried out.")
-    return Response(error=told)
+    return Response(error=answer)
 
 
 def _kinds(error: Exception) -> set[str]:
@@ -89,13 +81,13 @@ def _kinds(error: Exception) -> set[str]:
 
 def _json_rpc(error: Exception) -> JSONRPCError | None:
     """Return the server's error that an exception carries, if that is what it is."""
-    told: object = getattr(error, "error", None)
-    if told is None and _kinds(error) & {"McpError", "MCPError"}:
-        told = error
-    code, message = getattr(told, "code", None), getattr(told, "message", None)
+    carried: object = getattr(error, "error", None)
+    if carried is None and _kinds(error) & {"McpError", "MCPError"}:
+        carried = error
+    code, message = getattr(carried, "code", None), getattr(carried, "message", None)
     if not isinstance(code, int) or not isinstance(message, str):
         return None
-    return JSONRPCError(code=int(code), message=message, data=_plain(getattr(told, "data", None)))
+    return JSONRPCError(code=int(code), message=message, data=_plain(getattr(carried, "data", None)))
 
 
 def _plain(value: object) -> JSON:
@@ -111,16 +103,13 @@ def _plain(value: object) -> JSON:
     if callable(dump):
         # Fields that the server left out stay out, and a null that it sent stays in.
         return cast("JSON", dump(mode="json", by_alias=True, exclude_unset=True))
-    return (
-        {name: _plain(item) for name, item in members.items()} if (members := _members(value)) else str(value)
-    )
+    members = _members(value)
+    return {name: _plain(item) for name, item in members.items()} if members else str(value)
 
 
 def _members(value: object) -> dict[str, object]:
     """Return an object's public attributes that are not None, by their names on the wire."""
-    attrs_fields = getattr(type(value), "__attrs_attrs__", ())
-    fields = getattr(type(value), "__dataclass_fields__", {})
-    names = [field.name for field in attrs_fields] or list(fields) or list(getattr(value, "__dict__", ()))
+    names: Iterable[str] = getattr(value, "__dict__", ()) or getattr(type(value), "__slots__", ())
     found = {_wire_name(name): getattr(value, name) for name in names if not name.startswith("_")}
     return {name: item for name, item in found.items() if item is not None}
 
