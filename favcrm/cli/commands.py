@@ -35,7 +35,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings=SETTINGS)
-@click.option("--url", help="The address of the tools; else FAVCRM_MCP_URL.")
+@click.option("--url", help="The address of the tools; else from FAVCRM_MCP_URL.")
 @click.option("--api-key", type=as_secret, metavar="KEY", help="The key; better in FAVCRM_API_KEY.")
 @json_option
 @click.version_option(__version__, prog_name="favcrm", message="%(prog)s %(version)s")
@@ -43,7 +43,7 @@ class Commands(click.Group):
 def favcrm(ctx: click.Context, *, url: str | None, api_key: Secret | None, as_json: bool) -> None:
     """Sign an agent up for FavCRM and start working.
 
-    Begin with "favcrm demo": it needs no account and no network.
+    Begin with "favcrm demo", which needs no account and no network.
     """
     ctx.obj = Given(url, api_key, as_json)
 
@@ -54,8 +54,8 @@ def favcrm(ctx: click.Context, *, url: str | None, api_key: Secret | None, as_js
 def demo(given: Given, *, ask: bool) -> None:
     """Watch a whole sign-up, on this machine.
 
-    It registers a workspace with an embedded FavCRM, confirms the code, diagnoses the workspace and creates a
-    member. Nothing leaves this machine, your settings and keys are not used, and nothing is kept.
+    The demo registers a workspace with an embedded FavCRM, confirms the code, diagnoses the workspace and creates
+    a member. Nothing leaves this machine, your settings and keys are not used, and nothing is kept.
 
     The exit status is 0 when the workspace is ready for work, and 1 otherwise.
     """
@@ -72,8 +72,8 @@ def demo(given: Given, *, ask: bool) -> None:
 def sandbox(given: Given, *, port: int, doctor: bool) -> None:
     """Serve an embedded FavCRM on this machine until Ctrl-C.
 
-    It has FavCRM's tools, limits and failures. Every mail that it sends is shown here, with its code. What is
-    written in it is gone when it stops.
+    The sandbox has FavCRM's tools, limits and failures. Every mail that the sandbox sends is shown here, with its
+    code. What is written in the sandbox is gone when the sandbox stops.
     """
     from favcrm.cli.sandbox import serve
 

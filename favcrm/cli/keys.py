@@ -16,10 +16,10 @@ from favcrm.settings import ENDPOINT_VARIABLES, KEY_VARIABLES, Settings, config_
 from favcrm.stores import ConfigFileStore, EscrowStore, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from favcrm import Event, FavCRMProvisioner, Ledger, Secret, SecretRef, Workspace
+    from favcrm import Event, FavCRMProvisioner, Ledger, Secret, Workspace
     from favcrm.cli.options import Given
     from favcrm.errors import AuthenticationError
     from favcrm.typing import JSON
@@ -33,8 +33,7 @@ __all__ = [
     "name_missing_key",
     "other_address",
     "receive",
-    "received",
-    "was_shown",
+    "show_workspace",
 ]
 
 KEY_NAME = "workspace"
@@ -82,10 +81,12 @@ def missing_key(given: Given) -> tuple[str, str] | None:
         return None
     path, file = config_path(os.environ, sys.platform), _settings_of_file()
     if file.api_key is not None:
-        reason = f"commands send that key to {file.endpoint} only"
+        change = (
+            f'If that key is for {here.endpoint}, write this line into the file: url = "{here.endpoint}".'
+        )
         return (
-            f"the key in {path} was not sent to {here.endpoint}, because {reason}",
-            f"Give the key of {here.endpoint} with --api-key, or in FAVCRM_API_KEY.",
+            f"the key in {path} was not sent to {here.endpoint}, because that key is for {file.endpoint}",
+            f"{change} Otherwise give the key of {here.endpoint} in FAVCRM_API_KEY.",
         )
     places = ["--api-key", *KEY_VARIABLES, *([] if path is None else [str(path)])]
     steps = (
@@ -115,26 +116,6 @@ def _environment_without(names: Collection[str]) -> dict[str, str]:
 # The key that a code brings
 
 
-class ShownKey(MemoryStore):
-    """Holds a key that is shown and not saved, so that an interruption does not lose the key."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.key: Secret | None = None
-
-    def put(
-        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
-    ) -> SecretRef:
-        """Hold a key."""
-        self.key = secret
-        return super().put(name, secret, metadata, if_absent=if_absent)
-
-
-def was_shown(ref: SecretRef) -> bool:
-    """Tell whether the key of a confirmed registration was only shown."""
-    return ref.scheme == ShownKey.scheme
-
-
 def receive(
     given: Given,
     confirm: Callable[[FavCRMProvisioner], Workspace],
@@ -148,27 +129,28 @@ def receive(
     Raises:
         StoreError: The key could not be saved or shown, so the code was not used.
     """
-    path, store = _place_for_key(save=save)
-    seen: set[EventKind] = set()
-
-    def note(event: Event) -> None:
-        seen.add(event.kind)
-
+    path = _place_for_key() if save else None
+    if path is None:
+        _check_output()
+    events: list[Event] = []
+    favcrm = given.provisioner(
+        store=MemoryStore() if path is None else ConfigFileStore(path), ledger=ledger, on_event=events.append
+    )
     try:
-        with given.provisioner(store=store, ledger=ledger, on_event=note) as favcrm:
+        with favcrm:
             workspace = confirm(favcrm)
     except KeyboardInterrupt:
-        if EventKind.VERIFY_SENT not in seen:
-            stop("The code was not used.")
-        if EventKind.KEY_STORED not in seen:
-            stop("The code was sent. Run the same command again, with the same code, to see if it was taken.")
-        if isinstance(store, ShownKey) and store.key is not None:
-            stop(f"The code was used. {keep_aside(store.key)}")
-        stop(f"The code was used, and the key is saved in {path}.")
-    return received(workspace, path, show_key=show_key, given=given)
+        received = favcrm.workspace
+        if received is not None:
+            saved = path is not None and received.ref is not None
+            stop(f"The code was used. {f'The key is in {path}.' if saved else keep_aside(received.api_key)}")
+        if any(event.kind is EventKind.VERIFY_SENT for event in events):
+            stop("The code was sent. To see whether FavCRM took the code, run the same command again.")
+        stop("The code was not used.")
+    return show_workspace(workspace, path, show_key=show_key, given=given)
 
 
-def received(workspace: Workspace, path: Path | None, *, show_key: bool, given: Given) -> Found:
+def show_workspace(workspace: Workspace, path: Path | None, *, show_key: bool, given: Given) -> Found:
     """Return a workspace. Its key is masked unless the user asked for the key, or the key is saved nowhere."""
     key = workspace.api_key.reveal() if show_key or path is None else str(workspace.api_key)
     names = {"organisationId": workspace.organisation_id, "companyId": workspace.company_id}
@@ -194,19 +176,16 @@ def keep_aside(key: Secret) -> str:
     return f"The key is {key.reveal()}"
 
 
-def _place_for_key(*, save: bool) -> tuple[Path | None, ConfigFileStore | ShownKey]:
-    """Return where a key goes: the file and its store; no file where the key is only shown."""
-    if not save:
-        _check_output()
-        return None, ShownKey()
+def _place_for_key() -> Path:
+    """Return the config file. It must have no key, because a code brings a key that would have no room."""
     path = config_file()
     if key_in_file() is not None:
         raise StoreError(
             f"A key is in {path} already. The code was not used.",
-            next_step='See with "favcrm whoami" what that key opens. To have another key beside it, give --no-save '
-            "and --show-key: then the new one is only shown.",
+            next_step='See with "favcrm whoami" what that key opens. To receive a second key, give --no-save '
+            "and --show-key: the new key is then shown and not saved.",
         )
-    return path, ConfigFileStore(path)
+    return path
 
 
 def _check_output() -> None:

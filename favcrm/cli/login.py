@@ -40,7 +40,7 @@ def login(given: Given, *, key: Secret | None, replace: bool) -> Found:
     there = key_in_file()
     if there is not None and there != key and not replace:
         raise StoreError(
-            f"Another key is in {path}. It was not replaced, and the new one was not saved.",
+            f"Another key is in {path}. That key was not replaced, and the new key was not saved.",
             next_step="Give --replace to replace it. The file with the old key is kept beside the new one.",
         )
     store.check()

@@ -139,11 +139,11 @@ def action(
 def fail(given: Given, error: FavCRMError) -> None:
     """Show an error, and exit with its status."""
     # Here, so that --help answers at once.
-    from favcrm.cli.keys import name_missing_key, received
+    from favcrm.cli.keys import name_missing_key, show_workspace
 
     if isinstance(error, StoreError) and error.workspace is not None:
         # A key that could not be saved is shown, because the server shows it only once.
-        show(given, received(error.workspace, None, show_key=True, given=given))
+        show(given, show_workspace(error.workspace, None, show_key=True, given=given))
     if isinstance(error, AuthenticationError):
         name_missing_key(given, error)
     given.output.error(error)
@@ -171,12 +171,12 @@ def show(given: Given, found: Found) -> None:
 
 def choose_output(*, as_json: bool) -> Output:
     """Return how to show things where this runs."""
-    from favcrm.cli.output import JSONOutput, PlainOutput
+    from favcrm.cli.output import JSONOutput, Output
     from favcrm.cli.terminal import TerminalOutput
 
     if as_json:
         return JSONOutput()
-    return TerminalOutput() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else PlainOutput()
+    return TerminalOutput() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else Output()
 
 
 def read_hidden(question: str) -> str:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import time
-from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
+from favcrm._error_codes import ERROR_CODES, PORTAL
 from favcrm._text import clean
-from favcrm.cli.wording import sentences
-from favcrm.errors import FavCRMError
+from favcrm.errors import FavCRMError, InvalidInputError
 from favcrm.models import CheckStatus
 from favcrm.results import plain
 from favcrm.secret import Secret
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from favcrm.sandbox import Mail
     from favcrm.typing import JSON
 
-__all__ = ["Found", "JSONOutput", "Output", "Phase", "PlainOutput", "answered"]
+__all__ = ["Found", "JSONOutput", "Output", "Phase", "answered"]
 
 ENDPOINT_VARIABLE = "FAVCRM_MCP_URL"
 HEADINGS = ("Check", "Status", "Time", "Found")
@@ -36,6 +35,26 @@ MILLISECONDS = 1000
 CHECK_FIELDS = ("name", "status", "detail", "advice", "duration")
 PHASE_FIELDS = ("name", "status", "duration")
 DIGITS = 6
+
+
+FRESH_CODE = (
+    'Ask for a fresh code with "favcrm signup request" or "favcrm team invite accept-request", '
+    "and give the code in the new email."
+)
+NEW_KEY = f'Sign in at {PORTAL}, create a key under Settings, MCP Keys, and save the key with "favcrm login".'
+NEXT_STEPS = {
+    "rate_limited": "Wait before you run the command again.",
+    "refused": "Read what the server says, and correct the command.",
+    "invalid_code": "Read the newest email from FavCRM again, and give the code that stands there.",
+    "code_expired": FRESH_CODE,
+    "too_many_attempts": f"{FRESH_CODE} Check each digit.",
+    "already_registered": NEW_KEY,
+    "authentication_failed": NEW_KEY,
+    "plan_limit": f'See the plans with "favcrm tool call list_plan_options", and choose another one at {PORTAL}.',
+    "input_required": "This command cannot answer the server. Call the tool from an MCP host that can ask you.",
+}
+OPTIONS = {"endpoint": "--url"}
+"""The options whose names are not those of the arguments."""
 
 
 @attrs.frozen
@@ -80,8 +99,8 @@ class Phase:
     duration: float = 0.0
 
 
-class Output(ABC):
-    """A way to show things.
+class Output:
+    """Shows things as plain lines, without colours, frames and movement. Other ways to show them inherit from it.
 
     Attributes:
         report: The diagnosis to show at the end, or None.
@@ -121,65 +140,37 @@ class Output(ABC):
         """Show that something is going on."""
         return nullcontext()
 
-    @abstractmethod
-    def say(self, words: str) -> None:
-        """Tell people something."""
-
-    @abstractmethod
-    def show(self, phase: Phase) -> None:
-        """Show a phase that is over."""
-
-    @abstractmethod
-    def serving(self, url: str) -> None:
-        """Show where the sandbox is and how to use it."""
-
-    @abstractmethod
-    def mail(self, mail: Mail, *, aside: bool = False) -> None:
-        """Show a mail of the sandbox.
-
-        Args:
-            mail: The mail.
-            aside: Whether it is for a person at the keyboard, whoever reads the rest.
-        """
-
-    @abstractmethod
-    def error(self, error: FavCRMError) -> None:
-        """Show on stderr what went wrong and what to do."""
-
-    @abstractmethod
-    def finish(self, error: FavCRMError | None = None) -> None:
-        """Show the report, and what went wrong."""
-
-
-class PlainOutput(Output):
-    """Shows things as plain lines, without colours, frames and movement."""
-
     def say(self, words: str) -> None:
         """Write a paragraph."""
         click.echo(f"{words}\n")
 
     def show(self, phase: Phase) -> None:
-        """Write a line."""
+        """Write a line for a phase that is over."""
         click.echo(f"{phase.title:<22}{took(phase.duration):>7}  {phase.result or phase.status}")
 
     def serving(self, url: str) -> None:
-        """Write what to copy."""
+        """Write where the sandbox is and how to use it."""
         self.say(f"The sandbox answers at {url}. To use it from another terminal:")
         self.say(f"    export {ENDPOINT_VARIABLE}={url}")
-        self.say("Every mail that it sends is shown here. Ctrl-C stops it.")
+        self.say("Every mail that the sandbox sends is shown here. Ctrl-C stops the sandbox.")
 
     def mail(self, mail: Mail, *, aside: bool = False) -> None:
-        """Write its lines."""
+        """Write the lines of a mail of the sandbox.
+
+        Args:
+            mail: The mail.
+            aside: Whether the mail is for a person at the keyboard, whoever reads the rest.
+        """
         lines = [f"{name}: {words}" if name else words for name, words in letter(mail)]
         click.echo("\n".join(["", *lines, ""]), err=aside)
 
     def error(self, error: FavCRMError) -> None:
-        """Write a line for each part."""
+        """Write on stderr what went wrong and what to do."""
         for name, words in sentences(error).items():
             click.echo(f"{name}: {words}", err=True)
 
     def finish(self, error: FavCRMError | None = None) -> None:
-        """Write the report as a table."""
+        """Write the report as a table, and what went wrong."""
         if self.report:
             click.echo()
             for name, status, duration, found in (HEADINGS, *map(row, self.report.checks)):
@@ -262,3 +253,34 @@ def letter(mail: Mail) -> list[tuple[str, str]]:
     """Return a mail's parts, without what a terminal would obey."""
     body = "\n".join(map(clean, mail.body.splitlines()))
     return [("To", clean(mail.to)), ("Subject", clean(mail.subject)), ("", body)]
+
+
+def sentences(error: FavCRMError) -> dict[str, str]:
+    """Return the parts of an error that people read, by their headings."""
+    usual = error.next_step == ERROR_CODES[error.code].next_step
+    told = {
+        "Error": _message(error),
+        "Next step": NEXT_STEPS.get(error.code, error.next_step) if usual else error.next_step,
+        "Key from": _key_source(error),
+        "Wait": "" if error.retry_after is None else f"{error.retry_after:.0f} seconds",
+        "Request id": error.request_id,
+    }
+    return {heading: words for heading, words in told.items() if words}
+
+
+def _key_source(error: FavCRMError) -> str:
+    source = getattr(error, "key_source", None) or ""
+    return "--api-key" if source == "the argument api_key" else source
+
+
+def _message(error: FavCRMError) -> str:
+    if not isinstance(error, InvalidInputError):
+        return error.message
+    listed = "; ".join(f"{_option(field)}: {problem}" for field, problem in error.problems)
+    return f"{error.subject} is not valid, so nothing was sent: {listed}."
+
+
+def _option(field: str) -> str:
+    """Return the option for an argument; a variable, a file or what stands without an option is named as it is."""
+    is_argument = field.isidentifier() and field.islower()
+    return OPTIONS.get(field, f"--{field.replace('_', '-')}") if is_argument else field

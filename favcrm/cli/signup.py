@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 import click
 
 from favcrm._text import clean
-from favcrm.cli.keys import receive, was_shown
+from favcrm.cli.keys import receive
 from favcrm.cli.options import Given, action, key_options
 from favcrm.cli.output import Found
 from favcrm.errors import PORTAL, StoreError
 from favcrm.events import EventKind
 from favcrm.ledger_file import FileLedger
 from favcrm.settings import Settings, config_path
+from favcrm.stores import MemoryStore
 
 if TYPE_CHECKING:
-    from favcrm import Event, PendingRegistration, SecretRef
+    from favcrm import Event, PendingRegistration
     from favcrm.typing import JSON
 
 __all__ = ["EMAIL_SENT", "asked", "need_a_place_for_the_key", "pending_ledger", "signup", "told"]
@@ -32,7 +33,7 @@ SAVED = (
 )
 SHOWN = (
     "This sign-up is confirmed already, and its key was shown and not saved.",
-    f'If you do not have the key, sign in at {PORTAL}, create one under Settings, MCP Keys, and run "favcrm login".',
+    f'If you do not have the key, sign in at {PORTAL}, create a key under Settings, MCP Keys, and run "favcrm login".',
 )
 MINUTE = 60
 HASH_LENGTH = 12
@@ -44,12 +45,12 @@ def signup() -> None:
 
 
 @signup.command()
-@click.option("--email", required=True, help="Where the code goes.")
-@click.option("--organisation-name", required=True, help="2 to 80 characters.")
-@click.option("--industry", help="Such as fitness.")
-@click.option("--country", help="ISO 3166-1 alpha-2, such as HK.")
-@click.option("--timezone", help="An IANA name, such as Asia/Hong_Kong.")
-@click.option("--resend", is_flag=True, help="Ask for a new code, also where an earlier one is good.")
+@click.option("--email", required=True, help="The address to which the code is sent.")
+@click.option("--organisation-name", required=True, help="The name of the organisation, 2 to 80 characters.")
+@click.option("--industry", help="The industry, such as fitness.")
+@click.option("--country", help="The country, as two letters such as HK.")
+@click.option("--timezone", help="The time zone, such as Asia/Hong_Kong.")
+@click.option("--resend", is_flag=True, help="Ask for a new code, even if an earlier one is good.")
 @action(stopped=EMAIL_SENT)
 def request(
     given: Given,
@@ -79,18 +80,17 @@ def request(
     if ledger is None:
         given.warn("This request could not be remembered, so asking again sends another email.")
     reused = any(event.kind is EventKind.CODE_REUSED for event in events)
-    key_ref = key_of(pending.request_id, ledger) if reused else None
+    confirmed = how_confirmed(pending.request_id, ledger) if reused else None
     payload = {"requestId": pending.request_id, **asked(pending), "reused": reused}
-    payload["confirmed"] = key_ref is not None
-    if key_ref is not None:
-        confirmed, then = SHOWN if was_shown(key_ref) else SAVED
-        return Found(payload, (f"{confirmed} No email was sent.", then))
+    payload["confirmed"] = confirmed is not None
+    if confirmed is not None:
+        return Found(payload, (f"{confirmed[0]} No email was sent.", confirmed[1]))
     then = f"Then: favcrm signup verify --request-id {clean(pending.request_id)} --code CODE"
     return Found(payload, (*told(pending, reused=reused), then))
 
 
 @signup.command()
-@click.option("--request-id", required=True, help="What the request answered.")
+@click.option("--request-id", required=True, help='The request id that "favcrm signup request" printed.')
 @click.option("--code", required=True, help="The 6 digits from the email.")
 @key_options
 @action()
@@ -98,10 +98,8 @@ def verify(given: Given, *, request_id: str, code: str, no_save: bool, show_key:
     """Confirm the code, and save the key in the config file."""
     need_a_place_for_the_key(given, no_save=no_save, show_key=show_key)
     ledger = pending_ledger(given)
-    key_ref = key_of(request_id, ledger)
-    if key_ref is not None:
-        confirmed, then = SHOWN if was_shown(key_ref) else SAVED
-        raise StoreError(f"{confirmed} The code was not used.", next_step=then)
+    if (confirmed := how_confirmed(request_id, ledger)) is not None:
+        raise StoreError(f"{confirmed[0]} The code was not used.", next_step=confirmed[1])
     return receive(
         given,
         lambda favcrm: favcrm.confirm(request_id, code),
@@ -114,16 +112,21 @@ def verify(given: Given, *, request_id: str, code: str, no_save: bool, show_key:
 def need_a_place_for_the_key(given: Given, *, no_save: bool, show_key: bool) -> None:
     """Refuse to receive a key that would be neither saved nor shown."""
     if no_save and not (show_key or given.as_json):
-        raise click.UsageError("With --no-save, give --show-key or --json too: the key comes only once.")
+        raise click.UsageError(
+            "With --no-save, give --show-key or --json too, because FavCRM shows the key only once."
+        )
 
 
-def key_of(request_id: str, ledger: FileLedger | None) -> SecretRef | None:
-    """Return where the key of a confirmed registration is, or None where the registration is not confirmed."""
+def how_confirmed(request_id: str, ledger: FileLedger | None) -> tuple[str, str] | None:
+    """Say that a registration is confirmed and what to do then, or return None where it is not confirmed."""
+    ref = None
     if ledger is not None:
         # Without a ledger that can be read, the server says what became of the registration.
         with suppress(StoreError):
-            return ledger.state(request_id).ref
-    return None
+            ref = ledger.state(request_id).ref
+    if ref is None:
+        return None
+    return SHOWN if ref.scheme == MemoryStore.scheme else SAVED
 
 
 def pending_ledger(given: Given) -> FileLedger | None:

@@ -23,9 +23,9 @@ def invite() -> None:
 
 
 @invite.command()
-@click.option("--email", required=True, help="Whom to invite.")
-@click.option("--name", help="Their name.")
-@click.option("--role", help="manager or staff.")
+@click.option("--email", required=True, help="The address of the person to invite.")
+@click.option("--name", help="The name of that person.")
+@click.option("--role", help="The role: manager or staff.")
 @click.option("--expires-in-hours", type=int, help="How long the invitation lives, 1 to 336.")
 @action(stopped="The invitation may have been created.")
 def create(
@@ -39,7 +39,7 @@ def create(
 
 
 @invite.command("accept-request")
-@click.option("--token", required=True, help="What the invitation says.")
+@click.option("--token", required=True, help="The token in the invitation.")
 @action(stopped=EMAIL_SENT)
 def accept_request(given: Given, *, token: str) -> Found:
     """Ask for the code that goes with an invitation."""
@@ -50,7 +50,7 @@ def accept_request(given: Given, *, token: str) -> Found:
 
 
 @invite.command("accept-verify")
-@click.option("--token", required=True, help="What the invitation says.")
+@click.option("--token", required=True, help="The token in the invitation.")
 @click.option("--code", required=True, help="The 6 digits from the email.")
 @click.option("--name", help="Your name.")
 @key_options

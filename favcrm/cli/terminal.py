@@ -10,8 +10,7 @@ from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
-from favcrm.cli.output import ENDPOINT_VARIABLE, HEADINGS, Output, letter, row, took
-from favcrm.cli.wording import sentences
+from favcrm.cli.output import ENDPOINT_VARIABLE, HEADINGS, Output, letter, row, sentences, took
 from favcrm.models import CheckStatus
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class TerminalOutput(Output):
         self.say(f"The sandbox answers at {url}. To use it from another terminal:")
         # Not broken at the edge of the terminal, so that it can be copied.
         self._console.print(f"    export {ENDPOINT_VARIABLE}={url}\n", style="bold", soft_wrap=True)
-        self.say("Every mail that it sends is shown here. Ctrl-C stops it.")
+        self.say("Every mail that the sandbox sends is shown here. Ctrl-C stops the sandbox.")
 
     def mail(self, mail: Mail, *, aside: bool = False) -> None:  # noqa: ARG002 - people read all of it
         """Draw it as a letter."""

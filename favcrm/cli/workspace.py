@@ -130,9 +130,11 @@ def tool_describe(given: Given, *, name: str) -> Found:
 @action(stopped="The tool may have done its work.")
 def tool_call(given: Given, *, name: str, arguments: str, show_key: bool) -> Found:
     """Call a tool; its arguments are a JSON object."""
-    if (own := OWN_COMMANDS.get(name)) is not None:
+    # Names may come with a prefix, such as "mcp__favcrm__".
+    folded = name.lower().replace("-", "_")
+    if own := next((own for tool, own in OWN_COMMANDS.items() if folded.endswith(tool)), None):
         problem = f'has a command of its own, which keeps secrets out of the output: run "{own}"'
-        raise InvalidInputError([Problem(name, problem)])
+        raise InvalidInputError([Problem("NAME", problem)])
     try:
         values: JSON = json.loads(arguments)
     except (ValueError, RecursionError):

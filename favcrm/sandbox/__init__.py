@@ -6,9 +6,8 @@ from favcrm.sandbox.clock import SandboxClock
 from favcrm.sandbox.faults import Fault
 from favcrm.sandbox.forms import AnswerForm, PayloadForm, RefusalForm, RefusalReason
 from favcrm.sandbox.handler import CallRecord
-from favcrm.sandbox.rules import AccountCheck, Rules
 from favcrm.sandbox.sandbox import AsyncSandboxTransport, Sandbox, SandboxTransport
-from favcrm.sandbox.state import Inbox, Mail
+from favcrm.sandbox.state import AccountCheck, Inbox, Mail, Rules
 
 __all__ = [
     "AccountCheck",

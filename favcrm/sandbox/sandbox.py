@@ -15,8 +15,7 @@ from favcrm.sandbox import sign_up_tools, workspace_tools
 from favcrm.sandbox.clock import SandboxClock
 from favcrm.sandbox.forms import AnswerForm, Ending, PayloadForm, RefusalForm, json_page
 from favcrm.sandbox.handler import OK, RequestHandler
-from favcrm.sandbox.rules import Rules
-from favcrm.sandbox.state import Inbox, State
+from favcrm.sandbox.state import Company, Inbox, Rules, State
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
@@ -41,26 +40,22 @@ MISSING_EXTRA = (
 class Sandbox:
     """An embedded FavCRM, for tests and for trying things offline.
 
-    It has the tools, envelopes, limits and failures that are publicly known of FavCRM. Nothing in it leaves
-    the process: mails land in `inbox`, and keys open this sandbox only. Several threads may use it.
+    The sandbox has the tools, envelopes, limits and failures that are publicly known of FavCRM. Nothing leaves the
+    process: mails land in `inbox`, and keys open this sandbox only. Several threads may use one sandbox.
 
     Args:
-        clock: Its time. By default a clock that stands still until it is moved; give
+        clock: The sandbox's time. By default a clock that stands still until it is moved; give
             ``SandboxClock(running=True)`` where people use the sandbox.
-        rules: Its limits and decisions.
-        doctor: Whether it has the tool ``favcrm_doctor``.
-        refusal_form: The wire form in which it refuses.
+        rules: The limits and decisions.
+        doctor: Whether there is the tool ``favcrm_doctor``.
+        refusal_form: The wire form of a refusal.
         answer_form: How an answer is framed on HTTP.
         payload_form: How the payload of an answer is wrapped.
-        on_mail: Called with each mail as it is sent.
+        on_mail: Called with each mail that is sent; later an attribute of ``inbox``.
 
     Attributes:
-        clock: Its time, which tests move.
-        rules: Its limits and decisions. They can be changed at any time.
-        inbox: The mails it sent.
-        refusal_form: The wire form in which it refuses from now on.
-        answer_form: How an answer is framed on HTTP from now on.
-        payload_form: How the payload of an answer is wrapped from now on.
+        clock, rules, refusal_form, answer_form, payload_form: As given. Each can be changed at any time.
+        inbox: The mails that the sandbox sent.
 
     Example:
         >>> from favcrm.sandbox import Sandbox
@@ -179,15 +174,12 @@ class Sandbox:
         with self.lock:
             self.state.accounts.add(email.casefold())
 
-    def add_organisation(
-        self, name: str = "Stretch + Breathe", *, email: str | None = None, companies: tuple[str, ...] = ()
-    ) -> Secret:
+    def add_organisation(self, name: str = "Stretch + Breathe", *, email: str | None = None) -> Secret:
         """Make a workspace that is ready, as if its owner had made a key in the portal.
 
         Args:
             name: The name of the organisation and of its first company.
             email: The owner's address, which has an account from now on.
-            companies: The names of more companies that the key opens.
 
         Returns:
             The key.
@@ -195,12 +187,7 @@ class Sandbox:
         with self.lock:
             if email is not None:
                 self.add_account(email)
-            first = self.state.create_company(name=name)
-            key, access = self.state.create_key(first, role="owner")
-            identifier = first.organisation_id
-            access.companies += [
-                self.state.create_company(name=more, organisation_id=identifier) for more in companies
-            ]
+            key, _ = self.state.create_key(Company(name=name), role="owner")
             return Secret(key)
 
     def revoke(self, key: Secret) -> None:

@@ -22,7 +22,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from favcrm.sandbox.forms import Ending, HTTPAnswer, json_page, text_page
+from favcrm.sandbox.forms import Ending, HTTPAnswer, text_page
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -39,7 +39,6 @@ __all__ = ["Server"]
 
 HOST = "127.0.0.1"
 ENDPOINT = "/mcp"
-CARD = "/.well-known/mcp/server-card.json"
 HANDLER = "favcrm.handler"
 STOP_SECONDS = 5.0
 MODERN: dict[str, JSON] = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
@@ -92,12 +91,6 @@ class Server:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
-
-    def wait(self) -> None:
-        """Block until the server is closed, from another thread or by Ctrl-C here."""
-        # In steps, because a wait without an end cannot be interrupted on every system.
-        while self._thread.is_alive():
-            self._thread.join(timeout=0.2)
 
     def _serve(self, listening: socket.socket, started: Future[None]) -> None:
         try:
@@ -182,9 +175,7 @@ class _App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        if scope["path"] == CARD:
-            await _send(json_page(200, self._card()), send)
-        elif scope["path"] != ENDPOINT:
+        if scope["path"] != ENDPOINT:
             await _send(text_page(404, "Not found"), send)
         elif scope["method"] == "POST":
             await self._post(scope, receive, send)
@@ -228,11 +219,6 @@ class _App:
 
     def _entries(self) -> dict[str, Any]:
         return {name: tool.entry for name, tool in self._sandbox.tools.items()}
-
-    def _card(self) -> JSON:
-        tools: list[JSON] = list(self._entries().values())
-        info: JSON = {"name": "favcrm-sandbox", "version": "1"}
-        return {"serverInfo": info, "tools": tools, "resources": [], "prompts": []}
 
 
 async def _handle(context: ServerRequestContext[dict[str, Any]], _params: object) -> dict[str, Any]:

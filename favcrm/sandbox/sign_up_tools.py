@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from favcrm.sandbox.forms import Refusal, RefusalReason, ToolAnswer
-from favcrm.sandbox.rules import HOUR, AccountCheck
-from favcrm.sandbox.state import PORTAL, Invite, SignUp, new_id, not_found
+from favcrm.sandbox.state import HOUR, PORTAL, AccountCheck, Company, Invite, SignUp, new_id, not_found
 from favcrm.sandbox.tools import fields, text, tool, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from favcrm.sandbox.state import Company, State
+    from favcrm.sandbox.state import State
     from favcrm.sandbox.tools import CallContext
     from favcrm.typing import JSON
 
@@ -95,8 +92,12 @@ def register_organisation_verify(context: CallContext, *, request_id: str, code:
     _refuse_account(state, sign_up.email)
     del state.sign_ups[request_id]
     state.accounts.add(sign_up.email)
-    company = state.create_company(name=sign_up.organisation_name, timezone=sign_up.timezone)
-    company.industry, company.country = sign_up.industry, sign_up.country
+    company = Company(
+        name=sign_up.organisation_name,
+        industry=sign_up.industry,
+        country=sign_up.country,
+        timezone=sign_up.timezone,
+    )
     return _welcome(state, company, role="owner")
 
 
@@ -107,8 +108,6 @@ def register_organisation_verify(context: CallContext, *, request_id: str, code:
         name=text(1, 120),
         role=text(enum=["manager", "staff"], default="staff"),
         expiresInHours={**whole(1, 336), "default": 72},
-        modules={"type": "array", "items": {"type": "string"}},
-        permissions={"type": "array", "items": {"type": "string"}},
     ),
 )
 def create_team_member_invite(
@@ -118,8 +117,6 @@ def create_team_member_invite(
     name: str | None = None,  # noqa: ARG001 - the sandbox shows no profile
     role: str = "staff",
     expires_in_hours: int = 72,
-    modules: Sequence[str] = (),
-    permissions: Sequence[str] = (),
 ) -> ToolAnswer:
     """Invite somebody to this workspace. Returns a one-time token."""
     state = context.state
@@ -133,8 +130,6 @@ def create_team_member_invite(
         "inviteUrl": f"{PORTAL}/join/{token}",
         "email": email,
         "role": role,
-        "modules": [*modules],
-        "permissions": [*permissions],
         "expiresAt": state.iso(expires_at),
     }
     return ToolAnswer(data, f"{mask(email)} is invited to {company.name}.")

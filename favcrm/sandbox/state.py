@@ -1,13 +1,14 @@
-"""The state of the sandbox's FavCRM: the mails it sent, who signed up, what a key opens, and what was written."""
+"""The state of the sandbox's FavCRM: its rules, its mails, who signed up, what a key opens, and what was written."""
 
 from __future__ import annotations
 
 import math
 import secrets
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TYPE_CHECKING
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, field, frozen, validators
 
 from favcrm.sandbox.forms import Refusal, RefusalReason
 
@@ -15,13 +16,58 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from favcrm.sandbox.clock import SandboxClock
-    from favcrm.sandbox.rules import Rules
     from favcrm.typing import JSON
 
-__all__ = ["Inbox", "Mail"]
+__all__ = ["AccountCheck", "Inbox", "Mail", "Rules"]
 
 PORTAL = "https://app.favcrm.io"
 UPGRADE = f"{PORTAL}/settings/plan"
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+class AccountCheck(Enum):
+    """When FavCRM refuses an email that has an account, which is not publicly known."""
+
+    AT_REQUEST = "request"
+    AT_VERIFY = "verify"
+
+
+@define(kw_only=True)
+class Rules:
+    """The limits and decisions of one sandbox. They can be changed at any time.
+
+    Attributes:
+        code_ttl: How long a code lives, in seconds.
+        code_attempts: How many wrong codes are answered as wrong; after that no code is taken.
+        requests_per_hour: Sign-up requests that one IP address has in an hour; at least 1.
+        requests_per_day: The same, in 24 hours.
+        plan_status: The status of every plan. With another word than ``active``, nothing can be written.
+        customers: Members that the plan allows in one workspace.
+        calls_per_month: Calls with a key that the plan allows in a calendar month; None for no limit.
+        whatsapp_connected: Whether WhatsApp is connected.
+        account_check: When an email that has an account is refused.
+        one_request_each: A new sign-up request for the same email cancels the one before.
+        list_checks_key: ``tools/list`` refuses a key that is wrong. It never needs a key.
+        page_size: Tools on a page of ``tools/list``; None for all of them on one page.
+    """
+
+    code_ttl: float = 600.0
+    code_attempts: int = 5
+    requests_per_hour: int = field(default=3, validator=validators.ge(1))
+    requests_per_day: int = field(default=20, validator=validators.ge(1))
+    plan_status: str = "active"
+    customers: int = 100
+    calls_per_month: int | None = 1000
+    whatsapp_connected: bool = False
+    account_check: AccountCheck = AccountCheck.AT_REQUEST
+    one_request_each: bool = False
+    list_checks_key: bool = False
+    page_size: int | None = None
+
+    def windows(self) -> tuple[tuple[float, int], ...]:
+        """Return the rate limits of sign-up requests: seconds, and how many requests in them."""
+        return (HOUR, self.requests_per_hour), (DAY, self.requests_per_day)
 
 
 @frozen(kw_only=True)
@@ -109,15 +155,13 @@ class SignUp:
 class Company:
     """A workspace, and what is written in it."""
 
-    company_id: str
-    organisation_id: str
     name: str
     industry: str | None = None
     country: str | None = None
     timezone: str = "UTC"
+    company_id: str = field(factory=lambda: new_id("co_"))
+    organisation_id: str = field(factory=lambda: new_id("org_"))
     members: dict[str, dict[str, JSON]] = Factory(dict[str, "dict[str, JSON]"])
-    services: dict[str, dict[str, JSON]] = Factory(dict[str, "dict[str, JSON]"])
-    bookings: dict[str, dict[str, JSON]] = Factory(dict[str, "dict[str, JSON]"])
 
 
 @define(kw_only=True)
@@ -126,7 +170,6 @@ class KeyAccess:
 
     user_id: str
     role: str
-    companies: list[Company]
     company: Company
 
 
@@ -175,21 +218,10 @@ class State:
             text = "Invalid code. Please check your email and try again."
             raise Refusal(RefusalReason.INVALID_CODE, text)
 
-    def create_company(
-        self, *, name: str, organisation_id: str | None = None, timezone: str = "UTC"
-    ) -> Company:
-        """Make a company, in a new organisation unless one is given."""
-        return Company(
-            company_id=new_id("co_"),
-            organisation_id=organisation_id or new_id("org_"),
-            name=name,
-            timezone=timezone,
-        )
-
     def create_key(self, company: Company, *, role: str) -> tuple[str, KeyAccess]:
         """Make a key that opens a company."""
         key = "fav_mcp_" + secrets.token_urlsafe(32)
-        access = KeyAccess(user_id=new_id("usr_"), role=role, companies=[company], company=company)
+        access = KeyAccess(user_id=new_id("usr_"), role=role, company=company)
         self.keys[key] = access
         return key, access
 

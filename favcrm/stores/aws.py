@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from threading import Lock, local
+from functools import cached_property
+from threading import local
 from typing import Protocol, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
@@ -85,8 +86,8 @@ class AWSSecretsManagerStore:
         region: str | None = None,
         timeout: float = 10.0,
     ) -> None:
-        self._lock = Lock()
-        self._client = client
+        if client is not None:
+            self._client = client
         self._prefix = prefix
         self._region = region
         self._timeout = timeout
@@ -207,7 +208,8 @@ class AWSSecretsManagerStore:
     ) -> T | None:
         """Return what a call returns, or None where AWS answers with the code ``unless``."""
         with wrap_service_errors(find_reason, failing=failing, uncertain=uncertain):
-            client = self._connected()
+            # The client is made first, because the loggers that are dropped come with it.
+            client = self._client
             try:
                 with _unlogged():
                     return call(client)
@@ -216,26 +218,19 @@ class AWSSecretsManagerStore:
                     return None
                 raise
 
-    def _connected(self) -> SecretsManagerClient:
-        with self._lock:
-            if self._client is None:
-                self._client = _connect(self._region, self._timeout)
-            return self._client
-
-
-def _connect(region: str | None, timeout: float) -> SecretsManagerClient:
-    session, config = boto3()
-    # The session that boto3 shares is not made for several threads.
-    own = session.Session(region_name=region)
-    client: SecretsManagerClient = own.client(
-        "secretsmanager",
-        config=config.Config(
-            connect_timeout=timeout,
-            read_timeout=timeout,
-            retries={"mode": "standard", "total_max_attempts": 3},
-        ),
-    )
-    return client
+    @cached_property
+    def _client(self) -> SecretsManagerClient:
+        session, config = boto3()
+        # The session that boto3 shares is not made for several threads.
+        client: SecretsManagerClient = session.Session(region_name=self._region).client(
+            "secretsmanager",
+            config=config.Config(
+                connect_timeout=self._timeout,
+                read_timeout=self._timeout,
+                retries={"mode": "standard", "total_max_attempts": 3},
+            ),
+        )
+        return client
 
 
 class _Calling(local):

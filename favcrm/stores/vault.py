@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from threading import Lock
+from functools import cached_property
 from typing import NamedTuple, Protocol, cast
 
 from favcrm._boundary import boundaries
@@ -112,8 +112,8 @@ class VaultStore:
         token: str | Secret | None = None,
         timeout: float = 10.0,
     ) -> None:
-        self._lock = Lock()
-        self._client = client
+        if client is not None:
+            self._client = client
         self._mount = mount.strip("/")
         self._path = path.strip("/")
         self._url = url
@@ -136,7 +136,7 @@ class VaultStore:
                 next_step="Check the mount, or run: vault kv enable-versioning",
             )
         with wrap_service_errors(_find_reason, failing=NOT_USABLE):
-            answer = self._connected().write_data("sys/capabilities-self", data={"paths": [path]})
+            answer = self._client.write_data("sys/capabilities-self", data={"paths": [path]})
         found = _value_at(answer, "data", path) or _value_at(answer, path)
         allowed = set(cast("list[object]", found)) if isinstance(found, list) else set[object]()
         if "root" not in allowed and not allowed >= NEEDED:
@@ -181,14 +181,14 @@ class VaultStore:
     def delete(self, ref: SecretRef) -> None:
         """Remove a secret with all its versions."""
         with wrap_service_errors(_find_reason, failing=NOT_REMOVED):
-            self._connected().delete(self._place("metadata", ref.name))
+            self._client.delete(self._place("metadata", ref.name))
 
     def _place(self, kind: str, name: str) -> str:
         return "/".join(part for part in (self._mount, kind, self._path, path_part(name)) if part)
 
     def _read(self, path: str, failing: str) -> object:
         with wrap_service_errors(_find_reason, failing=failing):
-            return self._connected().read(path)
+            return self._client.read(path)
 
     def _entry(self, place: str, *, failing: str) -> Entry:
         answer = self._read(place, failing)
@@ -210,9 +210,7 @@ class VaultStore:
         fields = {**metadata, FIELD: secret.reveal()}
         with wrap_service_errors(_find_reason, failing=NOT_SAVED, uncertain=NOT_CERTAIN):
             try:
-                answer = self._connected().write_data(
-                    place, data={"data": fields, "options": {"cas": version}}
-                )
+                answer = self._client.write_data(place, data={"data": fields, "options": {"cas": version}})
             except Exception as error:
                 if MISMATCH in str(error):
                     return False
@@ -222,18 +220,16 @@ class VaultStore:
             raise StoreError(f"{NOT_CERTAIN}: {NOT_KV}.")
         return True
 
-    def _connected(self) -> VaultClient:
-        with self._lock:
-            if self._client is None:
-                client: VaultClient = hvac().Client(
-                    url=self._url,
-                    token=None if self._token is None else self._token.reveal(),
-                    timeout=self._timeout,
-                    # hvac reads VAULT_ADDR and VAULT_TOKEN, and not this one.
-                    namespace=self._namespace or os.environ.get("VAULT_NAMESPACE") or None,
-                )
-                self._client = client
-            return self._client
+    @cached_property
+    def _client(self) -> VaultClient:
+        client: VaultClient = hvac().Client(
+            url=self._url,
+            token=None if self._token is None else self._token.reveal(),
+            timeout=self._timeout,
+            # hvac reads VAULT_ADDR and VAULT_TOKEN, and not this one.
+            namespace=self._namespace or os.environ.get("VAULT_NAMESPACE") or None,
+        )
+        return client
 
 
 def _value_at(answer: object, *path: str) -> object:

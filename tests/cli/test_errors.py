@@ -10,7 +10,7 @@ from error_examples import ERRORS
 
 from favcrm import errors
 from favcrm.cli.commands import favcrm
-from favcrm.cli.output import JSONOutput, PlainOutput
+from favcrm.cli.output import JSONOutput, Output
 
 NAMES = [error.code for error in ERRORS]
 PYTHON = re.compile(r"\w=|\(\)|\b(?!list_plan_options|accept_)[a-z]+_[a-z]")
@@ -29,7 +29,7 @@ def test_machines_get_the_dictionary_of_the_error(
 def test_people_get_a_message_and_a_next_step_without_names_of_python(
     error: errors.FavCRMError, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    PlainOutput().error(error)
+    Output().error(error)
     message, step, *_ = capsys.readouterr().err.splitlines()
     assert message.startswith("Error: ")
     assert step.startswith("Next step: ")
@@ -37,7 +37,7 @@ def test_people_get_a_message_and_a_next_step_without_names_of_python(
 
 
 def shown(error: errors.FavCRMError, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    PlainOutput().error(error)
+    Output().error(error)
     return capsys.readouterr().err.splitlines()
 
 

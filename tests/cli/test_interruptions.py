@@ -103,7 +103,7 @@ def test_ctrl_c_while_the_key_comes_saves_the_key(
 ) -> None:
     arguments = verification(way)
     replace_tool(sandbox, way, interrupt_main)
-    assert stopped(command(*arguments)) == f"The code was used, and the key is saved in {config}."
+    assert stopped(command(*arguments)) == f"The code was used. The key is in {config}."
     assert "fav_mcp_" in config.read_text()
 
 
@@ -146,7 +146,9 @@ def test_ctrl_c_without_an_answer_says_what_to_run(
     replace_tool(sandbox, VERIFY, interrupt_main)
     sandbox.fail_next(VERIFY, *[Fault.STALL_AFTER] * 2)
     told = stopped(command(*arguments, FAVCRM_TIMEOUT_MS="300"))
-    assert told.startswith("The code was sent. Run the same command again, with the same code")
+    assert told.startswith(
+        "The code was sent. To see whether FavCRM took the code, run the same command again."
+    )
 
 
 # Processes of their own, with an output that breaks

@@ -57,7 +57,9 @@ def test_login_over_another_key_is_refused(line: str, fail: Any, config: Path, s
     config.write_text(f"{line}{config.read_text()}")
     before = config.read_bytes()
     said = fail("login", new_key(sandbox))
-    assert said.startswith(f"Error: Another key is in {config}. It was not replaced, and the new one was")
+    assert said.startswith(
+        f"Error: Another key is in {config}. That key was not replaced, and the new key was"
+    )
     assert "--replace" in said
     assert config.read_bytes() == before
     assert len(sandbox.calls) == 0

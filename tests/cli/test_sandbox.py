@@ -74,7 +74,7 @@ def test_a_mail_in_a_terminal_holds_no_control_characters(environment: dict[str,
     terminal = Terminal("sandbox", environment=environment)
     try:
         terminal.read_until("FAVCRM_MCP_URL=")
-        terminal.read_until("Ctrl-C stops it.")
+        terminal.read_until("Ctrl-C stops the sandbox.")
         found = re.search(r"FAVCRM_MCP_URL=(\S+?)\x1b", terminal.text)
         assert found
         with FavCRMProvisioner(found[1]) as favcrm:

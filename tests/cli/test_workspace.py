@@ -83,13 +83,13 @@ def test_a_saved_key_of_another_address_is_named(
     fail: Any, command: Command, server: Server, config: Path
 ) -> None:
     config.write_text(f'url = "http://127.0.0.1:9/mcp"\napi_key = "{secrets.token_urlsafe()}"\n')
-    reason = f"he key in {config} was not sent to {server.url}, because commands send that key to "
-    reason += "http://127.0.0.1:9/mcp only"
+    reason = f"he key in {config} was not sent to {server.url}, because that key is for "
+    reason += "http://127.0.0.1:9/mcp"
     doctor = command("--url", server.url, "doctor")
-    assert f"  t{reason}. Give the key of {server.url} with" in doctor.stdout
+    assert f"  t{reason}. If that key is for {server.url}, write" in doctor.stdout
     assert f"t{reason}." in doctor.stderr
     assert fail("--url", server.url, "whoami").startswith(
-        f"Error: T{reason}. Nothing was done.\nNext step: Give"
+        f"Error: T{reason}. Nothing was done.\nNext step: If that key is for"
     )
 
 
@@ -130,7 +130,7 @@ def test_arguments_that_are_no_object_are_a_wrong_use(fail: Any, arguments: str,
     ("tool", "own"),
     [
         (VERIFY, 'run "favcrm signup verify"'),
-        ("mcp__favcrm__create_team_member_invite", "has a method of its own"),
+        ("mcp__favcrm__create_team_member_invite", 'run "favcrm team invite create"'),
     ],
 )
 def test_a_tool_with_a_command_of_its_own_is_refused(

@@ -177,7 +177,9 @@ def test_a_notebook_that_cannot_ask_says_what_to_do(
     assert isinstance(caught.value, FavCRMError)
 
 
-def test_a_notebook_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a notebook was asked. It answers a code."""
     questions: list[str] = []
 
     def ask(question: str) -> str:
@@ -185,6 +187,10 @@ def test_a_notebook_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         return " 123-456 "
 
     monkeypatch.setattr(getpass, "getpass", ask)
+    return questions
+
+
+def test_a_notebook_is_asked(questions: list[str]) -> None:
     assert prompt(pending(65.9)) == "123456"
     assert questions == ["The 6-digit code that FavCRM sent to your email (1:05 left): "]
 
@@ -194,15 +200,8 @@ def test_a_notebook_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     [(None, ""), (1, "This is the last try. "), (2, "2 tries are left. ")],
 )
 def test_the_question_says_why_the_last_code_was_refused_and_how_many_tries_are_left(
-    monkeypatch: pytest.MonkeyPatch, tries_left: int | None, said: str
+    questions: list[str], tries_left: int | None, said: str
 ) -> None:
-    questions: list[str] = []
-
-    def ask(question: str) -> str:
-        questions.append(question)
-        return "123456"
-
-    monkeypatch.setattr(getpass, "getpass", ask)
     prompt(pending(tries_left=tries_left))
     prompt(pending(tries_left=tries_left, last_refusal="The code is wrong."))
     assert questions[0].startswith("The 6-digit code")
@@ -222,26 +221,20 @@ def test_an_expired_code_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
         prompt(pending(0))
 
 
-@pytest.mark.parametrize("replaced", [True, False])
-def test_on_windows_the_console_is_asked(monkeypatch: pytest.MonkeyPatch, replaced: bool) -> None:
+def test_on_windows_the_console_is_asked(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     class Console:
         def isatty(self) -> bool:
             return True
 
-    def ask(_: str) -> str:
-        return "123456"
-
-    ask.__module__ = "getpass"
     console = Console()
     monkeypatch.setitem(sys.modules, "termios", None)
-    monkeypatch.setattr(getpass, "getpass", ask)
+    monkeypatch.setattr(getpass.getpass, "__module__", "getpass")
     monkeypatch.setattr(sys, "stdin", console)
-    monkeypatch.setattr(sys, "__stdin__", None if replaced else console)
-    if replaced:
-        with pytest.raises(CodeUnavailableError):
-            prompt(pending())
-    else:
-        assert prompt(pending()) == "123456"
+    monkeypatch.setattr(sys, "__stdin__", console)
+    assert prompt(pending()) == "123456"
+    monkeypatch.setattr(sys, "__stdin__", None)
+    with pytest.raises(CodeUnavailableError):
+        prompt(pending())
 
 
 @pytest.mark.anyio
@@ -314,10 +307,3 @@ def test_a_cell_that_is_interrupted_ends_although_nothing_wakes_its_loop(
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cell())
-
-
-@pytest.mark.anyio
-async def test_the_async_prompt_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(getpass, "getpass", lambda _: "no")
-    with pytest.raises(CodeUnavailableError):
-        await prompt_async(pending())

@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event
@@ -15,6 +16,8 @@ from typing import Any
 
 import anyio
 import pytest
+from colours import own_transport
+from core.flows import EMAIL, REGISTRATION, REQUEST, VERIFY, Full
 
 import favcrm
 from favcrm import (
@@ -24,7 +27,6 @@ from favcrm import (
     MemoryLedger,
     PendingRegistration,
     Registration,
-    Secret,
     SecretRef,
     errors,
 )
@@ -32,13 +34,10 @@ from favcrm._backends import run_sync
 from favcrm._backends.asynchronous import AsyncBackend
 from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.records import Records
-from favcrm.sandbox import Fault, Sandbox, SandboxTransport
+from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
 from favcrm.transport import Request
 
-REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
-EMAIL = "you@example.com"
-REGISTRATION = Registration(email=EMAIL, organisation_name="Stretch + Breathe")
 COUNT, CALLERS = 50, 8
 AsyncReader = Callable[[PendingRegistration], Awaitable[str]]
 
@@ -48,15 +47,6 @@ def sandbox() -> Sandbox:
     made = Sandbox()
     made.rules.requests_per_hour = made.rules.requests_per_day = 1000
     return made
-
-
-class Full(MemoryStore):
-    """A store that can be checked and cannot be written."""
-
-    def put(
-        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
-    ) -> SecretRef:
-        raise errors.StoreError("The disk is full.")
 
 
 class Attempt:
@@ -177,8 +167,7 @@ async def test_fifty_tasks_sign_up_with_one_provisioner_and_share_nothing(sandbo
     assert sandbox.count(REQUEST) == sandbox.count(VERIFY) == COUNT
 
 
-@pytest.mark.anyio
-async def test_a_store_for_one_call_does_not_stick(sandbox: Sandbox) -> None:
+def test_a_store_for_one_call_does_not_stick(sandbox: Sandbox) -> None:
     theirs, ours = MemoryStore(), MemoryStore()
     with FavCRMProvisioner(transport=sandbox.transport(), store=ours) as provisioner:
         provisioner.provision(REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL), store=theirs)
@@ -222,41 +211,34 @@ class Crowd(MemoryLedger):
 
 
 def who_asks() -> int:
-    import threading
-
     try:
         return id(asyncio.current_task())
     except RuntimeError:
         return threading.get_ident()
 
 
-class Slow(SandboxTransport):
-    """A transport that answers a tool only when everybody else waits."""
+def slow(sandbox: Sandbox, ledger: Crowd, *tools: str) -> Any:
+    """Return a transport that answers some tools only when everybody else waits."""
+    inner = sandbox.transport()
 
-    def __init__(self, sandbox: Sandbox, ledger: Crowd, *tools: str) -> None:
-        super().__init__(sandbox)
-        self.ledger, self.tools = ledger, tools
+    def answer(request: Request) -> Any:
+        if request.params.get("name") in tools:
+            assert ledger.everybody_waits.wait(60)
+        return inner.request(request)
 
-    def request(self, request: Request) -> Any:
-        if request.params.get("name") in self.tools:
-            assert self.ledger.everybody_waits.wait(60)
-        return super().request(request)
+    return own_transport("blocking", answer, clock=sandbox.clock)
 
 
-class AsyncSlow:
+def async_slow(sandbox: Sandbox, ledger: Crowd, *tools: str) -> Any:
     """The same, asynchronous, in one thread."""
+    inner = sandbox.async_transport()
 
-    def __init__(self, sandbox: Sandbox, ledger: Crowd, *tools: str) -> None:
-        self.clock = sandbox.clock
-        self.inner = sandbox.async_transport()
-        self.ledger, self.tools = ledger, tools
+    async def answer(request: Request) -> Any:
+        if request.params.get("name") in tools:
+            assert await asyncio.to_thread(ledger.everybody_waits.wait, 60)
+        return await inner.request(request)
 
-    async def request(self, request: Request) -> Any:
-        if request.params.get("name") in self.tools:
-            assert await asyncio.to_thread(self.ledger.everybody_waits.wait, 60)
-        return await self.inner.request(request)
-
-    async def aclose(self) -> None: ...
+    return own_transport("asynchronous", answer, clock=sandbox.clock)
 
 
 def in_threads(call: Callable[[], Any], callers: int = CALLERS) -> list[Any]:
@@ -276,7 +258,7 @@ async def in_tasks(call: Callable[[], Awaitable[Any]], callers: int = CALLERS) -
 
 def test_threads_that_ask_for_one_registration_get_one_mail(sandbox: Sandbox) -> None:
     ledger = Crowd()
-    with FavCRMProvisioner(transport=Slow(sandbox, ledger, REQUEST), ledger=ledger) as provisioner:
+    with FavCRMProvisioner(transport=slow(sandbox, ledger, REQUEST), ledger=ledger) as provisioner:
         found = in_threads(lambda: provisioner.initiate(REGISTRATION))
     assert len({pending.request_id for pending in found}) == 1
     assert len(sandbox.inbox) == 1
@@ -286,7 +268,7 @@ def test_tasks_that_ask_for_one_registration_get_one_mail(sandbox: Sandbox) -> N
     ledger = Crowd()
 
     async def main() -> list[Any]:
-        transport = AsyncSlow(sandbox, ledger, REQUEST)
+        transport = async_slow(sandbox, ledger, REQUEST)
         async with AsyncFavCRMProvisioner(transport=transport, ledger=ledger) as provisioner:
             return await in_tasks(lambda: provisioner.initiate(REGISTRATION))
 
@@ -299,7 +281,7 @@ def test_threads_that_ask_for_a_fresh_code_at_once_get_one_mail_more(sandbox: Sa
     ledger = Crowd()
     with FavCRMProvisioner(transport=sandbox.transport(), ledger=ledger) as provisioner:
         first = provisioner.initiate(REGISTRATION)
-    with FavCRMProvisioner(transport=Slow(sandbox, ledger, REQUEST), ledger=ledger) as provisioner:
+    with FavCRMProvisioner(transport=slow(sandbox, ledger, REQUEST), ledger=ledger) as provisioner:
         found = in_threads(lambda: provisioner.initiate(REGISTRATION, resend=True))
     assert len({pending.request_id for pending in found} - {first.request_id}) == 1
     assert len(sandbox.inbox) == 2
@@ -309,7 +291,7 @@ def test_where_the_first_one_fails_another_one_asks(sandbox: Sandbox) -> None:
     ledger = Crowd()
     sandbox.fail_next(REQUEST, Fault.REFUSE_CONNECTION)
     with FavCRMProvisioner(
-        transport=Slow(sandbox, ledger, REQUEST), ledger=ledger, retry=favcrm.RetryPolicy.never()
+        transport=slow(sandbox, ledger, REQUEST), ledger=ledger, retry=favcrm.RetryPolicy.never()
     ) as provisioner:
         found = in_threads(lambda: provisioner.initiate(REGISTRATION))
     assert sorted(type(one).__name__ for one in found) == ["NotSentError"] + ["PendingRegistration"] * 7
@@ -321,7 +303,7 @@ def test_threads_that_confirm_one_registration_get_one_workspace(
     sandbox: Sandbox, store: Callable[[], MemoryStore] | None
 ) -> None:
     ledger = Crowd()
-    transport = Slow(sandbox, ledger, VERIFY)
+    transport = slow(sandbox, ledger, VERIFY)
     with FavCRMProvisioner(
         transport=transport, ledger=ledger, store=store() if store else None
     ) as provisioner:
@@ -337,7 +319,7 @@ def test_tasks_that_confirm_one_registration_get_one_workspace(sandbox: Sandbox)
     ledger, store = Crowd(), MemoryStore()
 
     async def main() -> list[Any]:
-        transport = AsyncSlow(sandbox, ledger, VERIFY)
+        transport = async_slow(sandbox, ledger, VERIFY)
         async with AsyncFavCRMProvisioner(transport=transport, ledger=ledger, store=store) as provisioner:
             pending = await provisioner.initiate(REGISTRATION)
             code = sandbox.inbox.code_for(EMAIL)
@@ -353,7 +335,7 @@ def test_tasks_that_confirm_one_registration_get_one_workspace(sandbox: Sandbox)
 def test_threads_that_provision_one_registration_get_one_workspace(sandbox: Sandbox) -> None:
     ledger, store = Crowd(), MemoryStore()
     with FavCRMProvisioner(
-        transport=Slow(sandbox, ledger, REQUEST), ledger=ledger, store=store
+        transport=slow(sandbox, ledger, REQUEST), ledger=ledger, store=store
     ) as provisioner:
         found = in_threads(
             lambda: provisioner.provision(REGISTRATION, read_code=lambda _: sandbox.inbox.code_for(EMAIL))
@@ -379,7 +361,7 @@ def test_who_waited_for_a_lost_answer_sends_no_email_of_its_own(sandbox: Sandbox
     ledger = Crowd()
     sandbox.fail_next(REQUEST, Fault.RESET_AFTER, Fault.RESET_AFTER)
     with FavCRMProvisioner(
-        transport=Slow(sandbox, ledger, REQUEST), ledger=ledger, retry=favcrm.RetryPolicy.never()
+        transport=slow(sandbox, ledger, REQUEST), ledger=ledger, retry=favcrm.RetryPolicy.never()
     ) as provisioner:
         found = in_threads(lambda: provisioner.initiate(REGISTRATION))
         assert {type(one) for one in found} == {errors.OutcomeUnknownError}
@@ -445,15 +427,12 @@ async def test_a_call_that_is_cancelled_while_it_asks_keeps_nobody_waiting(
     ledger = FileLedger(tmp_path / "pending.json")
     asked = anyio.Event()
 
-    class Stuck:
-        async def request(self, _: Request) -> None:
-            asked.set()
-            await anyio.sleep_forever()
-
-        async def aclose(self) -> None: ...
+    async def never(_: Request) -> None:
+        asked.set()
+        await anyio.sleep_forever()
 
     async with anyio.create_task_group() as group:
-        stuck = AsyncFavCRMProvisioner(transport=Stuck(), ledger=ledger)  # type: ignore[arg-type]  # as far as needed
+        stuck = AsyncFavCRMProvisioner(transport=own_transport("asynchronous", never), ledger=ledger)
         group.start_soon(stuck.initiate, REGISTRATION)
         await asked.wait()
         group.cancel_scope.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def test_each_event_is_a_line(path: Path) -> None:
             log(EVENT)
             log(EVENT)
     assert path.read_text() == LINE * 4
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_behind_the_line_of_a_killed_process_a_new_one_begins(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,6 +92,8 @@ def failed(played: Played) -> NotSentError:
 
 # The servers of today
 
+PROBED = ["server/discover", "initialize"]
+BEGUN = [*PROBED, "notifications/initialized"]
 SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
     "mcp 2.3 and fastmcp 4": ([DISCOVERED], MODERN, ["server/discover"]),
     "TypeScript 2.4, modern only, that was asked while it changed": (
@@ -100,20 +101,11 @@ SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
         MODERN,
         ["server/discover", "server/discover"],
     ),
-    "mcp 1.28, stateful": (
-        [NO_SESSION, session(mcp_session_id="a-session"), TAKEN],
-        OPEN,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
+    "mcp 1.28, stateful": ([NO_SESSION, session(mcp_session_id="a-session"), TAKEN], OPEN, BEGUN),
     "mcp 1.28, stateless": (
         [refusal(400, -32600, "Unsupported protocol version: 2026-07-28"), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
-    "mcp 1.12, which counters with its own version": (
-        [refusal(400, -32600, "Unsupported protocol version"), session("2025-06-18"), TAKEN],
-        NegotiatedProtocol("legacy", "2025-06-18"),
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
     "TypeScript 1.32, stateful": (
         [
@@ -122,52 +114,35 @@ SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
             TAKEN,
         ],
         OPEN,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
-    "TypeScript 1.32, stateless": (
-        [refusal(400, -32000, "Bad Request: Unsupported protocol version"), session(), TAKEN],
-        SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
-    "one that fails at what it does not know": (
+    "one that fails at an unknown method": (
         [refusal(500, -32603, "Internal error"), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
     "FavCRM, without initialize": (
         [refusal(200, -32601, "Method not found"), refusal(200, -32601, "Method not found")],
         BARE,
-        ["server/discover", "initialize"],
+        PROBED,
     ),
-    "FavCRM, at an address that refuses what it does not know": (
+    "FavCRM, at an address that refuses an unknown method": (
         [plain(400, "<html>"), refusal(404, -32601, "Method not found")],
         BARE,
-        ["server/discover", "initialize"],
+        PROBED,
     ),
     "one that names only older versions": (
         [refusal(400, -32022, "Unsupported", {"supported": ["2025-11-25", "2025-06-18"]}), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
-    "one that answers everything with success": (
-        [result({"content": []}), session(), TAKEN],
-        SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
-    "one that answers with a page": (
-        [plain(200, "<html>"), session(), TAKEN],
-        SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
-    "one that takes the question and says nothing": (
-        [plain(202, defect="is empty"), session(), TAKEN],
-        SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
-    ),
+    "one that answers everything with success": ([result({"content": []}), session(), TAKEN], SESSION, BEGUN),
+    "one that answers with a page": ([plain(200, "<html>"), session(), TAKEN], SESSION, BEGUN),
+    "one that says nothing": ([plain(202, defect="is empty"), session(), TAKEN], SESSION, BEGUN),
     "one whose list of versions is none": (
         [result({"supportedVersions": MODERN_VERSION}), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
     "one that knows more versions than we": (
         [result({"supportedVersions": ["2027-01-01", 7, MODERN_VERSION]})],
@@ -177,12 +152,12 @@ SERVERS: dict[str, tuple[list[Response], NegotiatedProtocol, list[str]]] = {
     "one that knows only newer versions, and older ones of a session": (
         [result({"supportedVersions": ["2027-01-01"]}), session(), TAKEN],
         SESSION,
-        ["server/discover", "initialize", "notifications/initialized"],
+        BEGUN,
     ),
     "one that became modern between two questions": (
         [NO_SESSION, refusal(400, -32022, "Unsupported", {"supported": [MODERN_VERSION]})],
         MODERN,
-        ["server/discover", "initialize"],
+        PROBED,
     ),
 }
 
@@ -195,7 +170,7 @@ def test_the_answers_of_a_server_tell_its_era(server: str) -> None:
     assert played.said == said
 
 
-@pytest.mark.parametrize("taken", [TAKEN, plain(200, "{}"), plain(204), plain(500), refusal(400, -32600)])
+@pytest.mark.parametrize("taken", [TAKEN, plain(200, "{}"), plain(500), refusal(400, -32600)])
 def test_no_answer_to_initialized_changes_the_era(taken: Response) -> None:
     assert play(NO_SESSION, session(), taken).found == SESSION
 
@@ -235,7 +210,7 @@ def test_a_session_id_on_a_refusal_begins_no_session() -> None:
     assert play(refused, session(), TAKEN).found == SESSION
 
 
-@pytest.mark.parametrize("given", ["two words", "line\nend", "", "tab\t", "caf\xe9", "\x7f"])
+@pytest.mark.parametrize("given", ["two words", "line\nend", "", "caf\xe9"])
 def test_a_session_id_that_no_header_can_hold_raises_not_sent_error(given: str) -> None:
     error = failed(play(NO_SESSION, session(mcp_session_id=given)))
     assert "session id holds characters" in str(error)
@@ -397,29 +372,29 @@ EVIDENCE: dict[str, Row] = {
     "missing capability": row(refusal(400, -32021)),
     **{
         f"{words}, {code}": row(refusal(400, code, words), negotiate=WITHOUT_ID, initialize={"a session"})
-        for code, words in product(
-            (-32600, -32000, -32002), ("Bad Request: No valid SESSION ID provided", "Session not initialized")
+        for code, words in (
+            (-32600, "Bad Request: No valid SESSION ID provided"),
+            (-32000, "Session not initialized"),
+            (-32002, "Session not initialized"),
         )
     },
     **{
         f"{words}, {code}": row(refusal(400, code, words), negotiate=ALL)
-        for code, words in product(
-            (-32600, -32000, -32002),
-            ("Server not initialized", "not initialised", "Unsupported protocol version"),
+        for code, words in (
+            (-32600, "Server not initialized"),
+            (-32000, "not initialised"),
+            (-32002, "Unsupported protocol version"),
         )
     },
     **{
         f"{words}, {code}, 200": row(refusal(200, code, words), initialize={"a session"})
-        for code, words in product(
-            (-32600, -32000, -32001, -32099),
-            (
-                "Session not found",
-                "session expired",
-                "Session has been terminated",
-                "The session ID is invalid.",
-                "Unknown MCP session",
-                "Bad Request: No valid session ID provided",
-            ),
+        for code, words in (
+            (-32600, "Session not found"),
+            (-32000, "session expired"),
+            (-32001, "Session has been terminated"),
+            (-32099, "The session ID is invalid."),
+            (-32001, "Unknown MCP session"),
+            (-32000, "Bad Request: No valid session ID provided"),
         )
     },
     **{
@@ -427,22 +402,19 @@ EVIDENCE: dict[str, Row] = {
         for code in (-32602, -32603, -32700, -32601, -31999, 404)
     },
     **{
-        f"{words}, 200": row(refusal(200, -32000, words))
+        f"{words}, {status}": row(refusal(status, -32000, words))
+        for status in (200, 400)
         for words in (
-            "The code has expired",
             "This session's code has expired",
             "Your sign-up session has expired",
             "Verification session not found",
             "Registration session expired",
             "OTP session expired",
-            "The invited session is closed",
-            "A session was booked",
-            "expired",
         )
     },
     **{
-        f"{words}, 400": row(refusal(400, -32000, words))
-        for words in ("The code of this session has expired", "Your sign-up session has expired")
+        f"{words}, 200": row(refusal(200, -32000, words))
+        for words in ("The invited session is closed", "A session was booked", "expired")
     },
     "a protocol version with a code": row(
         refusal(400, -32000, "Unsupported protocol version, error code 5"), negotiate=ALL
@@ -458,13 +430,11 @@ EVIDENCE: dict[str, Row] = {
         unconfirmed=OLDER - {"a session"},
     ),
     "gone, with nothing": row(plain(410), initialize={"a session"}),
-    "gone, with a page": row(plain(410, PAGE), initialize={"a session"}),
     "gone, with an error": row(refusal(410, -32001, "Session not found"), initialize={"a session"}),
     "gone, in plain words": row(plain(410, "session expired"), initialize={"a session"}),
     "gone, the code": row(plain(410, "The code has expired")),
     "gone, a reason": row(plain(410, '{"error": {"code": "CODE_EXPIRED", "message": "Expired."}}')),
     "gone, an error about a code": row(refusal(410, -32000, "This session's code has expired")),
-    "gone, an error about nothing": row(refusal(410, -32000, "expired")),
     "not found, about a sign-up": row(plain(404, '{"error": "registration request not found"}')),
     "a session, 422": row(refusal(422, -32000, "session expired"), negotiate=ALL),
     "another code about a session": row(refusal(400, -32001, "session expired"), initialize={"a session"}),
@@ -486,23 +456,21 @@ EVIDENCE: dict[str, Row] = {
         f"{status}, with a page": row(plain(status, PAGE), negotiate={"modern"}, unconfirmed=OLDER)
         for status in (400, 405, 406)
     },
-    **{f"{status}, with a reason": row(plain(status, '{"error": "no"}')) for status in (400, 405, 406)},
+    "405, with a reason": row(plain(405, '{"error": "no"}')),
     **{
         f"{status} and {code}": row(refusal(status, code), unconfirmed=OLDER)
-        for status, code in product((400, 405, 406), (-32700, -32600, -32601))
+        for status, code in ((400, -32700), (405, -32600), (406, -32601))
     },
     "400 of a tool": row(refusal(400, -32603, "no")),
-    "402": row(plain(402, PAGE)),
-    "409": row(plain(409, PAGE)),
     "422 without a reason": row(plain(422, PAGE)),
     **{
         f"{status}, whatever it says": row(refusal(status, -32600, "session not initialized"))
-        for status in (401, 403, 407, 408, 413, 429, 500, 502, 503, 504)
+        for status in (401, 403, 407, 408, 413, 429, 500, 503)
     },
-    **{f"{status} with a page": row(plain(status, PAGE)) for status in (200, 202, 307, 401, 429, 500, 503)},
+    **{f"{status} with a page": row(plain(status, PAGE)) for status in (200, 307, 401, 500)},
     **{
         f"{code} at 200": row(refusal(200, code, "session not initialized"))
-        for code in (-32700, -32600, -32601, -32602, -32603, -32000, -32002, -31000, 400)
+        for code in (-32601, -32603, -32002)
     },
     "an answer": row(result({"content": []})),
     "an answer that broke off": row(Response(status=200, complete=False)),

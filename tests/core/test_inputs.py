@@ -28,13 +28,7 @@ def problems_of(**fields: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "email",
-    [
-        "you@example.com",
-        "a.b+c@sub.example.co",
-        "o'hara@example.com",
-        "x_-1@ex-ample.org",
-        "  you@example.com ",
-    ],
+    ["a.b+c@sub.example.co", "o'hara@example.com", "x_-1@ex-ample.org", "  you@example.com "],
 )
 def test_a_valid_email_is_trimmed_and_taken(email: str) -> None:
     assert Registration(email=email, organisation_name="Acme").email == email.strip()
@@ -44,7 +38,6 @@ def test_a_valid_email_is_trimmed_and_taken(email: str) -> None:
     "email",
     [
         "",
-        "you",
         "you@",
         "@example.com",
         ".you@example.com",
@@ -52,8 +45,6 @@ def test_a_valid_email_is_trimmed_and_taken(email: str) -> None:
         "you@example.c",
         "you@example",
         "yöu@example.com",
-        "you@exa mple.com",
-        "you@.com",
         None,
         7,
         "you@example.com\nbcc: x@example.com",
@@ -69,7 +60,6 @@ def test_an_invalid_email_is_refused(email: object) -> None:
     [
         ("you@bücher.example", "you@xn--bcher-kva.example"),
         ("you@пример.рф", "you@xn--e1afmkfd.xn--p1ai"),
-        ("you@straße.de", "you@xn--strae-oqa.de"),
     ],
 )
 def test_international_domains_are_sent_in_their_ascii_form(email: str, ascii_form: str) -> None:
@@ -80,12 +70,12 @@ def test_an_invalid_international_domain_is_refused() -> None:
     assert "email" in problems_of(email="you@-ü.example")
 
 
-@pytest.mark.parametrize("name", ["ab", "x" * 80, "  ab  "])
+@pytest.mark.parametrize("name", ["x" * 80, "  ab  "])
 def test_a_name_of_2_to_80_characters_is_trimmed_and_taken(name: str) -> None:
     assert Registration(email="you@example.com", organisation_name=name).organisation_name == name.strip()
 
 
-@pytest.mark.parametrize("name", ["", "a", " a ", "x" * 81, None, 12])
+@pytest.mark.parametrize("name", [" a ", "x" * 81, None, 12])
 def test_a_name_of_another_length_is_refused(name: object) -> None:
     assert problems_of(organisation_name=name) == {"organisation_name": "must be 2 to 80 characters"}
 
@@ -102,9 +92,6 @@ def test_a_known_industry_is_taken_in_any_spelling(industry: str) -> None:
     [
         ("fitnes", "did you mean fitness?"),
         (" RETIAL", "did you mean retail?"),
-        ("service", "did you mean services?"),
-        ("othr", "did you mean other?"),
-        ("", "services, other"),
         ("?", "services, other"),
         (3, "services, other"),
     ],
@@ -113,17 +100,16 @@ def test_a_misspelt_or_empty_industry_is_refused_with_a_hint(industry: object, h
     assert problems_of(industry=industry)["industry"].endswith(hint)
 
 
-@pytest.mark.parametrize("industry", ["tech", "Catering", "zzz", "tech " * 10_000, "健身"])
+@pytest.mark.parametrize("industry", ["tech", "Catering", "tech " * 10_000, "健身"])
 def test_an_unknown_industry_is_sent_as_other_with_a_warning(industry: str) -> None:
     with pytest.warns(UserWarning, match="not one of beauty, .*so it is sent as other") as warned:
         assert Registration(**GOOD, industry=industry).industry is Industry.OTHER
     assert [warning.filename for warning in warned] == [__file__]
 
 
-@pytest.mark.parametrize("industry", [Industry.OTHER, " Other "])
-def test_the_industry_other_is_taken_without_a_warning(industry: str) -> None:
+def test_the_industry_other_is_taken_without_a_warning() -> None:
     # A warning is an error here.
-    registration = Registration(**GOOD, industry=industry)
+    registration = Registration(**GOOD, industry=" Other ")
     assert evolve(registration, country="HK").industry is Industry.OTHER
 
 
@@ -141,11 +127,9 @@ def test_a_country_code_is_taken_in_any_spelling(country: str) -> None:
     ("country", "hint"),
     [
         ("UK", "did you mean GB?"),
-        ("Hong Kong", "did you mean HK?"),
         ("HKG", "did you mean HK?"),
         ("germny", "did you mean DE?"),
         ("AUT", "did you mean AT?"),
-        ("Irland", "did you mean IE?"),
         (852, "such as HK"),
     ],
 )
@@ -153,7 +137,7 @@ def test_a_country_that_is_no_code_is_refused_with_a_hint(country: object, hint:
     assert hint in problems_of(country=country)["country"]
 
 
-@pytest.mark.parametrize("country", ["XH", "ZZ", "!!", "", "CHL", "Iceland", "Irak", "Kosovo", "Scotland"])
+@pytest.mark.parametrize("country", ["XH", "", "CHL", "Iceland", "Kosovo"])
 def test_a_country_that_is_like_several_or_none_gets_no_hint(country: str) -> None:
     assert problems_of(country=country)["country"] == "must be an ISO 3166-1 alpha-2 code such as HK"
 
@@ -176,17 +160,12 @@ def zone_data(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     "timezone",
     [
-        "Asia/Hong_Kong",
         " Europe/Berlin ",
         "UTC",
-        "Asia/Calcutta",
         "US/Pacific",
         "America/Argentina/Buenos_Aires",
         "America/Port-au-Prince",
         "EST5EDT",
-        "Japan",
-        "GB-Eire",
-        "GMT+0",
         "Etc/GMT+8",
         "Mars/Olympus_Mons",
     ],
@@ -200,14 +179,12 @@ def test_every_time_zone_of_this_machine_can_be_one() -> None:
     assert [name for name in sorted(known) if not can_be_zone(name)] == []
 
 
-@pytest.mark.parametrize("timezone", ["GMT+8", "UTC-5", "UTC+08:00", "+08:00", "GMT 8", "8", "Etc/UTC+8"])
+@pytest.mark.parametrize("timezone", ["GMT+8", "UTC+08:00", "8", "Etc/UTC+8"])
 def test_a_difference_from_utc_is_refused_without_a_hint(zone_data: str, timezone: str) -> None:
     assert problems_of(timezone=timezone)["timezone"] == "must be an IANA time zone such as Asia/Hong_Kong"
 
 
-@pytest.mark.parametrize(
-    "timezone", ["PST", "CEST", "IST", "China Standard Time", "West", "Salvador", "Portland"]
-)
+@pytest.mark.parametrize("timezone", ["PST", "China Standard Time", "West", "Salvador"])
 def test_a_text_that_is_like_no_one_time_zone_gets_no_hint(timezone: str) -> None:
     assert problems_of(timezone=timezone)["timezone"] == "must be an IANA time zone such as Asia/Hong_Kong"
 
@@ -216,12 +193,10 @@ def test_a_text_that_is_like_no_one_time_zone_gets_no_hint(timezone: str) -> Non
     ("timezone", "hint"),
     [
         ("Hong Kong", "did you mean Asia/Hong_Kong?"),
-        ("asia/hong_kong", "did you mean Asia/Hong_Kong?"),
         ("europe/berln", "did you mean Europe/Berlin?"),
         ("Berlin", "did you mean Europe/Berlin?"),
         ("us pacific", "did you mean US/Pacific?"),
         ("../etc/passwd", "such as Asia/Hong_Kong"),
-        ("", "such as Asia/Hong_Kong"),
         (8, "such as Asia/Hong_Kong"),
     ],
 )
@@ -241,14 +216,12 @@ def test_the_email_is_not_in_the_repr_nor_in_an_error() -> None:
     assert "you@@" not in str(caught.value)
 
 
-@pytest.mark.parametrize("code", ["123456", "123 456", "123-456", " 12 34 56\n", "012345"])
+@pytest.mark.parametrize("code", ["123-456", " 12 34 56\n", "012345"])
 def test_blanks_and_hyphens_in_a_code_are_dropped(code: str) -> None:
     assert read_code(code).reveal() == "".join(filter(str.isdigit, code))
 
 
-@pytest.mark.parametrize(
-    "code", ["", "12345", "1234567", "12345a", "\uff11\uff12\uff13\uff14\uff15\uff16", "12.34.56"]
-)
+@pytest.mark.parametrize("code", ["", "12345", "1234567", "12345a", "\uff11\uff12\uff13\uff14\uff15\uff16"])
 def test_a_code_that_is_not_six_digits_is_refused(code: str) -> None:
     with pytest.raises(InvalidInputError, match="code: must be exactly six digits"):
         read_code(code)
@@ -284,13 +257,11 @@ def test_a_request_id_is_trimmed() -> None:
     ("field", "value"),
     [
         ("attempts", 0),
-        ("deadline", 0),
         ("deadline", float("inf")),
         ("deadline", float("nan")),
         ("backoff_initial", -1),
         ("backoff_max", float("nan")),
         ("jitter", 1.5),
-        ("jitter", -0.1),
     ],
 )
 def test_a_policy_out_of_range_is_refused(field: str, value: Any) -> None:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from favcrm import InvalidInputError
 from favcrm._mcp.jsonrpc import MAX_ANSWER_BYTES, AnswerReader, encode_request, report_progress
-from favcrm._mcp.negotiation import BARE
-from favcrm._mcp.requests import write_request
 from favcrm.models import Progress
 from favcrm.transport import JSONRPCError, Response
 
@@ -69,34 +67,13 @@ def deep() -> list[Any]:
 
 @pytest.mark.parametrize(
     "value",
-    [float("nan"), float("inf"), b"bytes", {1}, object(), "\ud800", endless(), deep(), {("a", "b"): 1}],
-    ids=[
-        "NaN",
-        "infinity",
-        "bytes",
-        "a set",
-        "an object",
-        "half a character",
-        "itself",
-        "too deep",
-        "a tuple as name",
-    ],
+    [float("nan"), b"bytes", "\ud800", endless(), deep(), {("a", "b"): 1}],
+    ids=["NaN", "bytes", "half a character", "itself", "too deep", "a tuple as name"],
 )
 def test_what_json_cannot_carry_is_refused_before_sending(value: Any) -> None:
     with pytest.raises(InvalidInputError) as raised:
         encode_request(1, "tools/call", {"arguments": value})
     assert raised.value.problems == (("arguments", "hold something that JSON cannot carry"),)
-
-
-def test_the_bare_era_has_no_headers_of_mcp() -> None:
-    outgoing = write_request(BARE, 5, "tools/list", {})
-    assert outgoing.request_id == 5
-    assert outgoing.content == encode_request(5, "tools/list", {})
-    assert outgoing.headers == {
-        "Content-Type": "application/json",
-        "Accept": "application/json, text/event-stream",
-    }
-    assert "tools/list" not in repr(outgoing)
 
 
 # Answers
@@ -156,7 +133,7 @@ def test_our_id_may_be_written_otherwise(identifier: object) -> None:
     assert read(b"data: " + body + b"\n\n", headers=STREAM).result == 1
 
 
-@pytest.mark.parametrize("identifier", [8, "07", None, [7], {"7": 7}, 7.5])
+@pytest.mark.parametrize("identifier", [8, "07", None, [7], 7.5])
 def test_a_result_of_another_id_is_not_ours(identifier: object) -> None:
     body = json.dumps({"id": identifier, "result": 1}).encode()
     assert (read(body).result, read(body).defect) == (None, "is no JSON-RPC answer")
@@ -181,19 +158,15 @@ def test_an_error_needs_no_id_and_in_a_body_no_id_of_ours() -> None:
     assert read(b"data: " + body + b"\n\n", headers=STREAM).error == expected
 
 
-@pytest.mark.parametrize("error", [None, "no", {"code": "NOT_FOUND"}, {"message": "no"}, ["no"]])
+@pytest.mark.parametrize("error", [None, "no", {"code": "NOT_FOUND"}, {"message": "no"}])
 def test_the_error_of_a_rest_answer_is_none_of_json_rpc(error: object) -> None:
     body = json.dumps({"id": 7, "error": error}).encode()
     response = read(body, status=404)
     assert (response.error, response.body) == (None, body.decode())
 
 
-def test_an_error_beside_a_result_is_an_error() -> None:
-    response = read(b'{"id":7,"result":{},"error":{"code":1}}')
-    assert response.error == JSONRPCError(1, "")
-
-
-def test_an_error_without_a_code_beside_a_result_is_nothing() -> None:
+def test_an_error_counts_before_a_result_only_with_a_code() -> None:
+    assert read(b'{"id":7,"result":{},"error":{"code":1}}').error == JSONRPCError(1, "")
     response = read(b'{"id":7,"result":{},"error":{"message":"no"}}')
     assert (response.result, response.error) == ({}, None)
 
@@ -226,7 +199,7 @@ ANSWER = b'{"id":7,\n"result":{"name":"\xe5\x90\x8d"}}'
 
 
 @pytest.mark.parametrize("headers", [JSON_TYPE, STREAM, PAGE, {}], ids=["JSON", "stream", "page", "none"])
-@pytest.mark.parametrize("cut", [1, 2, 3, 1000])
+@pytest.mark.parametrize("cut", [1, 3, 1000])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_what_it_is_counts_and_not_what_it_is_called(
     headers: dict[str, str], cut: int, encoding: str
@@ -259,11 +232,8 @@ def test_a_stream_with_an_error_status_is_read_too() -> None:
     assert (response.error, response.status) == (JSONRPCError(-32000, "no"), 400)
 
 
-def test_a_byte_order_mark_before_json_in_an_event_is_nothing() -> None:
-    assert read(b'data: \xef\xbb\xbf{"id":7,"result":1}\n\n', headers=STREAM).result == 1
-
-
 def test_a_byte_order_mark_before_json_is_nothing() -> None:
+    assert read(b'data: \xef\xbb\xbf{"id":7,"result":1}\n\n', headers=STREAM).result == 1
     assert read(b"\xef\xbb\xbf", b'{"id":7,"result":1}').result == 1
 
 
@@ -283,13 +253,8 @@ def test_a_body_that_is_no_answer_is_kept(body: bytes, defect: str) -> None:
 
 def test_a_body_that_broke_off_is_no_answer_even_if_it_looks_like_one() -> None:
     body = b'{"id":7,"result":1}'
-    response = read(body, cut=True)
-    assert (response.result, response.body, response.complete, response.defect) == (
-        None,
-        body.decode(),
-        False,
-        "",
-    )
+    expected = Response(status=200, headers=JSON_TYPE, body=body.decode(), complete=False)
+    assert read(body, cut=True) == expected
 
 
 def test_a_stream_is_done_with_its_answer() -> None:
@@ -329,11 +294,8 @@ def test_an_event_without_data_only_shows_that_the_stream_is_open() -> None:
 
 def test_events_of_other_names_are_no_answer_and_are_kept() -> None:
     other = b'event: log\ndata: {"id":7,"result":0}\n\nevent: x\ndata: no JSON\n\n'
-    named = b'event: message\ndata: {"id":7,"result":1}\n\n'
-    assert read(other + named, headers=STREAM).result == 1
-    response = read(other, headers=STREAM)
-    assert (response.complete, response.defect) == (False, "")
-    assert response.body == '{"id":7,"result":0}\nno JSON\n'
+    assert read(other + b'event: message\ndata: {"id":7,"result":1}\n\n', headers=STREAM).result == 1
+    assert read(other, headers=STREAM).body == '{"id":7,"result":0}\nno JSON\n'
 
 
 def test_messages_that_are_not_the_answer_are_kept() -> None:
@@ -341,15 +303,6 @@ def test_messages_that_are_not_the_answer_are_kept() -> None:
     response = read(b'data: {"id":8,\ndata: "result":1}\n\ndata: {"id":', headers=STREAM)
     assert response.body == '{"id":8,\n"result":1}\ndata: {"id":'
     assert not response.complete
-
-
-def test_a_stream_with_an_error_status_is_a_body() -> None:
-    response = read(b"data: {}\n\n", headers=STREAM, status=400)
-    assert (response.body, response.defect, response.complete) == (
-        "data: {}\n\n",
-        "is no JSON-RPC answer",
-        True,
-    )
 
 
 @pytest.mark.parametrize("headers", [JSON_TYPE, STREAM])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from colours import Colour, Facade, provisioner, transport_to
+from colours import Colour, Facade, as_coroutine_function
+from core.flows import EMAIL, REGISTRATION, REQUEST, VERIFY, Full, sign_up, wrong
 
 from favcrm import (
     Event,
     EventKind,
+    FavCRMProvisioner,
     MemoryLedger,
     PendingRegistration,
     Provisioned,
@@ -25,9 +28,6 @@ from favcrm.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
-EMAIL = "you@example.com"
-REGISTRATION = Registration(email=EMAIL, organisation_name="Stretch + Breathe")
-REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
 Reader = Callable[[PendingRegistration], str]
 
 
@@ -36,22 +36,19 @@ class Run:
 
     def __init__(self, sandbox: Sandbox, colour: Colour, **options: Any) -> None:
         self.events: list[Event] = []
-        self.sandbox, self.colour = sandbox, colour
-        transport = transport_to(sandbox, colour)
-        self.facade: Facade = provisioner(colour, transport=transport, on_event=self.events.append, **options)
+        self.sandbox = sandbox
+        self.facade = sign_up(sandbox, colour, on_event=self.events.append, **options)
 
     async def provision(self, read_code: Reader | None = None, **options: Any) -> Provisioned[Any]:
         read = read_code or self.mailed
-
-        chosen = read if self.colour == "blocking" else asynchronous(read)
-        done: Provisioned[Any] = await self.facade.provision(REGISTRATION, read_code=chosen, **options)
+        done: Provisioned[Any] = await self.facade.provision(REGISTRATION, read_code=read, **options)
         return done
 
     def mailed(self, _: PendingRegistration) -> str:
         return self.sandbox.inbox.code_for(EMAIL)
 
     def wrong(self, pending: PendingRegistration) -> str:
-        return f"{(int(self.mailed(pending)) + 1) % 1_000_000:06}"
+        return wrong(self.mailed(pending))
 
     @property
     def states(self) -> list[str | None]:
@@ -82,42 +79,25 @@ async def test_a_reader_sees_why_the_last_code_was_refused_and_how_many_tries_ar
 
     await run.provision(noting(in_turn(run.wrong, lambda _: "12345", late(run), run.mailed)), code_attempts=4)
     assert [tries_left for tries_left, _ in seen] == [4, 3, 2, 2]
-    first, wrong, short, expired = (refusal for _, refusal in seen)
+    first, refused, short, expired = (refusal for _, refusal in seen)
     assert first == ""
-    assert wrong.startswith("The code is wrong.")
+    assert refused.startswith("The code is wrong.")
     assert short == "The code must be exactly six digits."
     assert "expired" in expired
 
 
 async def test_the_fields_of_a_registration_are_given_by_name(sandbox: Sandbox, colour: Colour) -> None:
     run = Run(sandbox, colour, store=MemoryStore())
-    read: Any = run.mailed if colour == "blocking" else asynchronous(run.mailed)
     fields = {"email": EMAIL, "organisation_name": "Stretch + Breathe"}
-    done = await run.facade.provision(**fields, read_code=read)
+    done = await run.facade.provision(**fields, read_code=run.mailed)
     assert done.ref == f"memory://favcrm/{key_name_of(REGISTRATION)}"
-    again = await run.facade.provision(REGISTRATION, read_code=read)
+    again = await run.facade.provision(REGISTRATION, read_code=run.mailed)
     assert again.ref == done.ref
     with pytest.raises(errors.InvalidInputError, match="email: give either a Registration or its fields"):
-        await run.facade.provision(REGISTRATION, email=EMAIL, read_code=read)
+        await run.facade.provision(REGISTRATION, email=EMAIL, read_code=run.mailed)
     with pytest.raises(errors.InvalidInputError) as caught:
-        await run.facade.provision(read_code=read)
+        await run.facade.provision(read_code=run.mailed)
     assert [problem.field for problem in caught.value.problems] == ["email", "organisation_name"]
-
-
-def asynchronous(read: Reader) -> Callable[[PendingRegistration], Awaitable[str]]:
-    async def read_async(pending: PendingRegistration) -> str:
-        return read(pending)
-
-    return read_async
-
-
-class Full(MemoryStore):
-    """A store that can be checked and cannot be written."""
-
-    def put(
-        self, name: str, secret: Secret, metadata: Mapping[str, str], *, if_absent: bool = True
-    ) -> SecretRef:
-        raise errors.StoreError("The disk is full.")
 
 
 async def test_provisioning_reaches_every_state_and_ends_in_a_working_client(
@@ -157,14 +137,10 @@ async def test_provisioning_again_uses_the_stored_key_and_sends_no_code(
     assert sandbox.count(VERIFY) == 1
 
 
-async def test_provisioning_without_use_existing_replaces_the_stored_key(
-    sandbox: Sandbox, colour: Colour
-) -> None:
-    store = MemoryStore()
-    name = key_name_of(REGISTRATION)
-    old = Secret("not a key of this sandbox")
-    store.put(name, old, {})
-    done = await Run(sandbox, colour).provision(store=store, use_existing=False)
+async def test_provisioning_without_use_existing_replaces_the_stored_key(sandbox: Sandbox) -> None:
+    store, old = MemoryStore(), Secret("not a key of this sandbox")
+    store.put(key_name_of(REGISTRATION), old, {})
+    done = await Run(sandbox, "blocking").provision(store=store, use_existing=False)
     assert store.get(done.ref) == done.workspace.api_key != old
 
 
@@ -176,8 +152,8 @@ async def test_a_wrong_code_is_asked_for_again(sandbox: Sandbox, colour: Colour)
     assert run.states.count("code requested") == 3
 
 
-async def test_the_last_wrong_code_raises_invalid_code_error(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour)
+async def test_the_last_wrong_code_raises_invalid_code_error(sandbox: Sandbox) -> None:
+    run = Run(sandbox, "blocking")
     with pytest.raises(errors.InvalidCodeError):
         await run.provision(in_turn(run.wrong, lambda pending: run.wrong(pending)[::-1]), code_attempts=2)
     assert sandbox.count(VERIFY) == 2
@@ -191,25 +167,25 @@ def late(run: Run) -> Reader:
     return read
 
 
-async def test_a_fresh_code_is_asked_for_when_one_expires(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour)
+async def test_a_fresh_code_is_asked_for_when_one_expires(sandbox: Sandbox) -> None:
+    run = Run(sandbox, "blocking")
     done = await run.provision(in_turn(late(run), run.mailed))
     assert done.report.ready
     assert len(sandbox.inbox) == 2
     assert sandbox.count(VERIFY) == 1
 
 
-async def test_no_more_than_fresh_codes_are_asked_for(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour)
+async def test_no_more_than_fresh_codes_are_asked_for(sandbox: Sandbox) -> None:
+    run = Run(sandbox, "blocking")
     with pytest.raises(errors.CodeExpiredError):
         await run.provision(late(run), fresh_codes=1)
     assert len(sandbox.inbox) == 2
     assert sandbox.count(VERIFY) == 0
 
 
-async def test_too_many_attempts_ask_for_a_fresh_code(sandbox: Sandbox, colour: Colour) -> None:
+async def test_too_many_attempts_ask_for_a_fresh_code(sandbox: Sandbox) -> None:
     sandbox.rules.code_attempts = 1
-    run = Run(sandbox, colour)
+    run = Run(sandbox, "blocking")
     done = await run.provision(in_turn(run.wrong, run.mailed, run.mailed))
     assert done.report.ready
     assert len(sandbox.inbox) == 2
@@ -235,8 +211,8 @@ async def test_a_pending_registration_given_as_resume_is_resumed(sandbox: Sandbo
     assert len(sandbox.inbox) == 1
 
 
-async def test_the_code_of_an_expired_registration_is_not_read(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour)
+async def test_the_code_of_an_expired_registration_is_not_read(sandbox: Sandbox) -> None:
+    run = Run(sandbox, "blocking")
     pending = await run.facade.initiate(REGISTRATION)
     sandbox.clock.advance(600)
     done = await run.provision(resume=pending)
@@ -259,20 +235,18 @@ async def test_rule_6_an_existing_account_is_told_and_its_key_can_be_adopted(
     assert run.states[2:] == ["store checked", "stored", "diagnosed"]
 
 
-@pytest.mark.parametrize("key", ["", " ", "two words", "schlüssel"])
-async def test_adopting_an_invalid_key_replaces_no_key(sandbox: Sandbox, colour: Colour, key: str) -> None:
+@pytest.mark.parametrize("key", [" ", "two words", "schlüssel"])
+async def test_adopting_an_invalid_key_replaces_no_key(sandbox: Sandbox, key: str) -> None:
     store = MemoryStore()
-    run = Run(sandbox, colour, store=store)
+    run = Run(sandbox, "blocking", store=store)
     await run.facade.adopt(good := sandbox.add_organisation("One"), key_name="acme")
-    with pytest.raises(
-        errors.InvalidInputError, match="api_key: is empty, or holds characters that no key has"
-    ):
+    with pytest.raises(errors.InvalidInputError, match="api_key: is empty, or holds characters that no key"):
         await run.facade.adopt(key, key_name="acme", replace=True)
     assert store.get(SecretRef.of("memory", "acme")) == good
 
 
-async def test_adopting_replaces_another_key_only_with_replace(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour, store=MemoryStore())
+async def test_adopting_replaces_another_key_only_with_replace(sandbox: Sandbox) -> None:
+    run = Run(sandbox, "blocking", store=MemoryStore())
     await run.facade.adopt(sandbox.add_organisation("One"), key_name="acme")
     other = sandbox.add_organisation("Two")
     with pytest.raises(errors.StoreError, match="not replaced") as caught:
@@ -281,16 +255,16 @@ async def test_adopting_replaces_another_key_only_with_replace(sandbox: Sandbox,
     assert (await run.facade.adopt(other, key_name="acme", replace=True)).report.organisation == "Two"
 
 
-async def test_an_unknown_outcome_of_confirming_is_raised(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour)
+async def test_an_unknown_outcome_of_confirming_is_raised(sandbox: Sandbox) -> None:
+    run = Run(sandbox, "blocking")
     sandbox.fail_next(VERIFY, Fault.RESET_AFTER)
     with pytest.raises(errors.OutcomeUnknownError):
         await run.provision()
     assert run.states[-2:] == ["verify sent", "outcome unknown"]
 
 
-async def test_an_unknown_outcome_of_asking_for_a_code_is_raised(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour)
+async def test_an_unknown_outcome_of_asking_for_a_code_is_raised(sandbox: Sandbox) -> None:
+    run = Run(sandbox, "blocking")
     sandbox.fail_next(REQUEST, Fault.RESET_BEFORE, Fault.RESET_BEFORE)
     with pytest.raises(errors.OutcomeUnknownError):
         await run.provision()
@@ -363,31 +337,18 @@ async def test_a_store_that_closes_meanwhile_raises_before_the_code_is_used(
     assert sandbox.count(VERIFY) == 0
 
 
-class Mailbox:
-    """A reader that can say beforehand that it cannot work."""
-
-    def check(self) -> None:
-        raise errors.CodeUnavailableError("The mailbox refuses the password.")
-
-    def __call__(self, _: PendingRegistration) -> str:
-        raise AssertionError
-
-
-class AsyncMailbox:
-    """The same, asynchronous."""
-
-    async def check(self) -> None:
-        raise errors.CodeUnavailableError("The mailbox refuses the password.")
-
-    async def __call__(self, _: PendingRegistration) -> str:
-        raise AssertionError
-
-
 async def test_a_reader_that_cannot_work_costs_no_email(sandbox: Sandbox, colour: Colour) -> None:
-    run = Run(sandbox, colour)
-    reader = Mailbox() if colour == "blocking" else AsyncMailbox()
+    def fail() -> None:
+        raise errors.CodeUnavailableError("The mailbox refuses the password.")
+
+    class Mailbox:
+        check = staticmethod(fail if colour == "blocking" else as_coroutine_function(fail))
+
+        def __call__(self, _: PendingRegistration) -> str:
+            raise AssertionError
+
     with pytest.raises(errors.CodeUnavailableError):
-        await run.facade.provision(REGISTRATION, read_code=reader)
+        await sign_up(sandbox, colour).provision(REGISTRATION, read_code=Mailbox())
     assert len(sandbox.inbox) == 0
 
 
@@ -453,7 +414,7 @@ def test_the_default_name_of_a_key_is_stable_and_has_no_email() -> None:
 
 
 def test_rule_8_a_pending_registration_is_kept_without_the_masked_email(sandbox: Sandbox) -> None:
-    with sandbox_provisioner(sandbox) as favcrm:
+    with FavCRMProvisioner(transport=sandbox.transport()) as favcrm:
         pending = favcrm.initiate(REGISTRATION)
     kept = pending.to_dict()
     assert set(kept) == {"request_id", "expires_at", "ends_at"}
@@ -461,12 +422,6 @@ def test_rule_8_a_pending_registration_is_kept_without_the_masked_email(sandbox:
     assert (again.request_id, again.expires_at) == (pending.request_id, pending.expires_at)
     assert again.remaining() == pytest.approx(pending.remaining(), abs=5)
     assert again.masked_email == ""
-
-
-def sandbox_provisioner(sandbox: Sandbox) -> Any:
-    from favcrm import FavCRMProvisioner
-
-    return FavCRMProvisioner(transport=sandbox.transport())
 
 
 @pytest.mark.parametrize(
@@ -479,7 +434,5 @@ def test_a_pending_registration_from_other_data_is_refused(kept: Any) -> None:
 
 
 def test_a_pending_registration_made_by_hand_uses_this_machines_clock() -> None:
-    from datetime import UTC, datetime, timedelta
-
     pending = PendingRegistration(request_id="a", expires_at=datetime.now(UTC) + timedelta(seconds=90))
     assert 80 < pending.remaining() <= 90

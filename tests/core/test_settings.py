@@ -12,11 +12,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from stores.machine import as_an_ordinary_user, read_only_directory
 
-from favcrm import BearerAuth, FavCRMClient, InvalidInputError, MissingKeyError, Secret, SecretRef
+from favcrm import BearerAuth, FavCRMClient, InvalidInputError, Secret, SecretRef
 from favcrm.sandbox import Sandbox
-from favcrm.settings import DEFAULT_ENDPOINT, Settings, check_key, config_path, is_filled_in
+from favcrm.settings import (
+    DEFAULT_ENDPOINT,
+    ENDPOINT_VARIABLES,
+    KEY_VARIABLES,
+    Settings,
+    check_key,
+    config_path,
+    is_filled_in,
+)
 from favcrm.stores import MemoryStore
-from favcrm.stores.environment import EnvironmentStore
 
 
 @pytest.fixture
@@ -64,7 +71,6 @@ def test_a_profile_that_there_is_not_is_refused_by_the_name_of_its_source(tmp_pa
     [
         ({"FAVCRM_MCP_URL": "https://a.example/mcp"}, "https://a.example/mcp"),
         ({"FAVCRM_MCP_ENDPOINT": "https://b.example/mcp/v1"}, "https://b.example/mcp/v1"),
-        ({"FAVCRM_API_BASE": "https://c.example"}, "https://c.example/mcp"),
         ({"FAVCRM_API_BASE": "https://c.example/"}, "https://c.example/mcp"),
         (
             {
@@ -110,12 +116,6 @@ def test_an_argument_counts_before_the_environment(tmp_path: Path, key: str) -> 
     )
 
 
-def test_the_config_file_of_the_vendor(tmp_path: Path, config: Path, key: str) -> None:
-    config.write_text(f'api_key = "{key}"\nurl = "https://a.example/mcp"\nother = 3\n')
-    settings = load(tmp_path)
-    assert (settings.endpoint, settings.api_key) == ("https://a.example/mcp", Secret(key))
-
-
 def test_the_files_key_goes_to_no_other_endpoint(tmp_path: Path, config: Path, key: str) -> None:
     config.write_text(f'api_key = "{key}"\n')
     assert load(tmp_path).api_key == Secret(key)
@@ -129,7 +129,6 @@ def test_the_files_key_goes_to_no_other_endpoint(tmp_path: Path, config: Path, k
         ({"FAVCRM_MCP_URL": "ftp://a.example"}, "FAVCRM_MCP_URL: must be an address"),
         ({"FAVCRM_MCP_URL": "http://a.example/mcp"}, "FAVCRM_MCP_URL: must begin with https://"),
         ({"FAVCRM_API_BASE": "https://me:pw@a.example"}, "FAVCRM_API_BASE: must not hold a user name"),
-        ({"FAVCRM_TIMEOUT_MS": "soon"}, "FAVCRM_TIMEOUT_MS: must be a number of milliseconds"),
         ({"FAVCRM_TIMEOUT_MS": "-1"}, "FAVCRM_TIMEOUT_MS: must be a number of milliseconds"),
         ({"FAVCRM_DIAG_INTERVAL": "inf"}, "FAVCRM_DIAG_INTERVAL: must be a number of milliseconds"),
     ],
@@ -152,11 +151,8 @@ def test_a_bad_argument_is_named_and_all_are_told_at_once(tmp_path: Path) -> Non
 BROKEN = [
     (b"not toml", "Line 1 is not TOML"),
     (b'url = "https://a.example/mcp"\r\n\r\napi_key = ', "Line 3 is not TOML"),
-    (b'x = """\n\n', "Line 2 is not TOML"),
-    (b"\xff\xfeu\0", "It is UTF-16 and must be UTF-8"),
     (b"\xfe\xff\0u", "It is UTF-16 and must be UTF-8"),
     (b"x = 1\ny = '\xff'", "Line 2 is not UTF-8"),
-    (b"x = " + b"9" * 5_000, "It is not TOML"),
     (b"x = " + b"[" * 5_000, "It is not TOML"),
 ]
 
@@ -166,14 +162,9 @@ def test_a_config_file_that_cannot_be_read_is_named_with_its_line(
     tmp_path: Path, config: Path, content: bytes, problem: str
 ) -> None:
     config.write_bytes(content)
-    for variables in (
-        {},
-        {"FAVCRM_MCP_URL": "https://a.example/mcp"},
-        {"FAVCRM_API_KEY": "not-a-real-key-6789"},
-    ):
-        with pytest.raises(InvalidInputError) as caught:
-            load(tmp_path, **variables)
-        assert [tuple(told) for told in caught.value.problems] == [(str(config), problem)]
+    with pytest.raises(InvalidInputError) as caught:
+        load(tmp_path)
+    assert [tuple(told) for told in caught.value.problems] == [(str(config), problem)]
 
 
 def test_a_config_file_of_which_nothing_is_needed_is_not_read(
@@ -235,62 +226,51 @@ def test_a_config_file_with_a_byte_order_mark_is_read(tmp_path: Path, config: Pa
 
 PLACEHOLDERS = [
     "${FAVCRM_API_KEY}",
-    "${FAVCRM_API_KEY:-}",
     "$FAVCRM_API_KEY",
     "$(FAVCRM_API_KEY)",
-    "{{FAVCRM_API_KEY}}",
-    "{{ secrets.FAVCRM_API_KEY }}",
     "${{ secrets.FAVCRM_API_KEY }}",
     "{env:FAVCRM_API_KEY}",
     "${env:FAVCRM_API_KEY}",
     "$env:FAVCRM_API_KEY",
-    "${input:favcrm-key}",
     "#{FAVCRM_API_KEY}#",
     "%FAVCRM_API_KEY%",
     "<your key>",
-    "<FAVCRM_API_KEY>",
     "[your api key]",
-    "YOUR_API_KEY",
     "your-favcrm-api-key",
     "Paste your key here",
     "fav_mcp_your_key_here",
     f"fav_mcp_{'x' * 16}",  # put together here, so that no search for keys stops at it
-    "fav_mcp_XXXX",
     "fav_mcp_...",
     "fav_mcp_\u2026",
     "fav_mcp_***",
     "fav_mcp_",
     "FAVCRM_API_KEY",
     "changeme",
-    "undefined",
-    "null",
     "None",
     "# from the portal",
-    " ${FAVCRM_API_KEY}\n",
     "'${FAVCRM_API_KEY}'",
-    "",
-    "  ",
-    "''",
 ]
 
 
-@pytest.mark.parametrize("value", PLACEHOLDERS)
-@pytest.mark.parametrize("name", ["FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN"])
+@pytest.mark.parametrize("value", [*PLACEHOLDERS, "", "  ", "''", " ${FAVCRM_API_KEY}\n"])
 def test_a_placeholder_is_no_key_and_its_variable_is_named(
-    tmp_path: Path, config: Path, key: str, name: str, value: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = load(tmp_path, **{name: value})
+    settings = load(tmp_path, FAVCRM_MCP_TOKEN=value)
     assert (settings.api_key, settings.key_source) == (None, "")
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert record.getMessage() == f"the variable {name} is blank or was not filled in, so it is not used"
-    config.write_text(f'api_key = "{key}"\n')
-    assert load(tmp_path, **{name: value}).api_key == Secret(key)
+    assert record.getMessage() == (
+        "the variable FAVCRM_MCP_TOKEN is blank or was not filled in, so it is not used"
+    )
 
 
-def test_behind_a_placeholder_the_next_variable_is_looked_at(tmp_path: Path, key: str) -> None:
-    settings = load(tmp_path, FAVCRM_API_KEY="${FAVCRM_API_KEY}", FAVCRM_MCP_TOKEN=key)
+def test_behind_a_placeholder_the_next_source_is_looked_at(tmp_path: Path, config: Path, key: str) -> None:
+    placeholder = "${FAVCRM_API_KEY}"
+    settings = load(tmp_path, FAVCRM_API_KEY=placeholder, FAVCRM_MCP_TOKEN=key)
     assert (settings.api_key, settings.key_source) == (Secret(key), "the variable FAVCRM_MCP_TOKEN")
+    config.write_text(f'api_key = "{key}"\n')
+    assert load(tmp_path, FAVCRM_API_KEY=placeholder).api_key == Secret(key)
 
 
 def test_a_placeholder_in_the_file_is_no_key(
@@ -303,10 +283,10 @@ def test_a_placeholder_in_the_file_is_no_key(
     ]
 
 
-@pytest.mark.parametrize("value", [placeholder for placeholder in PLACEHOLDERS if placeholder.strip(" '")])
+@pytest.mark.parametrize("value", PLACEHOLDERS)
 def test_a_placeholder_is_refused_where_a_key_is_given(value: str) -> None:
     with pytest.raises(InvalidInputError, match=r"api_key: (is a placeholder|is empty, or holds)"):
-        check_key(Secret(value.strip()))
+        check_key(Secret(value))
 
 
 @pytest.mark.parametrize("kind", [str, Secret])
@@ -315,41 +295,21 @@ def test_a_placeholder_as_an_argument_is_refused(kind: Callable[[str], str | Sec
         FavCRMClient(api_key=kind("${FAVCRM_API_KEY}"))
 
 
-@pytest.mark.parametrize("value", ["${FAVCRM_API_KEY}", "<your key>"])
-def test_a_placeholder_in_an_environment_store_is_none(
-    value: str, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
-    monkeypatch.setenv("FAVCRM_TEST_KEY", value)
-    monkeypatch.setenv("FAVCRM_TEST_KEY_NAME", "")
-    store = EnvironmentStore("FAVCRM_TEST_KEY")
-    with pytest.raises(MissingKeyError):
-        store.get(SecretRef("env://favcrm/acme"))
-    assert store.get(store.put("acme", Secret(key), {})) == Secret(key)
-
-
 @given(st.text("abcdefXYZ0123456789-_", min_size=16), st.sampled_from(["fav_mcp_", ""]))
 def test_what_may_be_a_key_is_taken_for_no_placeholder(text: str, prefix: str) -> None:
     assume(set(text.casefold()) - set("x_-"))
     assert is_filled_in(f"{prefix}{text}")
 
 
-@pytest.mark.parametrize("name", ["FAVCRM_MCP_URL", "FAVCRM_MCP_ENDPOINT", "FAVCRM_API_BASE"])
-@pytest.mark.parametrize(
-    "value", ["${FAVCRM_URL}", "$FAVCRM_URL", "{{URL}}", "https://${HOST}/mcp", "https://<host>/mcp", "%URL%"]
-)
-def test_a_placeholder_for_the_endpoint_names_its_variable(tmp_path: Path, name: str, value: str) -> None:
-    with pytest.raises(InvalidInputError) as caught:
-        load(tmp_path, **{name: value})
-    assert [tuple(told) for told in caught.value.problems] == [
-        (name, "is a placeholder: nothing was put in its place")
-    ]
+@pytest.mark.parametrize("value", ["${FAVCRM_URL}", "https://${HOST}/mcp", "https://<host>/mcp", "%URL%"])
+def test_a_placeholder_for_the_endpoint_names_its_variable(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InvalidInputError, match="FAVCRM_API_BASE: is a placeholder: nothing was put in"):
+        load(tmp_path, FAVCRM_API_BASE=value)
 
 
 def test_a_blank_variable_for_the_endpoint_is_none(tmp_path: Path) -> None:
-    assert (
-        load(tmp_path, FAVCRM_MCP_URL=" ", FAVCRM_API_BASE="https://c.example").endpoint
-        == "https://c.example/mcp"
-    )
+    settings = load(tmp_path, FAVCRM_MCP_URL=" ", FAVCRM_API_BASE="https://c.example")
+    assert settings.endpoint == "https://c.example/mcp"
 
 
 def test_a_placeholder_for_the_organisation_is_none(tmp_path: Path) -> None:
@@ -430,20 +390,12 @@ def test_no_key_is_in_the_repr(tmp_path: Path, key: str) -> None:
 
 @pytest.mark.parametrize("with_transport", [False, True])
 def test_the_files_key_goes_to_no_other_transport(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_transport: bool
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, with_transport: bool
 ) -> None:
-    folder = tmp_path / "favcrm"
-    folder.mkdir()
-    (folder / "config.toml").write_text('api_key = "not-a-real-key-6789"\n')
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in (
-        "FAVCRM_API_KEY",
-        "FAVCRM_MCP_TOKEN",
-        "FAVCRM_MCP_URL",
-        "FAVCRM_API_BASE",
-        "FAVCRM_MCP_ENDPOINT",
-    ):
+    config.write_text('api_key = "not-a-real-key-6789"\n')
+    for name in (*KEY_VARIABLES, *ENDPOINT_VARIABLES):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
     with FavCRMClient(transport=Sandbox().transport() if with_transport else None) as crm:
         assert (crm._engine.keys.key is None) is with_transport

@@ -11,13 +11,13 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from colours import Colour, Facade, client, provisioner, transport_to
+from colours import Colour, client, own_transport, transport_to
+from core.flows import EMAIL, REQUEST, VERIFY, WHO, confirmed, sign_up, wrong
 
 from favcrm import (
     Event,
     EventKind,
     MemoryLedger,
-    Registration,
     RetryPolicy,
     Secret,
     SecretRef,
@@ -30,24 +30,7 @@ from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio
 
-EMAIL = "you@example.com"
 PORTAL = "https://app.favcrm.io"
-WHO = {"email": EMAIL, "organisation_name": "Stretch + Breathe"}
-REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
-
-
-def sign_up(sandbox: Sandbox, colour: Colour, **options: Any) -> Facade:
-    return provisioner(colour, transport=transport_to(sandbox, colour), **options)
-
-
-async def confirmed(favcrm: Facade, sandbox: Sandbox) -> Workspace:
-    pending = await favcrm.initiate(**WHO)
-    workspace: Workspace = await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
-    return workspace
-
-
-def wrong(code: str, by: int = 1) -> str:
-    return f"{(int(code) + by) % 1_000_000:06}"
 
 
 @pytest.mark.parametrize("form", PayloadForm)
@@ -72,16 +55,6 @@ async def test_the_main_job(sandbox: Sandbox, colour: Colour, form: PayloadForm)
     await crm.end()
 
 
-async def test_a_registration_object_serves_as_well(sandbox: Sandbox, colour: Colour) -> None:
-    favcrm = sign_up(sandbox, colour)
-    pending = await favcrm.initiate(registration())
-    assert not pending.expired
-
-
-def registration() -> Registration:
-    return Registration(email=EMAIL, organisation_name="Stretch + Breathe")
-
-
 async def test_the_request_id_alone_is_enough_to_confirm(sandbox: Sandbox, colour: Colour) -> None:
     favcrm = sign_up(sandbox, colour)
     pending = await favcrm.initiate(**WHO)
@@ -91,11 +64,11 @@ async def test_the_request_id_alone_is_enough_to_confirm(sandbox: Sandbox, colou
 
 async def test_bad_input_calls_nothing(sandbox: Sandbox, colour: Colour) -> None:
     favcrm = sign_up(sandbox, colour)
-    with pytest.raises(errors.InvalidInputError):
+    with pytest.raises(errors.InvalidInputError, match=r"email: .*organisation_name: "):
         await favcrm.initiate(email="x", organisation_name="")
-    with pytest.raises(errors.InvalidInputError):
+    with pytest.raises(errors.InvalidInputError, match="code: "):
         await favcrm.confirm("signup_req_1", 123456)
-    with pytest.raises(errors.InvalidInputError):
+    with pytest.raises(errors.InvalidInputError, match="request_id: "):
         await favcrm.confirm("", "123456")
     assert sandbox.calls == ()
 
@@ -114,9 +87,9 @@ async def test_a_wrong_code_can_be_corrected(sandbox: Sandbox, colour: Colour) -
 
 
 @pytest.mark.parametrize("form", RefusalForm)
-async def test_every_refusal_in_every_form(sandbox: Sandbox, colour: Colour, form: RefusalForm) -> None:
+async def test_every_refusal_in_every_form(sandbox: Sandbox, form: RefusalForm) -> None:
     sandbox.refusal_form = form
-    favcrm = sign_up(sandbox, colour)
+    favcrm = sign_up(sandbox, "blocking")
     pending = await favcrm.initiate(**WHO)
     code = sandbox.inbox.code_for(EMAIL)
     bare = form in {RefusalForm.HTTP_HTML, RefusalForm.HTTP_EMPTY}
@@ -152,9 +125,9 @@ async def test_rule_4_an_expired_code_is_never_sent(sandbox: Sandbox, colour: Co
     assert not (await favcrm.initiate(**WHO)).expired
 
 
-async def test_rule_4_no_attempt_and_no_sleep_goes_past_the_expiry(sandbox: Sandbox, colour: Colour) -> None:
+async def test_rule_4_no_attempt_and_no_sleep_goes_past_the_expiry(sandbox: Sandbox) -> None:
     policy = RetryPolicy(attempts=50, deadline=10_000, backoff_initial=30, backoff_max=300, jitter=0)
-    favcrm = sign_up(sandbox, colour, retry=policy)
+    favcrm = sign_up(sandbox, "blocking", retry=policy)
     pending = await favcrm.initiate(**WHO)
     ends = sandbox.clock.monotonic() + pending.remaining()
     sandbox.fail_next(VERIFY, *[Fault.REFUSE_CONNECTION] * 5)
@@ -169,16 +142,16 @@ async def test_rule_4_no_attempt_and_no_sleep_goes_past_the_expiry(sandbox: Sand
     assert sandbox.clock.monotonic() == pytest.approx(ends), "the attempt ended with the code"
 
 
-async def test_rule_4_the_time_is_the_servers(sandbox: Sandbox, colour: Colour) -> None:
+async def test_rule_4_the_time_is_the_servers(sandbox: Sandbox) -> None:
     sandbox.fail_next(REQUEST, Fault.clock_skew(-3600))
-    pending = await sign_up(sandbox, colour).initiate(**WHO)
+    pending = await sign_up(sandbox, "blocking").initiate(**WHO)
     assert pending.remaining() == pytest.approx(4200, abs=1)
 
 
 async def test_a_code_that_is_dead_by_the_servers_own_clock_is_told_at_once_and_not_kept(
-    sandbox: Sandbox, colour: Colour
+    sandbox: Sandbox,
 ) -> None:
-    favcrm = sign_up(sandbox, colour)
+    favcrm = sign_up(sandbox, "blocking")
     sandbox.fail_next(REQUEST, Fault.clock_skew(3600))
     with pytest.raises(errors.CodeExpiredError, match="by the server's own clock"):
         await favcrm.initiate(**WHO)
@@ -202,31 +175,25 @@ async def test_rule_2_a_lost_answer_to_verify_is_an_unknown_outcome_and_never_a_
     assert PORTAL in caught.value.next_step
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault.RESET_BEFORE, Fault.STALL, Fault.SERVER_ERROR, Fault.server_error(500, body="json")]
-)
-async def test_rule_2_an_answer_to_the_second_attempt_settles_it(
-    sandbox: Sandbox, colour: Colour, fault: Fault
-) -> None:
-    favcrm = sign_up(sandbox, colour)
+@pytest.mark.parametrize("fault", [Fault.RESET_BEFORE, Fault.STALL, Fault.SERVER_ERROR])
+async def test_rule_2_an_answer_to_the_second_attempt_settles_it(sandbox: Sandbox, fault: Fault) -> None:
+    favcrm = sign_up(sandbox, "blocking")
     pending = await favcrm.initiate(**WHO)
     sandbox.fail_next(VERIFY, fault)
     assert (await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))).api_key
     assert sandbox.count(VERIFY) == 2
 
 
-async def test_rule_2_an_email_is_sent_at_most_once_more(sandbox: Sandbox, colour: Colour) -> None:
-    favcrm = sign_up(sandbox, colour)
+async def test_rule_2_an_email_is_sent_at_most_once_more(sandbox: Sandbox) -> None:
+    favcrm = sign_up(sandbox, "blocking")
     sandbox.fail_next(REQUEST, Fault.RESET_AFTER, Fault.RESET_AFTER, Fault.RESET_AFTER)
     with pytest.raises(errors.OutcomeUnknownError):
         await favcrm.initiate(**WHO)
     assert len(sandbox.inbox) == 2
 
 
-async def test_rule_2_repeats_after_an_unknown_outcome_do_not_pile_up(
-    sandbox: Sandbox, colour: Colour
-) -> None:
-    favcrm = sign_up(sandbox, colour)
+async def test_rule_2_repeats_after_an_unknown_outcome_do_not_pile_up(sandbox: Sandbox) -> None:
+    favcrm = sign_up(sandbox, "blocking")
     pending = await favcrm.initiate(**WHO)
     sandbox.fail_next(
         VERIFY, Fault.RESET_BEFORE, Fault.REFUSE_CONNECTION, Fault.RESET_BEFORE, Fault.REFUSE_CONNECTION
@@ -237,10 +204,8 @@ async def test_rule_2_repeats_after_an_unknown_outcome_do_not_pile_up(
 
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED_SSE_AFTER_KEY, Fault.WRONG_TYPES])
-async def test_rule_1_a_damaged_answer_with_a_key_is_a_workspace(
-    sandbox: Sandbox, colour: Colour, fault: Fault
-) -> None:
-    favcrm = sign_up(sandbox, colour)
+async def test_rule_1_a_damaged_answer_with_a_key_is_a_workspace(sandbox: Sandbox, fault: Fault) -> None:
+    favcrm = sign_up(sandbox, "blocking")
     pending = await favcrm.initiate(**WHO)
     sandbox.fail_next(VERIFY, fault)
     workspace = await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
@@ -251,8 +216,8 @@ async def test_rule_1_a_damaged_answer_with_a_key_is_a_workspace(
 # Asking twice (rule 3)
 
 
-async def test_rule_3_asking_twice_sends_one_mail(sandbox: Sandbox, colour: Colour) -> None:
-    favcrm = sign_up(sandbox, colour)
+async def test_rule_3_asking_twice_sends_one_mail(sandbox: Sandbox) -> None:
+    favcrm = sign_up(sandbox, "blocking")
     first = await favcrm.initiate(**WHO)
     assert await favcrm.initiate(email=EMAIL.upper(), organisation_name=" stretch + breathe ") == first
     assert len(sandbox.inbox) == 1
@@ -262,12 +227,12 @@ async def test_rule_3_asking_twice_sends_one_mail(sandbox: Sandbox, colour: Colo
     assert len(sandbox.inbox) == 3
 
 
-async def test_rule_3_a_shared_ledger_is_shared(sandbox: Sandbox, colour: Colour) -> None:
+async def test_rule_3_a_shared_ledger_is_shared(sandbox: Sandbox) -> None:
     ledger = MemoryLedger()
-    first = await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO)
-    assert await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO) == first
+    first = await sign_up(sandbox, "blocking", ledger=ledger).initiate(**WHO)
+    assert await sign_up(sandbox, "blocking", ledger=ledger).initiate(**WHO) == first
     sandbox.clock.advance(600)
-    assert await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO) != first
+    assert await sign_up(sandbox, "blocking", ledger=ledger).initiate(**WHO) != first
     assert len(sandbox.inbox) == 2
 
 
@@ -331,10 +296,10 @@ async def test_rule_1_a_key_that_cannot_be_saved_is_in_the_error(sandbox: Sandbo
     assert (await favcrm.diagnose()).ready
 
 
-async def test_another_workspaces_key_is_in_nobodys_way(sandbox: Sandbox, colour: Colour) -> None:
+async def test_another_workspaces_key_is_in_nobodys_way(sandbox: Sandbox) -> None:
     store = MemoryStore()
     store.put("workspace", sandbox.add_organisation(), {})
-    workspace = await confirmed(sign_up(sandbox, colour, store=store), sandbox)
+    workspace = await confirmed(sign_up(sandbox, "blocking", store=store), sandbox)
     assert workspace.ref is not None
 
 
@@ -359,20 +324,6 @@ def test_a_transport_of_the_other_colour_is_refused(sandbox: Sandbox, colour: Co
     other: Colour = "asynchronous" if colour == "blocking" else "blocking"
     with pytest.raises(errors.InvalidInputError, match="transport: must have a method"):
         client(colour, transport=transport_to(sandbox, other))
-
-
-async def test_a_store_keeps_what_is_there(sandbox: Sandbox) -> None:
-    store = MemoryStore()
-    store.check()
-    key = sandbox.add_organisation()
-    ref = store.put("acme", key, {})
-    assert store.put("acme", key, {}) == ref
-    with pytest.raises(errors.StoreError, match="not replaced"):
-        store.put("acme", sandbox.add_organisation("Other"), {})
-    store.delete(ref)
-    store.delete(ref)
-    with pytest.raises(errors.MissingKeyError, match="no key at"):
-        store.get(ref)
 
 
 class Careless(MemoryStore):
@@ -412,19 +363,10 @@ async def test_a_ledger_that_raises_anything_loses_no_key(
 
 
 async def test_a_transport_that_raises_anything_raises_ours(colour: Colour) -> None:
-    class Odd:
-        def request(self, _: Request) -> None:
-            raise LookupError("of theirs")
+    def fail(_: Request) -> None:
+        raise LookupError("of theirs")
 
-        def close(self) -> None: ...
-
-    class AsyncOdd:
-        async def request(self, _: Request) -> None:
-            raise LookupError("of theirs")
-
-        async def aclose(self) -> None: ...
-
-    crm = client(colour, transport=Odd() if colour == "blocking" else AsyncOdd())
+    crm = client(colour, transport=own_transport(colour, fail))
     with pytest.raises(errors.OutcomeUnknownError, match="LookupError") as caught:
         await crm.call_tool("list_services")
     assert caught.value.__context__ is None
@@ -432,21 +374,17 @@ async def test_a_transport_that_raises_anything_raises_ours(colour: Colour) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"), [("", {}), (" ", None), (7, {}), ("a", [1]), ("a", "b"), ("", "x")]
+    ("name", "arguments"), [(" ", None), (7, {}), ("a", [1]), ("list_services", {"a": {1, 2}})]
 )
-async def test_a_tool_call_that_cannot_be_one(
-    sandbox: Sandbox, colour: Colour, name: Any, arguments: Any
-) -> None:
-    crm = client(colour, transport=transport_to(sandbox, colour))
+async def test_a_tool_call_that_cannot_be_one(sandbox: Sandbox, name: Any, arguments: Any) -> None:
+    crm = client("blocking", transport=transport_to(sandbox, "blocking"))
     with pytest.raises(errors.InvalidInputError):
         await crm.call_tool(name, arguments)
-    with pytest.raises(errors.InvalidInputError, match="arguments"):
-        await crm.call_tool("list_services", {"a": {1, 2}})
     assert sandbox.calls == ()
 
 
-async def test_after_an_unknown_outcome_initiate_starts_anew(sandbox: Sandbox, colour: Colour) -> None:
-    favcrm = sign_up(sandbox, colour)
+async def test_after_an_unknown_outcome_initiate_starts_anew(sandbox: Sandbox) -> None:
+    favcrm = sign_up(sandbox, "blocking")
     pending = await favcrm.initiate(**WHO)
     sandbox.fail_next(VERIFY, Fault.RESET_BEFORE, Fault.RESET_BEFORE)
     with pytest.raises(errors.OutcomeUnknownError):

@@ -10,14 +10,14 @@ from typing import Any
 
 import attrs
 import pytest
-from colours import Colour, Facade, client, provisioner, transport_to
+from colours import Facade, client, own_transport, provisioner, transport_to
 
-from favcrm import Tool, ToolResult, errors
+from favcrm import Registration, Tool, ToolResult, errors
 from favcrm._flows import calls
 from favcrm._flows.attempts import Answered, Failed, judge
 from favcrm.models import PendingRegistration
 from favcrm.sandbox import Sandbox, SandboxClock
-from favcrm.transport import JSONRPCError, Request, Response
+from favcrm.transport import JSONRPCError, Response
 
 pytestmark = pytest.mark.anyio
 
@@ -62,51 +62,42 @@ def everything(result: ToolResult) -> str:
 
 SECRET_FIELDS = [
     "token",
-    "inviteToken",
-    "invite_token",
     "INVITE-TOKEN",
-    "surveyToken",
-    "accessToken",
     "refresh_token",
-    "authtoken",
     "apiKey",
     "api_key",
-    "APIKey",
-    "secretKey",
     "clientSecret",
-    "webhook_secret",
-    "password",
     "temporaryPassword",
     "otp",
     "inviteCode",
     "surveyLink",
-    "survey_link",
-    "inviteUrl",
     "invitationURL",
-    "magicLink",
 ]
 
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
-@pytest.mark.parametrize("form", ["envelope", "bare", "text", "list", "inside", "value"])
-def test_a_secret_is_known_by_the_name_of_its_field(name: str, form: str) -> None:
-    data: Any = {
-        "list": [{name: TOKEN}],
-        "inside": {"invitation": {name: TOKEN}},
-        "value": {name: {"value": TOKEN, "expiresAt": "soon"}},
-    }.get(form, {name: TOKEN})
-    result: Any = {
-        "bare": {"structuredContent": data},
-        "text": {"content": [{"type": "text", "text": json.dumps(data)}]},
-    }.get(form, enveloped(data, f"Give them {TOKEN}."))
-    told = answer(result, "any_tool_at_all")
-    found: Any = told.data
-    steps: dict[str, list[Any]] = {
-        "list": [0, name],
-        "inside": ["invitation", name],
-        "value": [name, "value"],
-    }
-    for step in steps.get(form, [name]):
+def test_a_secret_is_known_by_the_name_of_its_field(name: str) -> None:
+    told: Any = answer(enveloped({name: TOKEN}, f"Give them {TOKEN}."), "any_tool_at_all")
+    assert told.data[name].reveal() == TOKEN
+    assert TOKEN not in everything(told)
+
+
+@pytest.mark.parametrize(
+    ("form", "path"),
+    [
+        (lambda data: {"structuredContent": data}, []),
+        (lambda data: {"content": [{"type": "text", "text": json.dumps(data)}]}, []),
+        (lambda data: enveloped([data]), [0]),
+        (lambda data: enveloped({"invitation": data}), ["invitation"]),
+    ],
+    ids=["bare", "text", "list", "inside"],
+)
+@pytest.mark.parametrize("wraps", [False, True], ids=["text", "value"])
+def test_a_secret_is_found_wherever_it_stands(form: Any, path: list[Any], *, wraps: bool) -> None:
+    value = {"value": TOKEN, "expiresAt": "soon"} if wraps else TOKEN
+    told: Any = answer(form({"inviteToken": value}), "any_tool_at_all")
+    found = told.data
+    for step in [*path, "inviteToken", *(["value"] if wraps else [])]:
         found = found[step]
     assert found.reveal() == TOKEN
     assert TOKEN not in everything(told)
@@ -116,29 +107,16 @@ def test_a_secret_is_known_by_the_name_of_its_field(name: str, form: str) -> Non
     ("name", "value"),
     [
         ("tokenCount", 5),
-        ("tokens", 5),
         ("token", 7),
-        ("token", None),
         ("token", ""),
         ("tokenType", "Bearer"),
         ("nextPageToken", TOKEN),
-        ("next_page_token", TOKEN),
-        ("pageToken", TOKEN),
         ("continuationToken", TOKEN),
-        ("syncToken", TOKEN),
-        ("cursor", TOKEN),
-        ("nextCursor", TOKEN),
         ("code", "SUMMER-2026"),
-        ("promoCode", "SUMMER-2026"),
         ("hasPassword", True),
-        ("passwordChangedAt", "2026-05-11"),
         ("key", "booking.confirmed"),
-        ("keys", ["name"]),
-        ("primaryKey", "id"),
         ("link", "https://example.com"),
         ("bookingUrl", "https://example.com/book?page=2&nextPageToken=abc"),
-        ("checkoutUrl", "https://pay.example/c/pay_123"),
-        ("secretary", "Ada"),
         ("note", "A token of thanks: the password is on the door."),
         ("howTo", "Set FAVCRM_API_KEY=fav_mcp_XXXXXXXXXXXXXXXXXXXXXXXX, or fav_mcp_..."),
         ("json", '{"a": 1'),
@@ -154,21 +132,18 @@ def test_what_is_no_secret_stays_as_it_is(name: str, value: object) -> None:
     assert list(told.content) == result["content"]
 
 
-@pytest.mark.parametrize("tool", ["create_survey_invitation", "list_invites"])
-@pytest.mark.parametrize("name", ["link", "url"])
-def test_a_link_in_an_invitation_is_a_secret(tool: str, name: str) -> None:
-    told: Any = answer(enveloped({name: LINK, "logoUrl": "https://example.com/logo.png"}), tool)
-    assert told.data[name].reveal() == LINK
+def test_a_link_in_an_invitation_is_a_secret() -> None:
+    told: Any = answer(enveloped({"link": LINK, "logoUrl": "https://example.com/logo.png"}), "list_invites")
+    assert told.data["link"].reveal() == LINK
     assert told.data["logoUrl"] == "https://example.com/logo.png"
     assert TOKEN not in everything(told)
-    nested: Any = answer(enveloped({"invitation": {name: LINK}}), "get_anything")
-    assert nested.data["invitation"][name].reveal() == LINK
+    nested: Any = answer(enveloped({"invitation": {"url": LINK}}), "get_anything")
+    assert nested.data["invitation"]["url"].reveal() == LINK
 
 
 @pytest.mark.parametrize(
     "address",
     [
-        f"https://app.example/?token={TOKEN}",
         f"https://app.example/?a=1&invite_token={TOKEN}&b=2",
         f"https://app.example/#access_token={TOKEN}",
         f"Open https://app.example/?surveyToken={TOKEN} now.",
@@ -260,14 +235,12 @@ def test_no_secret_is_in_the_fields_that_are_not_known(key: str) -> None:
     assert outcome.value.extra == {"refreshToken": "[hidden]", "tokenCount": 5}
 
 
-@pytest.mark.parametrize("tool", ["get_plan_status", "list_my_companies"])
-async def test_no_secret_is_in_a_report(colour: Colour, tool: str) -> None:
-    transport = answering(colour, {"token": TOKEN, "name": "Acme", "status": "active"})
-    report = await provisioner(colour, transport=transport, api_key="not-a-real-key-6789").diagnose()
-    shown = {check.name: check.raw for check in report.checks}
-    assert json.dumps(shown["plan"]) == '{"token": "...6789", "name": "Acme", "status": "active"}'
-    allowance = await client(colour, transport=transport, api_key="not-a-real-key-6789").check_plan(tool=tool)
-    assert json.dumps(allowance.raw) == json.dumps(shown["plan"])
+async def test_no_secret_is_in_a_report() -> None:
+    transport = answering({"token": TOKEN, "name": "Acme", "status": "active"})
+    report = await provisioner("blocking", transport=transport, api_key="not-a-real-key-6789").diagnose()
+    assert json.dumps(report.plan) == '{"token": "...6789", "name": "Acme", "status": "active"}'
+    allowance = await client("blocking", transport=transport).check_plan(tool="create_member")
+    assert allowance.raw == report.plan
 
 
 # Kept, and brought back
@@ -301,83 +274,68 @@ RESERVED = {
 }
 
 
-def owner(sandbox: Sandbox, colour: Colour) -> Facade:
-    return client(colour, transport=transport_to(sandbox, colour), api_key=sandbox.add_organisation("Acme"))
+@pytest.fixture
+def crm(sandbox: Sandbox) -> Facade:
+    transport = transport_to(sandbox, "blocking")
+    return client("blocking", transport=transport, api_key=sandbox.add_organisation("Acme"))
 
 
 @pytest.mark.parametrize("spelling", ["{}", " {} ", "mcp__favcrm__{}", "favcrm.{}", "favcrm/{}"])
 @pytest.mark.parametrize("tool", RESERVED)
 async def test_a_tool_with_a_method_of_its_own_is_refused_and_the_method_named(
-    sandbox: Sandbox, colour: Colour, tool: str, spelling: str
+    sandbox: Sandbox, crm: Facade, tool: str, spelling: str
 ) -> None:
-    for name in (
-        spelling.format(tool),
-        spelling.format(tool).upper(),
-        spelling.format(tool.replace("_", "-")),
-    ):
+    name = spelling.format(tool)
+    for spelt in (name, name.upper(), name.replace("_", "-")):
         with pytest.raises(errors.InvalidInputError) as caught:
-            await owner(sandbox, colour).call_tool(name, {"token": TOKEN, "code": "271828"})
+            await crm.call_tool(spelt, {"token": TOKEN, "code": "271828"})
         assert [problem.field for problem in caught.value.problems] == ["name"]
         assert f"call {RESERVED[tool]}" in str(caught.value)
         assert TOKEN not in str(caught.value)
     assert sandbox.calls == ()
 
 
+THE_TOOL = "accept_team_invite_verify"
 WRAPPINGS: list[Any] = [
-    {"toolName": "THE_TOOL"},
-    {"timeout": 5, "tool": "THE_TOOL", "arguments": {}},
-    {"name": "THE_TOOL", "input": {"token": TOKEN}},
-    {"tool_name": "favcrm.THE_TOOL"},
-    {"call": {"function": "THE_TOOL"}},
-    {"calls": [{"name": "list_services"}, {"name": "THE_TOOL"}]},
-    {"tools": ["list_services", "THE_TOOL"]},
-    {"request": '{"name": "THE_TOOL"}'},
-    {"name": "execute_tool", "arguments": {"name": "THE_TOOL"}},
+    {"toolName": THE_TOOL},
+    {"timeout": 5, "tool": THE_TOOL, "arguments": {}},
+    {"tool_name": f"favcrm.{THE_TOOL}"},
+    {"call": {"function": THE_TOOL}},
+    {"calls": [{"name": "list_services"}, {"name": THE_TOOL}]},
+    {"tools": ["list_services", THE_TOOL]},
+    {"request": json.dumps({"name": THE_TOOL})},
+    {"name": "execute_tool", "arguments": {"name": THE_TOOL}},
 ]
 
 
 @pytest.mark.parametrize("arguments", WRAPPINGS, ids=repr)
-@pytest.mark.parametrize("tool", RESERVED)
-async def test_another_tool_is_not_asked_to_call_it(
-    sandbox: Sandbox, colour: Colour, tool: str, arguments: Any
-) -> None:
-    filled = json.loads(json.dumps(arguments).replace("THE_TOOL", tool))
-    with pytest.raises(errors.InvalidInputError, match=f"{tool} has a method of its own"):
-        await owner(sandbox, colour).call_tool("execute_tool", filled)
+async def test_another_tool_is_not_asked_to_call_it(sandbox: Sandbox, crm: Facade, arguments: Any) -> None:
+    with pytest.raises(errors.InvalidInputError, match=f"{THE_TOOL} has a method of its own"):
+        await crm.call_tool("execute_tool", arguments)
     assert sandbox.calls == ()
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        (
-            "execute_tool",
-            {"name": "list_services", "arguments": {"query": "create_team_member_invite", "ids": ["a"]}},
-        ),
-        ("search_tools", {"query": "create_team_member_invite"}),
-        ("check_plan_operation", {"toolName": "create_team_member_invite"}),
+        ("execute_tool", {"name": "list_services", "arguments": {"query": THE_TOOL, "ids": ["a"]}}),
+        ("search_tools", {"query": THE_TOOL}),
+        ("check_plan_operation", {"toolName": THE_TOOL}),
     ],
 )
-async def test_other_calls_that_name_such_a_tool_are_made(
-    sandbox: Sandbox, colour: Colour, name: str, arguments: Any
-) -> None:
-    facade = client(colour, transport=answering(colour, {"ok": True}), api_key="not-a-real-key-6789")
-    assert (await facade.call_tool(name, arguments)).data == {"ok": True}
+async def test_other_calls_that_name_such_a_tool_are_made(name: str, arguments: Any) -> None:
+    crm = client("blocking", transport=answering({"ok": True}))
+    assert (await crm.call_tool(name, arguments)).data == {"ok": True}
 
 
-async def test_arguments_without_a_bottom_are_refused(sandbox: Sandbox, colour: Colour) -> None:
+@pytest.mark.parametrize("name", ["execute_tool", "create_member"])
+async def test_arguments_without_a_bottom_are_refused(sandbox: Sandbox, crm: Facade, name: str) -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
-    for name in ("execute_tool", "create_member"):
-        with pytest.raises(errors.InvalidInputError):
-            await owner(sandbox, colour).call_tool(name, {"deep": deep})
+    with pytest.raises(errors.InvalidInputError):
+        await crm.call_tool(name, {"deep": deep})
     assert sandbox.calls == ()
-
-
-async def test_an_invitation_is_made_by_its_method(sandbox: Sandbox, colour: Colour) -> None:
-    invitation = await owner(sandbox, colour).invite("ada@example.com")
-    assert invitation.token.reveal() in sandbox.state.invites
 
 
 # What a tool may do, and its answer as text for a model
@@ -388,9 +346,7 @@ async def test_an_invitation_is_made_by_its_method(sandbox: Sandbox, colour: Col
     [
         ({}, False, True),
         ({"readOnlyHint": True}, True, False),
-        ({"readOnlyHint": True, "destructiveHint": True}, True, False),
         ({"readOnlyHint": False, "destructiveHint": False}, False, False),
-        ({"destructiveHint": True}, False, True),
         ({"readOnlyHint": "yes", "destructiveHint": None}, False, True),
     ],
 )
@@ -414,48 +370,21 @@ def test_the_text_for_a_model_is_the_payload_itself_where_that_is_text() -> None
     assert ToolResult(data="One line.\nAnother.").text() == "One line.\nAnother."
 
 
-@pytest.mark.parametrize("limit", [0, 1, 30, 100, 9_999])
+@pytest.mark.parametrize("limit", [0, 30, 100])
 def test_the_text_for_a_model_is_never_longer_than_its_limit(limit: int) -> None:
     text = ToolResult(data=list(range(10_000)), summary="Many.").text(limit)
     assert len(text) <= limit
     assert limit < 100 or text.endswith("of 58896 characters]")
 
 
-class Answering:
-    """A transport that gives one answer to everything."""
-
-    def __init__(self, data: Any) -> None:
-        self.response = Response(result=enveloped(data))
-
-    def request(self, _: Request) -> Response:
-        return self.response
-
-    def close(self) -> None: ...
-
-
-class AsyncAnswering(Answering):
-    async def request(self, _: Request) -> Response:  # type: ignore[override]
-        return self.response
-
-    async def aclose(self) -> None: ...
-
-
-def answering(colour: Colour, data: Any) -> Any:
-    return (Answering if colour == "blocking" else AsyncAnswering)(data)
+def answering(data: Any) -> Any:
+    return own_transport("blocking", lambda _: Response(result=enveloped(data)))
 
 
 def test_a_pending_registration_has_no_token_in_its_extra() -> None:
-    told = {
-        "requestId": "r",
-        "expiresAt": "2026-05-11T12:00:00.000Z",
-        "maskedEmail": "",
-        "instructions": "",
-        "token": TOKEN,
-    }
-    from favcrm import Registration
-
+    told = {"requestId": "r", "expiresAt": "2026-05-11T12:00:00Z", "maskedEmail": "", "instructions": ""}
     call = calls.request_code(Registration(email="you@example.com", organisation_name="Acme"), CLOCK)
-    outcome = judge(call, Response(result=enveloped(told)), CLOCK)
+    outcome = judge(call, Response(result=enveloped({**told, "token": TOKEN})), CLOCK)
     assert isinstance(outcome, Answered)
     assert isinstance(outcome.value, PendingRegistration)
     assert outcome.value.extra == {"token": "[hidden]"}

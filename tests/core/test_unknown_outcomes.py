@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from colours import Colour, Facade, client, provisioner, transport_to
+from colours import Colour, Facade, client, own_transport, provisioner, transport_to
+from core.flows import EMAIL, REGISTRATION, REQUEST, VERIFY, WHO, Full, provisioned, sign_up, wrong
 
 from favcrm import (
     Event,
@@ -29,9 +30,7 @@ from favcrm.transport import Request
 
 pytestmark = pytest.mark.anyio
 
-EMAIL, STAFF = "you@example.com", "ada@example.com"
-WHO = {"email": EMAIL, "organisation_name": "Stretch + Breathe"}
-REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
+STAFF = "ada@example.com"
 ASK_TO_JOIN, JOIN = "accept_team_invite_request", "accept_team_invite_verify"
 
 
@@ -40,14 +39,6 @@ def ledger(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) -> 
     if request.param == "memory":
         return MemoryLedger()
     return FileLedger(tmp_path / "pending.json", time=sandbox.clock.time, monotonic=sandbox.clock.monotonic)
-
-
-def sign_up(sandbox: Sandbox, colour: Colour, **options: Any) -> Facade:
-    return provisioner(colour, transport=transport_to(sandbox, colour), **options)
-
-
-def wrong(code: str, by: int = 1) -> str:
-    return f"{(int(code) + by) % 1_000_000:06}"
 
 
 async def unknown(sandbox: Sandbox, colour: Colour, ledger: Any) -> tuple[Facade, PendingRegistration, str]:
@@ -102,17 +93,18 @@ async def test_an_unknown_outcome_is_settled_by_an_answer_with_a_key(
     assert (await favcrm.confirm(pending, code)).api_key
 
 
+@pytest.mark.parametrize("fault", [Fault.REFUSE_CONNECTION, Fault.server_error(503, retry_after=5)])
 async def test_a_run_without_a_network_settles_nothing_and_keeps_the_registration(
-    sandbox: Sandbox, colour: Colour, ledger: Any
+    sandbox: Sandbox, colour: Colour, fault: Fault
 ) -> None:
+    ledger = MemoryLedger()
     favcrm = sign_up(sandbox, colour, ledger=ledger, retry=RetryPolicy.never())
     pending = await favcrm.initiate(**WHO)
     ledger.mark_sent(pending.request_id, sent=True)
-    for fault in (Fault.REFUSE_CONNECTION, Fault.server_error(503, retry_after=5)):
-        sandbox.fail_next(VERIFY, fault)
-        with pytest.raises((errors.NotSentError, errors.ServerBusyError)) as caught:
-            await favcrm.confirm(pending, "123456")
-        assert "A code was sent before" in caught.value.next_step
+    sandbox.fail_next(VERIFY, fault)
+    with pytest.raises((errors.NotSentError, errors.ServerBusyError)) as caught:
+        await favcrm.confirm(pending, "123456")
+    assert "A code was sent before" in caught.value.next_step
     assert (await favcrm.initiate(**WHO)).request_id == pending.request_id
     assert len(sandbox.inbox) == 1
     with pytest.raises(errors.OutcomeUnknownError, match="sent before"):
@@ -141,7 +133,7 @@ async def test_wrong_codes_that_are_played_again_cost_no_attempt(
 
     answers: list[str] = []
 
-    def reader() -> Callable[[PendingRegistration], Any]:
+    async def run() -> Any:
         left = list(answers)
 
         def read(_: PendingRegistration) -> str:
@@ -149,14 +141,8 @@ async def test_wrong_codes_that_are_played_again_cost_no_attempt(
                 raise Interrupt
             return left.pop(0)
 
-        async def read_async(pending: PendingRegistration) -> str:
-            return read(pending)
-
-        return read if colour == "blocking" else read_async
-
-    async def run() -> Any:
         favcrm = sign_up(sandbox, colour, ledger=ledger)
-        return await favcrm.provision(registration(), read_code=reader(), code_attempts=10)
+        return await favcrm.provision(REGISTRATION, read_code=read, code_attempts=10)
 
     with pytest.raises(Interrupt):
         await run()
@@ -171,12 +157,6 @@ async def test_wrong_codes_that_are_played_again_cost_no_attempt(
     assert len(sandbox.inbox) == 1
 
 
-def registration() -> Any:
-    from favcrm import Registration
-
-    return Registration(**WHO)
-
-
 # Invitations
 
 
@@ -184,12 +164,8 @@ async def test_an_invitation_is_asked_for_once(sandbox: Sandbox, colour: Colour,
     token = await invited(sandbox, colour)
 
     async def accept(read: Callable[[PendingRegistration], str]) -> Any:
-        async def read_async(pending: PendingRegistration) -> str:
-            return read(pending)
-
         favcrm = sign_up(sandbox, colour, ledger=ledger)
-        chosen = read if colour == "blocking" else read_async
-        return await favcrm.accept_invite(token, read_code=chosen, code_attempts=1)
+        return await favcrm.accept_invite(token, read_code=read, code_attempts=1)
 
     def leave(_: PendingRegistration) -> str:
         raise KeyboardInterrupt
@@ -217,11 +193,8 @@ async def test_an_invitation_that_a_killed_run_used_is_never_told_as_a_wrong_cod
         pendings.append(pending)
         return wrong(sandbox.inbox.code_for(STAFF))
 
-    async def read_async(pending: PendingRegistration) -> str:
-        return read(pending)
-
     with pytest.raises(errors.OutcomeUnknownError, match="sent before"):
-        await favcrm.accept_invite(token, read_code=read if colour == "blocking" else read_async)
+        await favcrm.accept_invite(token, read_code=read)
 
 
 async def test_an_invitation_that_is_gone_after_a_lost_answer_is_an_unknown_outcome(
@@ -232,14 +205,11 @@ async def test_an_invitation_that_is_gone_after_a_lost_answer_is_an_unknown_outc
     def read(_: PendingRegistration) -> str:
         return sandbox.inbox.code_for(STAFF)
 
-    async def read_async(pending: PendingRegistration) -> str:
-        return read(pending)
-
     sandbox.fail_next(JOIN, Fault.RESET_AFTER)
     for message in ("connection broke", "sent before"):
         favcrm = sign_up(sandbox, colour, ledger=ledger)
         with pytest.raises(errors.OutcomeUnknownError, match=message):
-            await favcrm.accept_invite(token, read_code=read if colour == "blocking" else read_async)
+            await favcrm.accept_invite(token, read_code=read)
     with pytest.raises(errors.RefusedError, match="Invitation not found"):
         await sign_up(sandbox, colour).accept_invite(token, read_code=read)
 
@@ -253,13 +223,10 @@ async def test_a_typing_mistake_after_a_lost_answer_is_told_as_one_for_a_fresh_c
     def read(_: PendingRegistration) -> str:
         return codes.pop(0)()
 
-    async def read_async(pending: PendingRegistration) -> str:
-        return read(pending)
-
     async def accept(*left: Callable[[], str]) -> Any:
         codes[:] = left
         favcrm = sign_up(sandbox, colour, ledger=ledger)
-        return await favcrm.accept_invite(token, read_code=read if colour == "blocking" else read_async)
+        return await favcrm.accept_invite(token, read_code=read)
 
     def right() -> str:
         return sandbox.inbox.code_for(STAFF)
@@ -337,18 +304,11 @@ async def test_a_new_workspace_is_asked_for_where_the_old_one_is_not_wanted(
 ) -> None:
     store = MemoryStore()
 
-    def read(_: PendingRegistration) -> str:
-        return sandbox.inbox.code_for(EMAIL)
-
-    async def read_async(pending: PendingRegistration) -> str:
-        return read(pending)
-
-    options = {"read_code": read if colour == "blocking" else read_async, "store": store}
     favcrm = sign_up(sandbox, colour, ledger=ledger)
-    await favcrm.provision(registration(), **options)
+    await provisioned(favcrm, sandbox, store=store)
     # FavCRM knows the email by now, and says so, instead of the old workspace being taken for a new one.
     with pytest.raises(errors.AlreadyRegisteredError):
-        await favcrm.provision(registration(), **options, use_existing=False)
+        await provisioned(favcrm, sandbox, store=store, use_existing=False)
     assert sandbox.count(REQUEST) == 2
 
 
@@ -371,14 +331,11 @@ async def test_a_key_that_was_replaced_or_deleted_since_is_read_as_it_is_now(
 async def test_a_key_in_the_escrow_is_found_by_another_run_and_brought_to_its_store(
     sandbox: Sandbox, colour: Colour, ledger: Any
 ) -> None:
-    class Full(MemoryStore):
+    class OtherFull(Full):
         scheme = "full"
 
-        def put(self, *_: object, **__: object) -> SecretRef:
-            raise errors.StoreError("The disk is full.")
-
     escrow, store = MemoryStore(), MemoryStore()
-    favcrm = sign_up(sandbox, colour, ledger=ledger, store=Full(), escrow=escrow)
+    favcrm = sign_up(sandbox, colour, ledger=ledger, store=OtherFull(), escrow=escrow)
     pending = await favcrm.initiate(**WHO)
     with pytest.raises(errors.StoreError, match="in the escrow") as caught:
         await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
@@ -430,26 +387,13 @@ async def test_what_a_transport_refuses_by_itself_leaves_no_mark(
     sandbox: Sandbox, colour: Colour, ledger: Any
 ) -> None:
     inner = transport_to(sandbox, colour)
-    refused = errors.InvalidInputError([errors.Problem("code", "cannot be sent this way")])
 
-    class Picky:
-        clock = sandbox.clock
+    def answer(request: Request) -> Any:
+        if request.params.get("name") == VERIFY:
+            raise errors.InvalidInputError([errors.Problem("code", "cannot be sent this way")])
+        return inner.request(request)
 
-        def request(self, request: Request) -> Any:
-            if request.params.get("name") == VERIFY:
-                raise refused
-            return inner.request(request)
-
-        def close(self) -> None: ...
-
-    class AsyncPicky(Picky):
-        async def request(self, request: Request) -> Any:
-            answer = Picky.request(self, request)
-            return await answer
-
-        async def aclose(self) -> None: ...
-
-    transport = Picky() if colour == "blocking" else AsyncPicky()
+    transport = own_transport(colour, answer, clock=sandbox.clock)
     favcrm = provisioner(colour, transport=transport, ledger=ledger)
     pending = await favcrm.initiate(**WHO)
     with pytest.raises(errors.InvalidInputError, match="cannot be sent this way"):
@@ -471,12 +415,7 @@ async def test_after_a_kill_a_refused_code_that_is_played_again_does_not_hide_th
     def read(_: PendingRegistration) -> str:
         return codes.pop(0)
 
-    async def read_async(pending: PendingRegistration) -> str:
-        return read(pending)
-
-    done = await sign_up(sandbox, colour, ledger=ledger).provision(
-        registration(), read_code=read if colour == "blocking" else read_async
-    )
+    done = await sign_up(sandbox, colour, ledger=ledger).provision(REGISTRATION, read_code=read)
     assert done.report.ready
 
 
@@ -545,7 +484,7 @@ async def test_a_dead_registration_that_is_handed_over_is_told_as_what_is_known_
     sandbox.clock.advance(601)
     favcrm = sign_up(sandbox, colour, ledger=ledger)
     with pytest.raises(errors.OutcomeUnknownError, match="sent before"):
-        await favcrm.provision(registration(), read_code=lambda _: "123456", resume=pending)
+        await favcrm.provision(REGISTRATION, read_code=lambda _: "123456", resume=pending)
     assert len(sandbox.inbox) == 1
 
 
@@ -560,12 +499,7 @@ async def test_a_fresh_code_that_another_run_asked_for_is_taken(sandbox: Sandbox
         asked.append(pending)
         return sandbox.inbox.code_for(EMAIL)
 
-    async def read_async(pending: PendingRegistration) -> str:
-        return read(pending)
-
-    done = await sign_up(sandbox, colour, ledger=ledger).provision(
-        registration(), read_code=read if colour == "blocking" else read_async, resume=first
-    )
+    done = await sign_up(sandbox, colour, ledger=ledger).provision(REGISTRATION, read_code=read, resume=first)
     assert done.report.ready
     assert asked == [fresh]
     assert len(sandbox.inbox) == 2
@@ -595,21 +529,16 @@ async def test_an_account_that_is_found_when_a_code_has_died_is_a_route(
         sandbox.add_account(EMAIL)
         return "123456"
 
-    async def read_async(pending: PendingRegistration) -> str:
-        return read(pending)
-
     favcrm = sign_up(sandbox, colour)
     with pytest.raises(errors.AlreadyRegisteredError):
-        await favcrm.provision(registration(), read_code=read if colour == "blocking" else read_async)
+        await favcrm.provision(REGISTRATION, read_code=read)
 
 
 @pytest.mark.parametrize("bounds", [{"code_attempts": 0}, {"code_attempts": -1}, {"fresh_codes": -1}])
-async def test_bounds_that_cannot_be_meant_are_refused(
-    sandbox: Sandbox, colour: Colour, bounds: dict[str, int]
-) -> None:
-    favcrm = sign_up(sandbox, colour)
+async def test_bounds_that_cannot_be_meant_are_refused(sandbox: Sandbox, bounds: dict[str, int]) -> None:
+    favcrm = sign_up(sandbox, "blocking")
     with pytest.raises(errors.InvalidInputError, match=next(iter(bounds))):
-        await favcrm.provision(registration(), read_code=lambda _: "123456", **bounds)
+        await favcrm.provision(REGISTRATION, read_code=lambda _: "123456", **bounds)
     with pytest.raises(errors.InvalidInputError, match=next(iter(bounds))):
         await favcrm.accept_invite("token", read_code=lambda _: "123456", **bounds)
     assert sandbox.calls == ()

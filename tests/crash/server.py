@@ -47,7 +47,7 @@ def main(tool: str, moment: str, code_file: str) -> None:
     sandbox.tool, sandbox.moment = tool, moment
     with sandbox.serve() as server:
         print(server.port, flush=True)  # noqa: T201 - this is how the test learns it
-        server.wait()
+        signal.pause()
 
 
 if __name__ == "__main__":

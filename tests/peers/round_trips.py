@@ -1,28 +1,30 @@
 """Count the HTTP requests of a first and a second call: ``python -m peers.round_trips [PAGE]`` prints the table.
 
-Between client and server stands a proxy that reads the requests as they pass. It fails where the page of the
-documentation tells another table.
+Between client and server stands a relay that counts the requests. The script fails where the page of the documentation
+has another table.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from peers.counting import counting
 from peers.processes import Peer, serving
+from servers import PATIENCE, Request, serve, whole
 from servers import Peer as Connection
-from servers import Request, serve, whole
 
 from favcrm import AsyncFavCRMClient
 from favcrm.sandbox import Sandbox
@@ -30,8 +32,6 @@ from favcrm.secret import Secret
 from favcrm.typing import Era
 
 TOOL = "list_services"
-ACCEPTED = 202
-NOT_ALLOWED = 405
 METHOD_NOT_FOUND = {"code": -32601, "message": "Method not found"}
 INITIALIZED = {
     "protocolVersion": "2024-11-05",
@@ -69,32 +69,41 @@ CLIENTS: Mapping[str, Visit] = {
 }
 
 
+def relay(connection: Connection, request: Request, *, to: str) -> None:
+    """Send a request on to a server, and all that comes back to the client."""
+    target = urlsplit(to)
+    headers = {**request.headers, "host": target.netloc, "connection": "close"}
+    lines = [f"{request.method} {request.path} HTTP/1.1", *map(": ".join, headers.items()), "", ""]
+    with socket.create_connection((str(target.hostname), target.port or 80), timeout=PATIENCE) as server:
+        server.sendall("\r\n".join(lines).encode("latin-1") + request.body)
+        connection.join(server)
+
+
 async def count(visit: Visit, url: str, key: Secret) -> str:
     """Return how much one call asks, and how much more two ask. Ending a session is no part of a call."""
     asked: list[int] = []
     for calls in (1, 2):
-        async with counting(url) as (counted, requests):
+        with serve(partial(relay, to=url)) as counted:
             try:
-                await visit(counted, key, calls)
+                await visit(counted.url, key, calls)
             except* MCPError:
-                requests.clear()
-        asked.append(sum(request != "DELETE" for request in requests))
+                counted.requests.clear()
+        asked.append(sum(request.method != "DELETE" for request in counted.requests))
     first, both = asked
     return f"{first} / {both - first}" if first else "cannot connect"
 
 
 def answer_like_favcrm(connection: Connection, request: Request, *, methods: Mapping[str, Any]) -> None:
-    """Answer one message with no handshake before it, as FavCRM does."""
-    if request.method != "POST":
-        connection.send(whole(b"", NOT_ALLOWED))
-        return
-    message = request.json
-    if "id" not in message:
-        connection.send(whole(b"", ACCEPTED))
-        return
-    method = message["method"]
-    answer = {"result": methods[method]} if method in methods else {"error": METHOD_NOT_FOUND}
-    connection.send(whole(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}).encode()))
+    """Answer one message with no handshake before it, as FavCRM does, and close the connection."""
+    body, status = b"", HTTPStatus.METHOD_NOT_ALLOWED
+    if request.method == "POST":
+        status = HTTPStatus.ACCEPTED
+        if "id" in request.json:
+            status, method = HTTPStatus.OK, request.json["method"]
+            answer = {"result": methods[method]} if method in methods else {"error": METHOD_NOT_FOUND}
+            body = json.dumps({"jsonrpc": "2.0", "id": request.json["id"], **answer}).encode()
+    connection.send(whole(body, status, {"connection": "close"}))
+    connection.hang_up()
 
 
 @contextmanager

@@ -1,20 +1,18 @@
 """`SessionTransport` over the client of whichever library is installed beside this package: mcp 1, mcp 2 or fastmcp.
 
-Run it with ``--noconftest``: the fixtures beside it need mcp 2. So does the sandbox's own server; here a few lines of
-the standard library stand in front of a sandbox.
+Run it with ``--noconftest``, because the fixtures beside it need mcp 2. The sandbox's own server needs mcp 2 too, so a
+script stands in front of a sandbox here.
 """
 
 from __future__ import annotations
 
-import json
-import threading
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from servers import Peer, Request, answers, serve, whole
 
 from favcrm import (
     AsyncFavCRMClient,
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-PROTOCOL = "2025-06-18"
+PROTOCOL, INFO = "2025-06-18", {"name": "front", "version": "1"}
 
 
 def major(library: str) -> int | None:
@@ -64,44 +62,22 @@ def sandbox() -> Sandbox:
 def url(sandbox: Sandbox) -> Iterator[str]:
     """The address of a server that speaks the handshake and leaves the tools to the sandbox."""
 
-    class Front(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            message = json.loads(body)
-            if "id" not in message:
-                self.send(202, b"")
-            elif message["method"] == "initialize":
-                info = {"name": "front", "version": "1"}
-                result = {"protocolVersion": PROTOCOL, "capabilities": {"tools": {}}, "serverInfo": info}
-                answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
-                self.send(200, json.dumps(answer).encode())
-            else:
-                key = self.headers.get("Authorization", "").removeprefix("Bearer ")
-                reply = sandbox.handle(body, key=key or None, ip="127.0.0.1")
-                self.send(reply.status, reply.body)
+    def front(peer: Peer, request: Request) -> None:
+        if request.method != "POST":
+            peer.send(whole(b"", 405))
+        elif "id" not in request.json:
+            peer.send(whole(b"", 202))
+        elif request.json["method"] == "initialize":
+            answers({"protocolVersion": PROTOCOL, "capabilities": {"tools": {}}, "serverInfo": INFO})(
+                peer, request
+            )
+        else:
+            key = request.headers.get("authorization", "").removeprefix("Bearer ")
+            reply = sandbox.handle(request.body, key=key or None, ip="127.0.0.1")
+            peer.send(whole(reply.body, reply.status))
 
-        def do_GET(self) -> None:
-            self.send(405, b"")
-
-        def do_DELETE(self) -> None:
-            self.send(405, b"")
-
-        def send(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the base class
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Front) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/mcp"
-        server.shutdown()
-        thread.join()
+    with serve(front) as server:
+        yield server.url
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,8 +9,7 @@ import pytest
 from sandbox.clients import EMAIL, SHORT, InProcess, OverHTTP, ask, call, data
 
 from favcrm.errors import NotSentError, OutcomeUnknownError
-from favcrm.sandbox import AnswerForm, Fault, PayloadForm, RefusalForm, Sandbox
-from favcrm.secret import Secret
+from favcrm.sandbox import Fault, PayloadForm, Sandbox
 from favcrm.transport import Request
 
 if TYPE_CHECKING:
@@ -79,14 +77,6 @@ def test_a_stall_in_process_advances_the_clock_by_the_timeout(sandbox: Sandbox, 
     assert sandbox.clock.sleeps == []
 
 
-@pytest.mark.parametrize("fault", [Fault.RESET_BEFORE, Fault.RESET_AFTER])
-def test_a_reset_in_process_takes_no_time(sandbox: Sandbox, fault: Fault) -> None:
-    sandbox.fail_next("tools/list", fault)
-    with pytest.raises(OutcomeUnknownError, match="connection broke"):
-        sandbox.transport().request(Request("tools/list", {}, timeout=12.5))
-    assert sandbox.clock.monotonic() == 0.0
-
-
 def test_a_served_refused_connection_breaks_before_the_tool_acts(sandbox: Sandbox, server: Server) -> None:
     sandbox.fail_next(TOOL, Fault.REFUSE_CONNECTION)
     with httpx.Client(timeout=SHORT) as client, pytest.raises(OutcomeUnknownError):
@@ -118,12 +108,6 @@ def test_a_page_fault_replaces_the_answer(
     assert not client.sandbox.inbox
 
 
-def test_the_json_of_a_server_error_is_not_json_rpc(sandbox: Sandbox) -> None:
-    sandbox.fail_next(TOOL, Fault.server_error(body="json"))
-    told = json.loads(sign_up(InProcess(sandbox)).body)
-    assert told == {"success": False, "error": {"message": "Service unavailable"}}
-
-
 @pytest.mark.parametrize(
     ("retry_after", "header"),
     [(7, "7"), (7.0, "7"), ("Mon, 11 May 2026 12:00:30 GMT", "Mon, 11 May 2026 12:00:30 GMT")],
@@ -133,12 +117,6 @@ def test_a_server_error_sends_retry_after(
 ) -> None:
     client.sandbox.fail_next(TOOL, Fault.server_error(503, retry_after=retry_after))
     assert sign_up(client).headers["retry-after"] == header
-
-
-def test_a_server_error_can_come_after_the_tool_acts(client: SandboxClient) -> None:
-    client.sandbox.fail_next(TOOL, Fault.server_error(500, acts=True))
-    assert sign_up(client).status == 500
-    assert len(client.sandbox.inbox) == 1
 
 
 @pytest.mark.parametrize("payload_form", PayloadForm)
@@ -160,15 +138,6 @@ def test_an_event_truncated_after_the_key_holds_the_whole_key(client: SandboxCli
     response = verify(client, Fault.TRUNCATED_SSE_AFTER_KEY)
     assert (response.complete, response.result) == (False, None)
     assert response.body.endswith(f'"apiKey":"{key_of(client.sandbox)}"')
-
-
-def test_an_event_truncated_after_the_key_holds_a_key_inside_a_text(client: SandboxClient) -> None:
-    pending = ask(client)
-    client.sandbox.payload_form = PayloadForm.TEXT
-    client.sandbox.fail_next("register_organisation_verify", Fault.TRUNCATED_SSE_AFTER_KEY)
-    code = client.sandbox.inbox.code_for(EMAIL)
-    response = call(client, "register_organisation_verify", requestId=pending["requestId"], code=code)
-    assert response.body.endswith(f'\\"apiKey\\":\\"{key_of(client.sandbox)}\\"')
 
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED_SSE, Fault.TRUNCATED_SSE_AFTER_KEY])
@@ -194,15 +163,6 @@ def test_wrong_types_change_every_field_of_a_pending_registration(client: Sandbo
     assert types == {"requestId": "list", "expiresAt": "int", "maskedEmail": "int", "instructions": "list"}
 
 
-def test_wrong_types_change_other_tools_too(client: SandboxClient) -> None:
-    key = client.sandbox.add_organisation()
-    client.sandbox.fail_next("get_whatsapp_connection_status", Fault.WRONG_TYPES)
-    assert data(call(client, "get_whatsapp_connection_status", key)) == {
-        "connected": "false",
-        "status": ["not_connected"],
-    }
-
-
 def test_wrong_types_leave_a_refusal_alone(client: SandboxClient) -> None:
     client.sandbox.fail_next("list_services", Fault.WRONG_TYPES)
     result: Any = call(client, "list_services").result
@@ -224,22 +184,6 @@ def test_faults_queue_for_their_target_only(client: SandboxClient) -> None:
     sandbox.fail_next(TOOL, Fault.server_error(502))
     assert client.request("tools/list", {}).status == 200
     assert [sign_up(client).status for _ in range(4)] == [500, 501, 502, 200]
-
-
-def test_a_truncated_refusal_is_incomplete_in_every_framing(sandbox: Sandbox) -> None:
-    client = InProcess(sandbox)
-    for answer_form in AnswerForm:
-        sandbox.answer_form = answer_form
-        sandbox.refusal_form = RefusalForm.HTTP_JSON
-        sandbox.fail_next("list_services", Fault.TRUNCATED_SSE)
-        response = call(client, "list_services")
-        assert (response.status, response.complete) == (401, False)
-
-
-def test_a_key_whose_answer_was_lost_works(client: SandboxClient) -> None:
-    with pytest.raises(OutcomeUnknownError):
-        verify(client, Fault.RESET_AFTER)
-    assert data(call(client, "list_services", Secret(key_of(client.sandbox)))) == {"services": []}
 
 
 def test_the_repr_of_a_fault_shows_its_name_and_whether_the_tool_acts() -> None:

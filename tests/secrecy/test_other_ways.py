@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from colours import Facade
 from secrecy.stage import REGISTRATION, Stage, searched
-from transports.session.openers import KINDS
+from transports.session.official_clients import KINDS
 
 from favcrm import Secret
 from favcrm.sandbox import Fault, Sandbox

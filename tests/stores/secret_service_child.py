@@ -39,7 +39,6 @@ def main() -> None:
     actions: dict[str, Callable[[], object]] = {
         "check": store.check,
         "put": lambda: store.put("acme", key, {}),
-        "put another": lambda: store.put("acme", Secret(key.reveal()[::-1]), {}),
         "replace": lambda: store.put("acme", Secret(key.reveal()[::-1]), {}, if_absent=False),
         "get": lambda: store.get(REF) == key,
         "delete": lambda: store.delete(REF),

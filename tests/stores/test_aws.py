@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from servers import Peer, Request, Script, sends, serve, unused_address, whole
+from stores.machine import run
 from stores.moto_server import AWS, aws_on_loopback
 from stores.service_checks import actions_of, hides, new_key, refused, run_example
 
@@ -24,6 +25,15 @@ from favcrm.stores.aws import AWSSecretsManagerStore
 REF = SecretRef.of("aws", "acme")
 EXISTS = "ResourceExistsException"
 MISSING = "ResourceNotFoundException"
+
+
+LOGGED = """
+import logging, sys
+from favcrm import SecretRef
+from favcrm.stores import AWSSecretsManagerStore
+logging.basicConfig(level=logging.DEBUG)
+AWSSecretsManagerStore().get(SecretRef(sys.argv[1]))
+"""
 
 
 def client_of(service: str, **options: object) -> Any:
@@ -150,6 +160,12 @@ class TestOnAWS:
         ran = run_example("stores_aws.py", monkeypatch)
         assert ran.services.data is not None
         assert names() == [f"agents/favcrm/{ran.workspace.ref.name}"]
+
+    def test_no_log_of_the_first_call_of_a_process_shows_a_key(self, aws: AWS, key: Secret) -> None:
+        status, said = run(LOGGED, AWSSecretsManagerStore().put("acme", key, {}))
+        assert status == 0
+        assert "botocore" in said
+        assert hides(said, key)
 
     def test_other_calls_of_the_same_client_are_logged(
         self, aws: AWS, key: Secret, caplog: pytest.LogCaptureFixture

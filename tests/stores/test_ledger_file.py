@@ -8,19 +8,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from stores.machine import mode, run, seen, there
 
-from favcrm import FavCRMProvisioner, PendingRegistration, Registration, SecretRef, StoreError
+from favcrm import PendingRegistration, SecretRef, StoreError
 from favcrm.ledger import CodeState
 from favcrm.ledger_file import FileLedger
-from favcrm.sandbox import Sandbox
 
 ACME, BETA = "registration-acme", "registration-beta"
-REGISTRATION = Registration(email="you@example.com", organisation_name="Acme Gym")
 DAY = 86_400.0
 START = 1_800_000_000.0
 LIFE = 600.0
@@ -315,50 +314,33 @@ def test_a_whole_file_is_a_ledger(path: Path, clock: Clock) -> None:
         '{"favcrm_ledger": 2, "pending": {}}',
         written([], {}),
         written({"x": []}, {}),
-        written({"x": {}}, {}),
         written({}, {"x": {}}),
-        *(
-            written({"x": {**WAITING, **wrong}}, {})
-            for wrong in (
-                {"request_id": 5},
-                {"ends_at": "soon"},
-                {"ends_at": float("nan")},
-                {"kept_at": float("inf")},
-                {"expires_at": "soon"},
-                {"more": 1},
-            )
-        ),
-        *(
-            written({}, {"x": {**CODE, **wrong}})
-            for wrong in (
-                {"sent": 1},
-                {"refused": [5]},
-                {"refused": None},
-                {"ref": 5},
-                {"kept_at": float("nan")},
-                {"more": 1},
-            )
-        ),
-        b"\xff",
-        b"[" * 100_000,
+        written({"x": {**WAITING, "request_id": 5}}, {}),
+        written({"x": {**WAITING, "ends_at": "soon"}}, {}),
+        written({"x": {**WAITING, "ends_at": float("nan")}}, {}),
+        written({"x": {**WAITING, "kept_at": float("inf")}}, {}),
+        written({"x": {**WAITING, "expires_at": "soon"}}, {}),
+        written({"x": {**WAITING, "more": 1}}, {}),
+        written({}, {"x": {**CODE, "sent": 1}}),
+        written({}, {"x": {**CODE, "refused": [5]}}),
+        written({}, {"x": {**CODE, "refused": None}}),
+        written({}, {"x": {**CODE, "ref": 5}}),
+        written({}, {"x": {**CODE, "kept_at": float("nan")}}),
+        written({}, {"x": {**CODE, "more": 1}}),
+        "\udcff",
+        "[" * 100_000,
     ],
 )
-def test_a_file_that_is_no_ledger_is_left_and_told(path: Path, clock: Clock, content: str | bytes) -> None:
+def test_a_file_that_is_no_ledger_is_left_and_told(path: Path, clock: Clock, content: str) -> None:
     path.parent.mkdir()
-    content = content.encode() if isinstance(content, str) else content
-    path.write_bytes(content)
-    book = ledger(path, clock)
-    for use in (
-        lambda: book.find(ACME),
-        lambda: book.keep(ACME, pending(clock)),
-        lambda: book.forget("r"),
-        lambda: book.mark_sent("r", sent=True),
-        lambda: book.state("r"),
-    ):
+    path.write_text(content, errors="surrogateescape")
+    before, book = path.read_bytes(), ledger(path, clock)
+    uses: list[Callable[[], object]] = [lambda: book.find(ACME), lambda: book.mark_sent("r", sent=True)]
+    for use in uses:
         with pytest.raises(StoreError, match="is not a ledger of this version") as caught:
             use()
         assert caught.value.__context__ is None
-    assert path.read_bytes() == content
+    assert path.read_bytes() == before
 
 
 def test_an_empty_file_is_a_new_ledger(path: Path, clock: Clock) -> None:
@@ -380,21 +362,6 @@ def test_what_cannot_be_read_or_written_is_told(tmp_path: Path, clock: Clock) ->
     assert "yo*" not in seen(caught.value)
     with pytest.raises(StoreError, match="cannot be locked: File exists"):
         ledger(tmp_path / "file" / "pending.json", clock).reserve(ACME)
-
-
-def test_rule_3_another_process_goes_on_with_confirm(path: Path) -> None:
-    sandbox = Sandbox()
-
-    def sign_up() -> FavCRMProvisioner:
-        book = FileLedger(path, time=sandbox.clock.time, monotonic=sandbox.clock.monotonic)
-        return FavCRMProvisioner(transport=sandbox.transport(), ledger=book)
-
-    sign_up().initiate(REGISTRATION)
-    favcrm = sign_up()
-    again = favcrm.initiate(REGISTRATION)
-    assert len(sandbox.inbox) == 1
-    assert favcrm.confirm(again, code=sandbox.inbox.code_for(REGISTRATION.email)).organisation_id
-    assert json.loads(path.read_text())["pending"] == {}
 
 
 KEEP = """

@@ -90,13 +90,17 @@ def test_a_key_that_a_person_put_there_is_found(
     assert store.put("acme", Secret(key), {})
 
 
-def test_an_empty_text_is_no_key(store: OneKeyStore, kind: str, tmp_path: Path, key: str) -> None:
-    BY_HAND[kind](tmp_path, "  ")
+@pytest.mark.parametrize(
+    "text", ["  ", "<your key>", "YOUR_API_KEY", "fav_mcp_xxxxxxxx", "{{FAVCRM_API_KEY}}"]
+)
+def test_an_empty_text_or_a_placeholder_is_no_key_and_is_replaced(
+    store: OneKeyStore, kind: str, tmp_path: Path, key: str, text: str
+) -> None:
+    BY_HAND[kind](tmp_path, text)
     store.check()
     with pytest.raises(MissingKeyError):
         store.get(SecretRef.of(store.scheme, "acme"))
-    ref = store.put("acme", Secret(key), {})
-    assert store.get(ref) == Secret(key)
+    assert store.get(store.put("acme", Secret(key), {})) == Secret(key)
 
 
 def test_a_key_that_is_removed_meanwhile_is_no_error(

@@ -9,11 +9,7 @@ import pytest
 from stores.machine import new_key, seen
 
 from favcrm import InvalidInputError, Secret, Store, StoreError, stores
-from favcrm.stores.config_file import ConfigFileStore
-from favcrm.stores.dotenv import DotenvStore
-from favcrm.stores.environment import EnvironmentStore
-from favcrm.stores.escrow import EscrowStore
-from favcrm.stores.refs import STORES, store_from_ref
+from favcrm.stores import ConfigFileStore, DotenvStore, EnvironmentStore, EscrowStore, store_from_ref
 
 
 def test_a_key_is_found_again_by_its_text_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,9 +31,9 @@ def test_a_key_is_found_again_by_its_text_alone(tmp_path: Path, monkeypatch: pyt
         assert again.get(store.put("acme", key, {})) == key
 
 
-@pytest.mark.parametrize("scheme", STORES)
+@pytest.mark.parametrize("scheme", stores.SCHEMES)
 def test_each_scheme_is_that_of_its_class(scheme: str) -> None:
-    assert getattr(stores, STORES[scheme]).scheme == scheme
+    assert getattr(stores, stores.SCHEMES[scheme]).scheme == scheme
 
 
 @pytest.mark.parametrize("ref", ["", "acme", "config", "config:/favcrm/acme", "s3://favcrm/acme"])

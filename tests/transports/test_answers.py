@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import colours
 import pytest
 from servers import Peer, Request, answers, chunk, chunked, event, message, sends, serve, whole
-from transports.reach import one_request, reach
+from transports.harness import one_request, reach
 
 from favcrm import AuthenticationError, OutcomeUnknownError, RefusedError, RetryPolicy, UnexpectedAnswerError
 from favcrm.transports.http.limits import Limits

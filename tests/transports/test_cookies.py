@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from servers import Peer, Request, answers, message, serve, whole
-from transports.reach import reach
-from transports.speakers import (
+from transports.harness import reach
+from transports.mcp_servers import (
     RESULT,
     SESSION_ID,
     TAKEN,

@@ -29,8 +29,8 @@ from servers import (
     sends,
     serve,
 )
-from transports.reach import SHORT, MovedClock, client_of, reach, stand_in
-from transports.speakers import (
+from transports.harness import SHORT, MovedClock, client_of, reach, stand_in
+from transports.mcp_servers import (
     BARE,
     DISCOVERED,
     MODERN,
@@ -55,7 +55,7 @@ from favcrm.transports.http.session import ERA_CACHE, EraCache
 
 if TYPE_CHECKING:
     from colours import Colour
-    from transports.reach import Wire
+    from transports.harness import Wire
 
     from favcrm.secret import Secret
     from favcrm.typing import Era

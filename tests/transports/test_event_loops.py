@@ -15,8 +15,8 @@ import anyio
 import pytest
 import trio
 from servers import PATIENCE, Server, message, serve
-from transports.reach import stand_in
-from transports.speakers import SESSION_ID, echoing, requests_of
+from transports.harness import stand_in
+from transports.mcp_servers import SESSION_ID, echoing, requests_of
 
 from favcrm import AsyncFavCRMClient, NotSentError
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from servers import PATIENCE, Peer, Request, Script, Server, answers, serve
-from transports.speakers import SESSION_ID, echoes, echoing, numbers_sessions, requests_of
+from transports.mcp_servers import SESSION_ID, echoes, echoing, numbers_sessions, requests_of
 
 from favcrm.transport import Request as MCPRequest
 from favcrm.transports import HTTPTransport

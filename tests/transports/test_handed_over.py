@@ -20,7 +20,7 @@ from servers import (
     serve,
     whole,
 )
-from transports.reach import MovedClock, client_of, endless, reach, stand_in, through
+from transports.harness import MovedClock, client_of, endless, reach, stand_in, through
 
 from favcrm import (
     AuthenticationError,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import colours
 import pytest
 from servers import Peer, Request, Script, answers, chunked, event, message, resets, serve
-from transports.reach import MovedClock, reach
-from transports.speakers import (
+from transports.harness import MovedClock, reach
+from transports.mcp_servers import (
     CALL,
     MODERN,
     RESULT,

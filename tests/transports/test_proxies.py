@@ -27,7 +27,7 @@ from servers import (
     unused_address,
     whole,
 )
-from transports.reach import SHORT, client_of, one_request, reach, server_side, stand_in
+from transports.harness import SHORT, client_of, one_request, reach, server_side, stand_in
 
 from favcrm import InvalidInputError, NotSentError, OutcomeUnknownError, RetryPolicy
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport

@@ -1,6 +1,6 @@
 """A good answer to the one-time code, wrapped in anything that a proxy does: the key comes out of it.
 
-The many cases go through a client without a network, and a fixed set of them over loopback.
+The many cases go through a client without a network.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import pytest
 from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import Peer, Request, chunked, serve
-from transports.reach import client_of, stand_in
+from transports.harness import client_of, stand_in
 
 from favcrm import RetryPolicy
 
@@ -309,56 +308,3 @@ def test_a_whole_answer_in_any_wrapping_is_read_as_it_is(colour: Colour, wrappin
 @MANY
 def test_an_answer_that_breaks_off_behind_the_key_gives_the_key(colour: Colour, wrapping: Wrapping) -> None:
     assert anyio.run(confirm_alone, colour, wrapping).api_key.reveal() == KEY
-
-
-# The same over loopback
-
-
-def wrapping(**chosen: Any) -> Wrapping:
-    """Return a plain wrapping with some of it chosen."""
-    plain: dict[str, Any] = {
-        "streamed": False,
-        "before": [],
-        "after": [],
-        "line_end": b"\n",
-        "indent": None,
-        "blanks": b"",
-        "encoding": "utf-8",
-        "packer": "plain",
-        "announced": "",
-        "media_type": "application/json",
-        "chunk_size": 50,
-    }
-    return Wrapping(**{**plain, **chosen})
-
-
-ON_THE_WIRE: dict[str, Wrapping] = {
-    "heartbeats": wrapping(streamed=True, media_type=STREAM, before=HEARTBEATS, after=HEARTBEATS),
-    "heartbeats, CR": wrapping(streamed=True, media_type=STREAM, before=HEARTBEATS, line_end=b"\r"),
-    "a stream that is called JSON": wrapping(streamed=True, before=[b": ping", b"data: ping"]),
-    "JSON that is called a stream": wrapping(media_type=STREAM, blanks=b"\r\n\r\n", indent=2),
-    "JSON that is called a page": wrapping(media_type="text/html"),
-    "no type": wrapping(media_type="", encoding="utf-8-sig"),
-    "gzip said and not done": wrapping(announced="gzip"),
-    "deflate said and not done": wrapping(announced="deflate", encoding="utf-8-sig"),
-    "gzip done and not said": wrapping(packer="gzip"),
-    "gzip done twice": wrapping(packer="gzip twice", announced="gzip"),
-    "members": wrapping(packer="members", announced="gzip", streamed=True, media_type=STREAM),
-    "deflate without a header": wrapping(packer="raw", announced="deflate"),
-    "rubbish behind it": wrapping(packer="trailed", announced="x-gzip", chunk_size=1),
-    "zstd said and not done": wrapping(announced="zstd"),
-}
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("name", ON_THE_WIRE)
-async def test_the_key_comes_through_whatever_a_proxy_does(colour: Colour, name: str) -> None:
-    chosen = ON_THE_WIRE[name]
-
-    def script(peer: Peer, request: Request) -> None:
-        headers = {"content-type": "", **chosen.headers}
-        peer.send(*chunked(chosen.pieces(request.json["id"]), headers=headers))
-
-    with serve(script) as server:
-        check_whole(await confirm(colour, server.url))
-    assert len(server.requests) == 1

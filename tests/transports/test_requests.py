@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import colours
 import pytest
 from servers import Peer, Request, answers, redirects, sends, serve, unused_address, whole
-from transports.reach import client_of, one_request, reach, transport
+from transports.harness import client_of, one_request, reach, transport
 
 import favcrm
 from favcrm import InvalidInputError, NotSentError, RefusedError
@@ -138,18 +138,18 @@ async def test_a_redirect_elsewhere_gets_neither_key_nor_request(
     """Also with a client that would follow it."""
     with serve(answers()) as other:
         secret_target = other.url.replace("http://", "http://user:word@") + "?token=told#here"
-        with serve(redirects(secret_target, status), answers()) as server:
+        with serve(redirects(secret_target, status)) as server:
             async with client_of(library, colour, follow_redirects=True) as client:
-                crm = colours.client(colour, server.url, api_key=key, http_client=client)
-                with pytest.raises(RefusedError) as raised:
-                    await crm.list_tools()
-    assert other.requests == []
-    assert other.greeted == []
-    assert len(server.requests) == 1
-    assert f"redirect to {other.url}" in raised.value.message
-    assert not re.search("user|word|token|told|here", raised.value.summary)
-    assert raised.value.server_code == status
-    assert "Set the endpoint" in raised.value.next_step
+                for options in ({}, {"http_client": client}):
+                    crm = colours.client(colour, server.url, api_key=key, **options)
+                    with pytest.raises(RefusedError) as raised:
+                        await crm.list_tools()
+                    await crm.end()
+                    assert f"redirect to {other.url}" in raised.value.message
+                    assert not re.search("user|word|token|told|here", raised.value.summary)
+                    assert raised.value.server_code == status
+                    assert "Set the endpoint" in raised.value.next_step
+    assert (other.greeted, len(server.requests)) == ([], 2)
 
 
 @pytest.mark.parametrize(

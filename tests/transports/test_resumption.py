@@ -19,8 +19,8 @@ from servers import (
     serve,
     stalls,
 )
-from transports.reach import SHORT, QuickClock, reach
-from transports.speakers import (
+from transports.harness import SHORT, QuickClock, reach
+from transports.mcp_servers import (
     BARE,
     CALL,
     MODERN,

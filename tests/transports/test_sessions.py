@@ -27,8 +27,8 @@ from servers import (
     serve,
     stalls,
 )
-from transports.reach import SHORT, client_of, reach, stand_in
-from transports.speakers import (
+from transports.harness import SHORT, client_of, reach, stand_in
+from transports.mcp_servers import (
     CALL,
     MODERN,
     RESULT,

@@ -19,7 +19,7 @@ import pytest
 import trustme
 from colours import way
 from servers import PATIENCE, Peer, Request, Script, answers, chunked, event, head, message, serve, whole
-from transports.reach import SHORT, MovedClock, Wire, client_of, reach, through
+from transports.harness import SHORT, MovedClock, Wire, client_of, reach, through
 
 from favcrm import OutcomeUnknownError
 from favcrm.transport import Request as MCPRequest

@@ -11,7 +11,7 @@ import colours
 import pytest
 import trustme
 from servers import answers, redirects, serve
-from transports.reach import one_request, reach, server_side, through
+from transports.harness import one_request, reach, server_side, through
 
 from favcrm import InvalidInputError, NotSentError
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport

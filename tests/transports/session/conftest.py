@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from transports.session.openers import KINDS, Opener
+from transports.session.official_clients import KINDS, Opener
 
 from favcrm.sandbox import Sandbox
 

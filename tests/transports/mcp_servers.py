@@ -18,7 +18,7 @@ from favcrm.transport import Request as MCPRequest
 
 if TYPE_CHECKING:
     from colours import Colour
-    from transports.reach import Wire
+    from transports.harness import Wire
 
     from favcrm.transports import Response
 
