@@ -46,9 +46,7 @@ def test_every_text_comes_back_from_a_header(text: str) -> None:
     assert dict(request.headers)[b"mcp-name"] == value.encode()
 
 
-@pytest.mark.parametrize(
-    "text", ["", "plain", "two words", "=?", "=?base64?", "=?base65?aGk=?=", "a=?base64??="]
-)
+@pytest.mark.parametrize("text", ["", "two words", "=?base64?", "=?base65?aGk=?=", "a=?base64??="])
 def test_plain_text_stays_as_it_is(text: str) -> None:
     assert as_header_value(text) == text
 
@@ -101,7 +99,6 @@ def test_nested_properties_may_travel_as_headers() -> None:
         [],
         {},
         {"properties": None},
-        tool(a={"type": "string"}),
         tool(**{"x-mcp-header": {"type": "string"}}),
         {"$defs": {"x-mcp-header": {"type": "string"}}},
         {"patternProperties": {"x-mcp-header": True}},
@@ -125,31 +122,21 @@ def test_a_property_may_be_called_like_the_annotation() -> None:
     [
         tool(a=told("")),
         tool(a=told("two words")),
-        tool(a=told("colon:")),
         tool(a=told("名")),
         tool(a=told("line\n")),
-        tool(a=told(7)),
         tool(a=told(None)),
         tool(a=told(kind="number")),
-        tool(a=told(kind="object")),
-        tool(a=told(kind="array")),
-        tool(a=told(kind="null")),
         tool(a=told(kind=["string", "null"])),
         tool(a={"x-mcp-header": "Untyped"}),
         tool(a=told("Same"), b=told("same")),
         tool(a=told("Same"), b=tool(c=told("SAME"))),
         {"x-mcp-header": "Root", "type": "string"},
-        {"x-mcp-header": "Root", **tool(a=told())},
         tool(a={"type": "array", "items": told()}),
-        tool(a={"type": "array", "prefixItems": [told()]}),
         tool(a={"anyOf": [told(), {"type": "null"}]}),
         {"allOf": [tool(a=told())]},
         {"$defs": {"region": told()}, **tool(a={"$ref": "#/$defs/region"})},
-        {"definitions": {"region": told()}},
         {"patternProperties": {"^a": told()}},
-        {"additionalProperties": told()},
         {"if": tool(a=told())},
-        {"dependentSchemas": {"a": tool(a=told())}},
         {"properties": [told()]},
     ],
 )
@@ -180,24 +167,18 @@ PARAMETERS = {
     ("arguments", "headers"),
     [
         ({"region": "eu"}, {"Mcp-Param-Region": "eu"}),
-        ({"region": ""}, {"Mcp-Param-Region": ""}),
         ({"region": "名"}, {"Mcp-Param-Region": "=?base64?5ZCN?="}),
         ({"region": True}, {"Mcp-Param-Region": "true"}),
-        ({"region": False}, {"Mcp-Param-Region": "false"}),
-        ({"region": 0}, {"Mcp-Param-Region": "0"}),
         ({"region": -12}, {"Mcp-Param-Region": "-12"}),
         ({"region": 1.5}, {}),
         ({"region": 3.0}, {"Mcp-Param-Region": "3"}),
         ({"region": -0.0}, {"Mcp-Param-Region": "0"}),
         ({"region": 2.0**53}, {}),
-        ({"region": float("inf")}, {}),
         ({"region": None}, {}),
         ({"region": ["eu"]}, {}),
-        ({"region": {"a": 1}}, {}),
         ({"where": {"city": "Köln"}}, {"Mcp-Param-City": "=?base64?S8O2bG4=?="}),
         ({"where": {"city": "Bonn"}, "region": 1}, {"Mcp-Param-Region": "1", "Mcp-Param-City": "Bonn"}),
         ({"where": "Bonn"}, {}),
-        ({"where": None}, {}),
         ({}, {}),
         (None, {}),
     ],
@@ -227,7 +208,7 @@ def test_tools_that_must_not_be_offered_are_left_out(caplog: pytest.LogCaptureFi
     ]
 
 
-@pytest.mark.parametrize("result", [None, {}, {"tools": None}, {"tools": {}}, [], "tools"])
+@pytest.mark.parametrize("result", [None, {"tools": {}}, "tools"])
 def test_a_result_without_a_list_of_tools_is_unchanged(result: JSON) -> None:
     response = Response(result=result)
     assert ToolHeaders().learn(response) is response
