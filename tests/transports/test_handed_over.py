@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import colours
 import httpx
 import httpx2
@@ -23,6 +25,7 @@ from servers import (
 from transports.harness import MovedClock, client_of, endless, reach, stand_in, through
 
 from favcrm import (
+    AsyncFavCRMClient,
     AuthenticationError,
     InvalidInputError,
     OutcomeUnknownError,
@@ -322,3 +325,26 @@ async def test_a_key_replaced_meanwhile_is_tried_once(colour: Colour) -> None:
                 assert (await colours.Facade(client).post(server.url)).status_code == 401
     shown = [request.headers["authorization"] for request in server.requests]
     assert shown == ["Bearer old-key", "Bearer new-key", "Bearer new-key"]
+
+
+async def test_calls_at_once_share_a_handed_over_client() -> None:
+    asked: list[object] = []
+    both = anyio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) == 2:
+            both.set()
+        await both.wait()
+        return httpx.Response(
+            200, json={"jsonrpc": "2.0", "id": json.loads(request.content)["id"], "result": {}}
+        )
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client,
+        AsyncFavCRMClient(ENDPOINT, api_key="not-a-real-key", http_client=client, era="bare") as crm,
+        anyio.create_task_group() as group,
+    ):
+        for _ in range(2):
+            group.start_soon(crm.call_tool, "any")
+    assert len(asked) == 2
