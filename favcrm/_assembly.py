@@ -87,6 +87,7 @@ class Options:
             escrow=self.escrow,
             ledger=self.ledger,
             on_event=self.on_event,
+            diagnosis_interval=settings.diagnosis_interval,
             new_store=MemoryStore,
         )
 
@@ -104,7 +105,6 @@ class Options:
 
 def blocking_engine(
     options: Options,
-    settings: Settings,
     transport: Transport | None,
     http_client: HTTPClient | None,
 ) -> tuple[Engine, Callable[[], None]]:
@@ -112,6 +112,7 @@ def blocking_engine(
     from favcrm._backends.blocking import BlockingBackend
 
     options.check_transport(transport, http_client, "close")
+    settings = options.settings(transport)
     if transport is not None:
         return options.engine(BlockingBackend(transport), settings), _leave_open
     from favcrm.transports.http import BlockingEndpoint
@@ -122,7 +123,6 @@ def blocking_engine(
 
 def async_engine(
     options: Options,
-    settings: Settings,
     transport: AsyncTransport | None,
     http_client: AsyncHTTPClient | None,
 ) -> tuple[Engine, Callable[[], Awaitable[None]]]:
@@ -130,6 +130,7 @@ def async_engine(
     from favcrm._backends.asynchronous import AsyncBackend
 
     options.check_transport(transport, http_client, "aclose")
+    settings = options.settings(transport)
     if transport is not None:
         return options.engine(AsyncBackend(transport), settings), _leave_open_async
     from favcrm.transports.http import AsyncEndpoint

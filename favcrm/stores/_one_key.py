@@ -96,13 +96,15 @@ class OneKeyStore(ABC):
         self._read()
 
     def _find(self, ref: SecretRef) -> Secret | None:
+        if ref.scheme != self.scheme:
+            return None
         found = self._read()
-        secret = self._key_in(found) if ref.scheme == self.scheme else None
-        if secret is not None and not self._holds(found, ref):
-            raise StoreError(f"The key in {self._place} is another workspace's.", next_step=OTHER_KEY)
-        if secret is None and ref.scheme == self.scheme:
+        secret = self._key_in(found)
+        if secret is None:
             # `get` is called before a code is used, so a name that cannot be written must be refused here.
             self._check_name(ref.name)
+        elif not self._holds(found, ref):
+            raise StoreError(f"The key in {self._place} is another workspace's.", next_step=OTHER_KEY)
         return secret
 
     def _holds(self, found: Mapping[str, str], ref: SecretRef) -> bool:
