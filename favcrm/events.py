@@ -30,6 +30,7 @@ class State(StrEnum):
     STORE_CHECKED = "store checked"
     CODE_REQUESTED = "code requested"
     CODE_READ = "code read"
+    CODE_REFUSED = "code refused"
     VERIFY_SENT = "verify sent"
     KEY_RECEIVED = "key received"
     STORED = "stored"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Self
 
 from favcrm._assembly import Options, SharedOptions, blocking_engine
-from favcrm._backends import Awaitable, as_coroutine, run_sync
+from favcrm._backends import AsyncFunction, as_coroutine, run_sync
 from favcrm._boundary import boundaries, boundary
 from favcrm._flows.provision import Provisioning, joining, signing_up
 from favcrm._flows.watch import Watch
@@ -199,7 +199,7 @@ class FavCRMProvisioner:
             FavCRMError: As `initiate` and `confirm`, when no try or fresh code is left.
         """
         asked = registration_of(registration, email, organisation_name, industry, country, timezone)
-        route = signing_up(self._engine, asked, Awaitable(read_code))
+        route = signing_up(self._engine, asked, AsyncFunction(read_code))
         run = Provisioning(self._engine, key_name or route.key_name, store=store, replace=replace)
         return self._hand_over(run.store, *run_sync(run.provision(route)))
 
@@ -274,7 +274,7 @@ class FavCRMProvisioner:
         Raises:
             FavCRMError: As `provision`.
         """
-        route = joining(self._engine, as_secret(token), person, Awaitable(read_code))
+        route = joining(self._engine, as_secret(token), person, AsyncFunction(read_code))
         run = Provisioning(self._engine, key_name or route.key_name, store=store, replace=replace)
         return self._hand_over(run.store, *run_sync(run.provision(route)))
 

@@ -84,25 +84,25 @@ def as_coroutine(function: Callable[[], R]) -> Callable[[], Coroutine[None, None
     return call
 
 
-class Awaitable(Generic[A, R]):
+class AsyncFunction(Generic[A, R]):
     """A blocking function, with its ``check`` if it has one, as one that a flow can await.
 
     Args:
         function: The function.
+
+    Attributes:
+        check: Lets the function find out whether it can work. It is there only where the function has one.
     """
 
     def __init__(self, function: Callable[[A], R]) -> None:
         self._function = function
+        check: Callable[[], object] | None = getattr(function, "check", None)
+        if check is not None:
+            self.check = as_coroutine(check)
 
     async def __call__(self, argument: A) -> R:
         """Call the function."""
         return self._function(argument)
-
-    async def check(self) -> None:
-        """Let the function find out whether it can work."""
-        check: Callable[[], object] | None = getattr(self._function, "check", None)
-        if check is not None:
-            check()
 
 
 def on_trio() -> bool:

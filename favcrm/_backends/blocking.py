@@ -7,7 +7,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from favcrm._backends import Awaitable, run_sync
+from favcrm._backends import AsyncFunction, run_sync
 from favcrm._backends.clock import SYSTEM_CLOCK
 from favcrm._backends.sections import uninterrupted
 
@@ -44,7 +44,7 @@ class BlockingBackend:
     def __init__(self, transport: object, request: Send | None = None) -> None:
         self.transport = transport
         self.clock: Clock = getattr(transport, "clock", SYSTEM_CLOCK)
-        self.request: Send = request or Awaitable(cast("Transport", transport).request)
+        self.request: Send = request or AsyncFunction(cast("Transport", transport).request)
 
     def home(self) -> object:
         """Return the process that the caller runs in."""

@@ -14,10 +14,10 @@ LONGEST_REQUEST_ID = 512
 LONGEST_PERSON = 120
 LONGEST_INVITE = 336
 ROLES = ("manager", "staff")
-CODE = lazy_pattern(r"[0-9]{6}")
+SIX_DIGITS = lazy_pattern(r"[0-9]{6}")
 
 
-def read_code(code: object) -> Secret:
+def parse_code(code: object) -> Secret:
     """Return a one-time code as six digits, without the blanks and hyphens that people paste.
 
     Raises:
@@ -26,7 +26,7 @@ def read_code(code: object) -> Secret:
     if not isinstance(code, str):
         raise_problems({"code": "must be text: a number would lose its leading zeros"})
     digits = re.sub(r"[\s-]", "", str(code))
-    raise_problems({"code": None if CODE.fullmatch(digits) else "must be exactly six digits"})
+    raise_problems({"code": None if SIX_DIGITS.fullmatch(digits) else "must be exactly six digits"})
     return Secret(digits)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from favcrm._flows import calls
 from favcrm._flows.attempts import Caller
-from favcrm._flows.checks import check_request_id, check_tool_call, read_code
+from favcrm._flows.checks import check_request_id, check_tool_call, parse_code
 from favcrm._flows.confirmation import SENT_BEFORE, Confirmation, Use
 from favcrm._flows.keys import KeyManager, check_is_store
 from favcrm._flows.records import (
@@ -143,28 +143,28 @@ class Engine:
         )
 
     def initiate(
-        self, registration: Registration, *, resend: bool, besides: PendingRegistration | None = None
+        self, registration: Registration, *, resend: bool = False, spent: PendingRegistration | None = None
     ) -> Coroutine[None, None, PendingRegistration]:
         """Ask for a one-time code, unless one for the same email and organisation is still good.
 
         Args:
             registration: What to register.
-            resend: Whether the one that is pending does not count.
-            besides: Another one that does not count.
+            resend: Whether to ask although a code is still good.
+            spent: A pending registration that must not be returned, because its code is spent.
         """
         name = name_of_registration(registration, self.endpoint)
         call = calls.request_code(registration, self.backend.clock)
-        return self._ask_for_code(name, call, resend=resend, besides=besides)
+        return self._ask_for_code(name, call, resend=resend, spent=spent)
 
     async def request_invite(
-        self, token: Secret, *, resend: bool = False, besides: PendingRegistration | None = None
+        self, token: Secret, *, resend: bool = False, spent: PendingRegistration | None = None
     ) -> PendingRegistration:
         """Ask for the one-time code of an invitation, unless one is still good."""
         name = name_of_invitation(token, self.endpoint)
         call = calls.request_invite_code(token.reveal(), self.backend.clock)
         request_id = id_of_invitation(token)
         try:
-            return await self._ask_for_code(name, call, resend=resend, besides=besides, settles=request_id)
+            return await self._ask_for_code(name, call, resend=resend, spent=spent, settles=request_id)
         except RefusedError as error:
             if not (await self._records.state(request_id)).sent:
                 raise
@@ -176,17 +176,17 @@ class Engine:
         call: Call[PendingRegistration],
         *,
         resend: bool,
-        besides: PendingRegistration | None,
+        spent: PendingRegistration | None,
         settles: str | None = None,
     ) -> PendingRegistration:
-        if resend and besides is None:
-            besides = await self._records.find(name)
+        if resend and spent is None:
+            spent = await self._records.find(name)
         reservation = self._records.reservation(name)
         turns = Turns(self.backend, self._caller.policy.deadline, "asks for a code for the same registration")
         waited = False
         try:
             while True:
-                known = await reservation.find_or_take(besides=besides)
+                known = await reservation.find_or_take(spent=spent)
                 if known is not None:
                     self.emit(EventKind.CODE_REUSED, registration_id=known.request_id)
                     return known
@@ -233,7 +233,7 @@ class Engine:
         """Use a one-time code, and save the key before anything else."""
         window = pending if isinstance(pending, PendingRegistration) else None
         request_id = check_request_id(window.request_id if window else pending)
-        digits = read_code(code)
+        digits = parse_code(code)
         call = calls.verify_code(request_id, digits.reveal())
         keys = keys or self.keys_for()
         return self._confirm(Use(call, request_id, digits, window, keys, before_sending))
@@ -249,7 +249,7 @@ class Engine:
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use the one-time code of an invitation, with the same care as that of a registration."""
-        digits = read_code(code)
+        digits = parse_code(code)
         request_id = id_of_invitation(token)
         if pending is None:
             pending = await self._records.find(name_of_invitation(token, self.endpoint))

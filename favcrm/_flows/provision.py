@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     ReadCode: TypeAlias = Callable[[PendingRegistration], Awaitable[str]]
 
 LONGEST_SLUG = 40
-CODE_ATTEMPTS = 3
-# Each fresh code is one more email, of three that FavCRM sends in an hour.
-FRESH_CODES = 1
+CODE_TRIES = 3
+# Each code is one more email, of three that FavCRM sends in an hour.
+CODES = 2
+NOT_ASKED_FOR = "The code has expired, so it was not asked for."
 
 
 class Route(NamedTuple):
@@ -49,7 +50,8 @@ class Route(NamedTuple):
     Attributes:
         key_name: The name of the key in a store, where none is given.
         read_code: Brings the code from the email.
-        request: Asks for a code, unless one is pending besides one that does not count.
+        request: Asks for a code, or returns the pending registration. It never returns the one it is given, because
+            the code of that one is spent.
         confirm: Uses a code.
     """
 
@@ -64,8 +66,8 @@ class Route(NamedTuple):
 def signing_up(engine: Engine, registration: Registration, read_code: ReadCode) -> Route:
     """Return the way of registering a new organisation."""
 
-    def request(besides: PendingRegistration | None) -> Coroutine[None, None, PendingRegistration]:
-        return engine.initiate(registration, resend=besides is not None, besides=besides)
+    def request(spent: PendingRegistration | None) -> Coroutine[None, None, PendingRegistration]:
+        return engine.initiate(registration, spent=spent)
 
     def confirm(
         pending: PendingRegistration, code: str, keys: KeyManager, sent: Callable[[], None]
@@ -85,8 +87,8 @@ def joining(engine: Engine, token: Secret, person: str | None, read_code: ReadCo
         read_code: Brings the code.
     """
 
-    def request(besides: PendingRegistration | None) -> Coroutine[None, None, PendingRegistration]:
-        return engine.request_invite(token, resend=besides is not None, besides=besides)
+    def request(spent: PendingRegistration | None) -> Coroutine[None, None, PendingRegistration]:
+        return engine.request_invite(token, spent=spent)
 
     def confirm(
         pending: PendingRegistration, code: str, keys: KeyManager, sent: Callable[[], None]
@@ -210,54 +212,53 @@ class Provisioning:
         return workspace, report
 
     async def _receive(self, route: Route) -> Workspace:
-        pending = await self._request(route, besides=None)
+        pending = await self._request(route, spent=None)
         if self._replace and await self._engine.confirmation.knows(pending.request_id):
-            pending = await self._request(route, besides=pending)
-        wrong_codes_left, fresh_codes_left = CODE_ATTEMPTS, FRESH_CODES
+            pending = await self._request(route, spent=pending)
+        tries_left, codes_left = CODE_TRIES, CODES
         refusal = ""
         while True:
-            pending = evolve(pending, last_refusal=refusal, tries_left=wrong_codes_left)
+            known = await self._engine.confirmation.find(pending.request_id, self._keys)
+            if known is not None:
+                return known
+            pending = evolve(pending, last_refusal=refusal, tries_left=tries_left)
+            # Outside of the `try`, because an error of the user's reader is no refusal of a code.
+            code = None if pending.expired else await self._read_code(route, pending)
             try:
-                return await self._confirm(route, pending)
+                return await self._confirm(route, pending, code)
             except (InvalidCodeError, InvalidInputError) as error:
-                wrong_codes_left -= 1
-                if not wrong_codes_left:
+                tries_left -= 1
+                if not tries_left:
                     raise
                 refusal = _for_readers(error)
-                self._reach(State.CODE_REQUESTED)
+                self._reach(State.CODE_REFUSED)
             except (CodeExpiredError, TooManyAttemptsError) as error:
-                fresh_codes_left -= 1
-                if fresh_codes_left < 0:
+                codes_left -= 1
+                if not codes_left:
                     raise
                 refusal = _for_readers(error)
-                pending = await self._request(route, besides=pending)
+                pending = await self._request(route, spent=pending)
 
-    async def _request(self, route: Route, *, besides: PendingRegistration | None) -> PendingRegistration:
-        pending = await route.request(besides)
+    async def _request(self, route: Route, *, spent: PendingRegistration | None) -> PendingRegistration:
+        pending = await route.request(spent)
         self._reach(State.CODE_REQUESTED)
         return pending
 
-    async def _confirm(self, route: Route, pending: PendingRegistration) -> Workspace:
-        """Read one code and use it, unless the registration is confirmed already."""
-        known = await self._engine.confirmation.find(pending.request_id, self._keys)
-        if known is not None:
-            return known
+    async def _read_code(self, route: Route, pending: PendingRegistration) -> str:
+        code = await route.read_code(pending)
+        self._reach(State.CODE_READ)
+        return code
+
+    async def _confirm(self, route: Route, pending: PendingRegistration, code: str | None) -> Workspace:
+        """Use a code, or raise where it was not asked for because it had expired."""
         try:
-            code = await self._read_code(route, pending)
+            if code is None:
+                raise await self._engine.confirmation.expired(pending.request_id, self._keys, NOT_ASKED_FOR)
             sent = partial(self._reach, State.VERIFY_SENT)
             return await route.confirm(pending, code, self._keys, sent)
         except OutcomeUnknownError:
             self._reach(State.OUTCOME_UNKNOWN)
             raise
-
-    async def _read_code(self, route: Route, pending: PendingRegistration) -> str:
-        if pending.expired:
-            raise await self._engine.confirmation.expired(
-                pending.request_id, self._keys, "The code has expired, so it was not asked for."
-            )
-        code = await route.read_code(pending)
-        self._reach(State.CODE_READ)
-        return code
 
 
 def _for_readers(error: FavCRMError) -> str:

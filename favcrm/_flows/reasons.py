@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 SUCCESS = range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)
 
-# A code is one word, while a sentence has blanks.
-CODE = lazy_pattern(r"[A-Za-z0-9_.:/-]{1,100}")
+# A server's code is one word, while a sentence has blanks.
+ERROR_WORD = lazy_pattern(r"[A-Za-z0-9_.:/-]{1,100}")
 TEXT_FIELDS = ("message", "detail", "error_description", "error")
 DEEPEST = 8
 MOST_PARTS = 32
@@ -108,7 +108,7 @@ def read_challenge(header: str) -> dict[str, str]:
 
 def is_code(text: str) -> bool:
     """Tell whether a text is one word, as a code is."""
-    return CODE.fullmatch(text) is not None
+    return ERROR_WORD.fullmatch(text) is not None
 
 
 def _parts_of(details: JSON) -> list[JSON]:

@@ -176,16 +176,16 @@ class Reservation:
         await self._records.ask_uncancelled(self._reserve)
         return not self.refused
 
-    async def find_or_take(self, *, besides: PendingRegistration | None) -> PendingRegistration | None:
+    async def find_or_take(self, *, spent: PendingRegistration | None) -> PendingRegistration | None:
         """Return the pending registration of the name; reserve the name where there is none.
 
         Args:
-            besides: A registration that does not count.
+            spent: A pending registration that must not be returned, because its code is spent.
         """
 
         def look(ledger: Ledger) -> PendingRegistration | None:
             pending = _alive(ledger.find(self._subject))
-            return None if pending is None or (besides and _is_same(pending, besides)) else pending
+            return None if pending is None or (spent and _is_same(pending, spent)) else pending
 
         def look_and_reserve(ledger: Ledger) -> PendingRegistration | None:
             if (pending := look(ledger)) is not None:

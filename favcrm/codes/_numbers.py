@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from enum import IntEnum
 
-from favcrm._flows.checks import CODE
+from favcrm._flows.checks import SIX_DIGITS
 
 __all__ = ["Standing", "numbers_in"]
 
@@ -128,7 +128,7 @@ def _digits(text: str) -> str:
 
 
 def _has_six_digits(text: str) -> bool:
-    return CODE.fullmatch(_digits(text)) is not None
+    return SIX_DIGITS.fullmatch(_digits(text)) is not None
 
 
 def _announces(line: str, *, below: bool) -> bool:

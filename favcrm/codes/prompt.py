@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from favcrm._flows.checks import CODE
+from favcrm._flows.checks import SIX_DIGITS
 from favcrm._threads import result_of
 from favcrm.errors import CodeExpiredError, CodeUnavailableError
 from favcrm.models import PendingRegistration
@@ -89,7 +89,7 @@ def _type(question: str) -> str | None:
     with suppress(EOFError, NotImplementedError, OSError):
         # Looked up at each call, because a notebook puts its own function there while a cell runs.
         digits = re.sub(r"[\s-]", "", getpass.getpass(question))
-        return digits if CODE.fullmatch(digits) else ""
+        return digits if SIX_DIGITS.fullmatch(digits) else ""
     return None
 
 

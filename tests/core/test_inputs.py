@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from favcrm import Industry, InvalidInputError, Registration, RetryPolicy
-from favcrm._flows.checks import LONGEST_REQUEST_ID, check_request_id, read_code
+from favcrm._flows.checks import LONGEST_REQUEST_ID, check_request_id, parse_code
 from favcrm.countries import COUNTRIES
 from favcrm.timezones import can_be_zone
 
@@ -218,24 +218,24 @@ def test_the_email_is_not_in_the_repr_nor_in_an_error() -> None:
 
 @pytest.mark.parametrize("code", ["123-456", " 12 34 56\n", "012345"])
 def test_blanks_and_hyphens_in_a_code_are_dropped(code: str) -> None:
-    assert read_code(code).reveal() == "".join(filter(str.isdigit, code))
+    assert parse_code(code).reveal() == "".join(filter(str.isdigit, code))
 
 
 @pytest.mark.parametrize("code", ["", "12345", "1234567", "12345a", "\uff11\uff12\uff13\uff14\uff15\uff16"])
 def test_a_code_that_is_not_six_digits_is_refused(code: str) -> None:
     with pytest.raises(InvalidInputError, match="code: must be exactly six digits"):
-        read_code(code)
+        parse_code(code)
 
 
 def test_a_code_that_is_a_number_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"code: .*leading zeros"):
-        read_code(12345)
+        parse_code(12345)
 
 
 @given(st.text())
 def test_any_text_is_read_as_six_digits_or_refused(text: str) -> None:
     try:
-        code = read_code(text).reveal()
+        code = parse_code(text).reveal()
     except InvalidInputError:
         return
     assert len(code) == 6

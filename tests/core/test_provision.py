@@ -151,7 +151,62 @@ async def test_a_wrong_code_is_asked_for_again(sandbox: Sandbox, colour: Colour)
     done = await run.provision(in_turn(run.wrong, lambda _: "12345", run.mailed))
     assert done.report.ready
     assert sandbox.count(VERIFY) == 2
-    assert run.states.count("code requested") == 3
+    assert run.states[1:-3] == [
+        "code requested",
+        *("code read", "verify sent", "code refused"),
+        *("code read", "code refused"),
+        *("code read", "verify sent"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidCodeError("The inbox has no code."),
+        errors.InvalidInputError([errors.Problem("inbox", "is not the one")]),
+        errors.CodeExpiredError("The inbox is old."),
+        errors.TooManyAttemptsError("The inbox is locked."),
+        errors.OutcomeUnknownError("The inbox did not answer."),
+        errors.NotSentError("The inbox is not reached."),
+        OSError("The inbox is not there."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_error_of_the_reader_passes_and_costs_no_second_email(
+    sandbox: Sandbox, colour: Colour, error: Exception
+) -> None:
+    reads = 0
+
+    def failing(_: PendingRegistration) -> str:
+        nonlocal reads
+        reads += 1
+        raise error
+
+    run = Run(sandbox, colour)
+    with pytest.raises(type(error)) as caught:
+        await run.provision(failing)
+    assert caught.value is error
+    assert (reads, len(sandbox.inbox)) == (1, 1)
+    assert run.states == ["store checked", "code requested"]
+
+
+async def test_a_code_that_expired_before_it_was_asked_for_is_replaced(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    def expire(event: Event) -> None:
+        if event.state == "code requested" and len(sandbox.inbox) == 1:
+            sandbox.clock.advance(600)
+
+    seen: list[str] = []
+
+    def read(pending: PendingRegistration) -> str:
+        seen.append(pending.last_refusal)
+        return sandbox.inbox.code_for(EMAIL)
+
+    done = await sign_up(sandbox, colour, on_event=expire).provision(REGISTRATION, read_code=read)
+    assert done.report.ready
+    assert len(sandbox.inbox) == 2
+    assert seen == ["The code has expired, so it was not asked for."]
 
 
 async def test_the_last_wrong_code_raises_invalid_code_error(sandbox: Sandbox) -> None:

@@ -59,6 +59,7 @@ ELSEWHERE = {
     f"event {EventKind.CODE_REUSED}",
     f"event {EventKind.OUTCOME_UNKNOWN}",
     f"state {State.OUTCOME_UNKNOWN}",
+    f"state {State.CODE_REFUSED}",
     f"state {State.ALREADY_REGISTERED}",
 }
 
