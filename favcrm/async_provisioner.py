@@ -341,7 +341,7 @@ class AsyncFavCRMProvisioner:
 
     async def aclose(self) -> None:
         """Close the connections that were opened here; where a code is on its way, once its key has come."""
-        await self._engine.confirmation.close(self._close)
+        await self._engine.close(self._close)
 
     async def __aenter__(self) -> Self:
         return self

@@ -26,8 +26,9 @@ class CodeState:
     """What is known of the code of one registration. Nothing in it is secret.
 
     Attributes:
-        sent: Whether a code was sent and no answer settled what became of it, so that a workspace may exist.
-        refused: Marks of the codes that were wrong: hashes that take long to make, as there are only a million codes.
+        sent: Whether what was sent is not settled: no answer says what became of it, so a workspace may exist.
+        refused: Fingerprints of the codes that were wrong: hashes that take long to make, because there are only a
+            million codes.
         ref: Where the key was stored, once the registration is confirmed.
     """
 
@@ -36,7 +37,7 @@ class CodeState:
     ref: SecretRef | None = None
 
     def after(self, *, sent: bool, refused: str | None, ref: SecretRef | None) -> CodeState:
-        """Return the state after a mark was made."""
+        """Return the state after `Ledger.mark_sent`."""
         return CodeState(
             sent=sent,
             refused=self.refused if refused is None else self.refused | {refused},
@@ -78,12 +79,13 @@ class Ledger(Protocol):
     def mark_sent(
         self, subject: str, *, sent: bool, refused: str | None = None, ref: SecretRef | None = None
     ) -> None:
-        """Remember what became of a subject for a day, also of one that was never kept here.
+        """Mark a subject as sent, or as settled, for a day; also one that was never kept here.
 
         Args:
             subject: The request id of a code that was sent, or the name of a registration for which a code was asked.
-            sent: Whether what was sent had no answer, so that a workspace, or an email, may exist.
-            refused: The mark of a code that was wrong.
+            sent: True right before a code is sent, or where asking for one had no answer: from then on a workspace, or
+                an email, may exist. False once an answer settled that.
+            refused: The fingerprint of a code that was wrong.
             ref: Where the key is, once there is one.
         """
         ...

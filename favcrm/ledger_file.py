@@ -201,8 +201,8 @@ class FileLedger:
             os.close(self._locks.popitem()[1])
 
     def _lock_of(self, name: str) -> Path:
-        mark = hashlib.sha256(name.encode()).hexdigest()[:16]
-        return self._path.with_name(f".{self._path.name}.{BUSY}-{mark}")
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        return self._path.with_name(f".{self._path.name}.{BUSY}-{digest}")
 
     def _content(self) -> Content:
         with wrap_errors(f"The ledger {self._path} cannot be read"):

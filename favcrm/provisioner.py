@@ -339,7 +339,7 @@ class FavCRMProvisioner:
 
     def close(self) -> None:
         """Close the connections that were opened here; where a code is on its way, once its key has come."""
-        run_sync(self._engine.confirmation.close(as_coroutine(self._close)))
+        run_sync(self._engine.close(as_coroutine(self._close)))
 
     def __enter__(self) -> Self:
         return self

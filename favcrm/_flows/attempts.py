@@ -126,7 +126,7 @@ class Attempts(Generic[R]):
         caller: Whose calls these are.
         call: The call.
         keys: The key, which is read again for each attempt.
-        window: The pending registration whose code is sent, or None.
+        pending: The pending registration whose code is sent, or None.
 
     Attributes:
         outcomes: What became of each attempt so far.
@@ -134,7 +134,7 @@ class Attempts(Generic[R]):
     """
 
     def __init__(
-        self, caller: Caller, call: Call[R], keys: KeyManager, window: PendingRegistration | None = None
+        self, caller: Caller, call: Call[R], keys: KeyManager, pending: PendingRegistration | None = None
     ) -> None:
         self._backend = caller.backend
         self._policy = caller.policy
@@ -142,7 +142,7 @@ class Attempts(Generic[R]):
         self._random = caller.random
         self._call = call
         self._keys = keys
-        self._window = window
+        self._pending = pending
         self._ends_at = caller.backend.clock.monotonic() + caller.policy.deadline
         self.outcomes: list[Outcome[R]] = []
         self.key: Secret | None = None
@@ -218,10 +218,10 @@ class Attempts(Generic[R]):
 
     def _remaining(self, now: float) -> float:
         left = self._ends_at - now
-        return left if self._window is None else min(left, self._window.remaining())
+        return left if self._pending is None else min(left, self._pending.remaining())
 
     def _too_late(self) -> Failed:
-        if self._window is not None and self._window.expired:
+        if self._pending is not None and self._pending.expired:
             return Failed(Kind.REFUSED, CodeExpiredError(NOT_SENT_SINCE_EXPIRED))
         return Failed(Kind.NEVER_SENT, NotSentError(NOT_SENT_SINCE_LATE))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Never
 from attrs import evolve
 
 from favcrm._flows.attempts import NOT_SENT_SINCE_EXPIRED, Attempts, Failed, Kind
-from favcrm._flows.records import Turns, mark_of_code
+from favcrm._flows.records import WaitForOthers, code_fingerprint
 from favcrm.errors import (
     PORTAL,
     CodeExpiredError,
@@ -46,14 +46,14 @@ NOT_SENT_SINCE_REFUSED = "The code was refused before, so it was not sent again.
 SENT_BEFORE = "A code was sent before for this registration, and its outcome is not known."
 
 
-class Use:
+class CodeUse:
     """One use of a code.
 
     Args:
         call: The call that uses the code.
         request_id: The registration.
         code: The code.
-        window: The pending registration, which says how long the code lives, or None.
+        pending: The pending registration, which says how long the code lives, or None.
         keys: What saves the key.
         before_sending: Called right before the code is sent, or None.
     """
@@ -63,20 +63,20 @@ class Use:
         call: Call[Workspace],
         request_id: str,
         code: Secret,
-        window: PendingRegistration | None,
+        pending: PendingRegistration | None,
         keys: KeyManager,
         before_sending: Callable[[], None] | None,
     ) -> None:
         self.call = call
         self.request_id = request_id
-        self.window = window
+        self.pending = pending
         self.keys = keys
         self.before_sending = before_sending
         self._code = code
 
-    def mark(self) -> str:
-        """Return what the code is remembered by if it is wrong."""
-        return mark_of_code(self.request_id, self._code)
+    def fingerprint(self) -> str:
+        """Return the fingerprint by which the code is remembered if it is wrong."""
+        return code_fingerprint(self.request_id, self._code)
 
 
 class Receipt(NamedTuple):
@@ -136,28 +136,30 @@ class Confirmation:
         self._caller = caller
         self._records = records
         self._emit = emit
-        self._in_use: dict[Use, object] = {}
+        self._in_use: dict[CodeUse, object] = {}
         self._closing: Callable[[], Awaitable[None]] | None = None
         self.received = Received()
 
-    async def confirm(self, use: Use) -> Workspace:
+    async def confirm(self, use: CodeUse) -> Workspace:
         """Use a code, or return the workspace that it made already."""
         reservation = self._records.reservation(use.request_id)
-        turns = Turns(self._backend, self._caller.policy.deadline, "uses a code of the same registration")
+        others = WaitForOthers(
+            self._backend, self._caller.policy.deadline, "uses a code of the same registration"
+        )
         try:
             while not await reservation.take():
-                await turns.wait()
-            if (known := await self.find(use.request_id, use.keys)) is not None:
+                await others.wait()
+            if (known := await self.restore(use.request_id, use.keys)) is not None:
                 return known
-            state = await self._records.state(use.request_id)
-            if use.window and use.window.expired:
-                raise await self.expired(use.request_id, use.keys, NOT_SENT_SINCE_EXPIRED)
-            if state.refused and use.mark() in state.refused:
-                made = "" if state.sent else " No workspace was created."
+            before = await self._records.state(use.request_id)
+            if use.pending and use.pending.expired:
+                raise await self.expired_error(use.request_id, use.keys, NOT_SENT_SINCE_EXPIRED)
+            if before.refused and use.fingerprint() in before.refused:
+                made = "" if before.sent else " No workspace was created."
                 raise InvalidCodeError(f"{NOT_SENT_SINCE_REFUSED}{made}")
             await use.keys.check_writable(use.request_id)
             # Nobody may cancel from here to the store's commit, because the server shows the key only once.
-            return await self._backend.uncancelled(partial(self._use, use, state))
+            return await self._backend.uncancelled(partial(self._use, use, before))
         finally:
             await reservation.give_back()
 
@@ -174,14 +176,14 @@ class Confirmation:
             return True
         return (await self._records.state(request_id)).ref is not None
 
-    async def expired(self, request_id: str, keys: KeyManager, message: str) -> FavCRMError:
+    async def expired_error(self, request_id: str, keys: KeyManager, message: str) -> FavCRMError:
         """Return the error for a code that has died: an earlier one that was sent may have made a workspace."""
         await self._records.forget(request_id)
         error = CodeExpiredError(message)
         state = await self._records.state(request_id)
-        return self.unknown(request_id, keys, SENT_BEFORE, error) if state.sent else error
+        return self.unknown_error(request_id, keys, SENT_BEFORE, error) if state.sent else error
 
-    async def find(self, request_id: str, keys: KeyManager) -> Workspace | None:
+    async def restore(self, request_id: str, keys: KeyManager) -> Workspace | None:
         """Return the workspace of a registration that is confirmed already, or None where it is not.
 
         Raises:
@@ -209,10 +211,10 @@ class Confirmation:
         keys.key = ref
         return workspace
 
-    async def _use(self, use: Use, state: CodeState) -> Workspace:
+    async def _use(self, use: CodeUse, before: CodeState) -> Workspace:
         self._in_use[use] = self._backend.home()
         try:
-            return await self._send(use, state)
+            return await self._send(use, before)
         finally:
             del self._in_use[use]
             closing = self._closing
@@ -221,7 +223,7 @@ class Confirmation:
                 with suppress(Exception):
                     await closing()
 
-    async def _send(self, use: Use, state: CodeState) -> Workspace:
+    async def _send(self, use: CodeUse, before: CodeState) -> Workspace:
         request_id = use.request_id
         # Emitted before the mark is made, because nothing was sent if the user's callback does not come back.
         if use.before_sending is not None:
@@ -229,12 +231,12 @@ class Confirmation:
         self._emit(EventKind.VERIFY_SENT, registration_id=request_id)
         await self._records.mark_sent(request_id, sent=True)
         started = self._backend.clock.monotonic()
-        attempts = Attempts(self._caller, use.call, use.keys, use.window)
+        attempts = Attempts(self._caller, use.call, use.keys, use.pending)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
-            await self._raise_unconfirmed(use, outcome, attempts, state)
+            await self._raise_unconfirmed(use, outcome, attempts, before)
         self.received.remember(request_id, outcome.value, use.keys.store)
-        received = partial(
+        emit_received = partial(
             self._emit,
             EventKind.KEY_RECEIVED,
             registration_id=request_id,
@@ -244,14 +246,14 @@ class Confirmation:
             duration=self._backend.clock.monotonic() - started,
             x_request_id=outcome.value.x_request_id,
         )
-        return await self._keep(request_id, outcome.value, use.keys, received)
+        return await self._keep(request_id, outcome.value, use.keys, emit_received)
 
     async def _keep(
         self,
         request_id: str,
         workspace: Workspace,
         keys: KeyManager,
-        received: Callable[[], None] | None = None,
+        emit_received: Callable[[], None] | None = None,
     ) -> Workspace:
         """Save a key, if there is a store, then mark the code as settled in the ledger, then emit events.
 
@@ -262,40 +264,53 @@ class Confirmation:
         if keys.store is None:
             # The mark stays, because no other process can get the key, and the server would refuse its code.
             await self._records.forget(request_id)
-            if received is not None:
-                received()
+            if emit_received is not None:
+                emit_received()
             return workspace
         saved = await keys.put(workspace, request_id)
         if saved.ref is not None:
             await self._records.mark_sent(request_id, sent=False, ref=saved.ref)
         if saved.failure is None:
             self.received.remember(request_id, saved.workspace, keys.store)
-        if received is not None:
-            received()
-        return keys.report(saved, request_id)
+        if emit_received is not None:
+            emit_received()
+        return keys.announce_or_raise(saved, request_id)
 
     async def _raise_unconfirmed(
-        self, use: Use, outcome: Failed, attempts: Attempts[Workspace], state: CodeState
+        self, use: CodeUse, outcome: Failed, attempts: Attempts[Workspace], before: CodeState
     ) -> Never:
-        error, unknown = outcome.error, attempts.unknown
-        if not unknown and not state.sent:
-            refused = use.mark() if isinstance(error, InvalidCodeError) else None
-            await self._records.mark_sent(use.request_id, sent=False, refused=refused)
-            if isinstance(error, CodeExpiredError | TooManyAttemptsError):
-                await self._records.forget(use.request_id)
-            raise self._caller.with_origin(error, use.keys)
-        if not unknown and outcome.kind in {Kind.NEVER_SENT, Kind.BUSY}:
-            # Nothing was done this time, so it is still open what an earlier run did.
-            error.next_step = f"{error.next_step} {SENT_BEFORE} Its answer can still settle that."
-            raise self._caller.with_origin(error, use.keys)
-        # An earlier attempt may have used the code, and the server refuses a used code. So the refusal does not prove
-        # that there is no workspace. `initiate` asks for a fresh code from now on; the mark of this one stays.
-        await self._records.forget(use.request_id)
-        what = unknown[0].error.message if unknown else SENT_BEFORE
-        cause = unknown[0].error if unknown else error
-        raise self.unknown(use.request_id, use.keys, what, cause, len(attempts.outcomes))
+        """Raise why a code brought no key, and note what is known of the code now.
 
-    def unknown(
+        Args:
+            use: The use of the code.
+            outcome: What became of the last attempt.
+            attempts: All attempts.
+            before: What was known of the code before it was sent.
+        """
+        error, unknown = outcome.error, attempts.unknown
+        refused = not unknown and not before.sent
+        did_nothing = not unknown and outcome.kind in {Kind.NEVER_SENT, Kind.BUSY}
+        if refused:
+            await self._note_refusal(use, error)
+        elif did_nothing:
+            # What an earlier run did is still open.
+            error.next_step = f"{error.next_step} {SENT_BEFORE} Its answer can still settle that."
+        else:
+            # An earlier attempt may have used the code, and the server refuses a used code. So the refusal does not
+            # prove that there is no workspace. `initiate` asks for a fresh code from now on; this one stays marked.
+            await self._records.forget(use.request_id)
+            what = unknown[0].error.message if unknown else SENT_BEFORE
+            cause = unknown[0].error if unknown else error
+            raise self.unknown_error(use.request_id, use.keys, what, cause, len(attempts.outcomes))
+        raise self._caller.with_origin(error, use.keys)
+
+    async def _note_refusal(self, use: CodeUse, error: FavCRMError) -> None:
+        refused = use.fingerprint() if isinstance(error, InvalidCodeError) else None
+        await self._records.mark_sent(use.request_id, sent=False, refused=refused)
+        if isinstance(error, CodeExpiredError | TooManyAttemptsError):
+            await self._records.forget(use.request_id)
+
+    def unknown_error(
         self, request_id: str, keys: KeyManager, what: str, error: FavCRMError, attempts: int | None = None
     ) -> OutcomeUnknownError:
         """Emit that an outcome is unknown, and return the error that says so."""

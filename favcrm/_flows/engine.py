@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from favcrm._flows import calls
 from favcrm._flows.attempts import Caller
 from favcrm._flows.checks import check_request_id, check_tool_call, parse_code
-from favcrm._flows.confirmation import SENT_BEFORE, Confirmation, Use
+from favcrm._flows.confirmation import SENT_BEFORE, CodeUse, Confirmation
 from favcrm._flows.keys import KeyManager, check_is_store
 from favcrm._flows.records import (
     Records,
-    Turns,
+    WaitForOthers,
     id_of_invitation,
     name_of_invitation,
     name_of_registration,
@@ -39,7 +39,7 @@ from favcrm.ledger import MemoryLedger
 from favcrm.models import PendingRegistration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from favcrm._backends import Backend
     from favcrm._flows.calls import Call
@@ -168,7 +168,7 @@ class Engine:
         except RefusedError as error:
             if not (await self._records.state(request_id)).sent:
                 raise
-            raise self.confirmation.unknown(request_id, self.keys, SENT_BEFORE, error) from None
+            raise self.confirmation.unknown_error(request_id, self.keys, SENT_BEFORE, error) from None
 
     async def _ask_for_code(
         self,
@@ -182,7 +182,9 @@ class Engine:
         if resend and spent is None:
             spent = await self._records.find(name)
         reservation = self._records.reservation(name)
-        turns = Turns(self.backend, self._caller.policy.deadline, "asks for a code for the same registration")
+        others = WaitForOthers(
+            self.backend, self._caller.policy.deadline, "asks for a code for the same registration"
+        )
         waited = False
         try:
             while True:
@@ -190,10 +192,10 @@ class Engine:
                 if known is not None:
                     self.emit(EventKind.CODE_REUSED, registration_id=known.request_id)
                     return known
-                if not reservation.refused:
+                if not reservation.held_elsewhere:
                     break
                 waited = True
-                await turns.wait()
+                await others.wait()
             unheard = (await self._records.state(name)).sent
             if waited and unheard:
                 raise OutcomeUnknownError(
@@ -222,6 +224,10 @@ class Engine:
         )
         return pending
 
+    async def close(self, close_transport: Callable[[], Awaitable[None]]) -> None:
+        """Close the transport once no code is being used."""
+        await self.confirmation.close(close_transport)
+
     def confirm(
         self,
         pending: PendingRegistration | str,
@@ -231,12 +237,12 @@ class Engine:
         before_sending: Callable[[], None] | None = None,
     ) -> Coroutine[None, None, Workspace]:
         """Use a one-time code, and save the key before anything else."""
-        window = pending if isinstance(pending, PendingRegistration) else None
-        request_id = check_request_id(window.request_id if window else pending)
+        known = pending if isinstance(pending, PendingRegistration) else None
+        request_id = check_request_id(known.request_id if known else pending)
         digits = parse_code(code)
         call = calls.verify_code(request_id, digits.reveal())
         keys = keys or self.keys_for()
-        return self._confirm(Use(call, request_id, digits, window, keys, before_sending))
+        return self._confirm(CodeUse(call, request_id, digits, known, keys, before_sending))
 
     async def confirm_invite(
         self,
@@ -255,9 +261,9 @@ class Engine:
             pending = await self._records.find(name_of_invitation(token, self.endpoint))
         call = calls.verify_invite(token.reveal(), digits.reveal(), person)
         keys = keys or self.keys_for()
-        return await self._confirm(Use(call, request_id, digits, pending, keys, before_sending))
+        return await self._confirm(CodeUse(call, request_id, digits, pending, keys, before_sending))
 
-    async def _confirm(self, use: Use) -> Workspace:
+    async def _confirm(self, use: CodeUse) -> Workspace:
         if use.keys.store is None:
             self.warn_that_key_is_not_kept()
         try:

@@ -47,13 +47,13 @@ class Saved(NamedTuple):
         workspace: The workspace, with the new reference if the key was saved.
         ref: Where the key was saved, in the store or else in the escrow; None where it was not.
         failure: Why the store did not take the key, or None.
-        second: Why the escrow did not take it either, or None.
+        escrow_failure: Why the escrow did not take it either, or None.
     """
 
     workspace: Workspace
     ref: SecretRef | None = None
     failure: StoreError | None = None
-    second: StoreError | None = None
+    escrow_failure: StoreError | None = None
 
 
 class KeyManager:
@@ -176,7 +176,7 @@ class KeyManager:
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
-        return self.report(await self.put(workspace, request_id), request_id)
+        return self.announce_or_raise(await self.put(workspace, request_id), request_id)
 
     async def put(self, workspace: Workspace, request_id: str = "") -> Saved:
         """Put a key into the store, or else into the escrow. No event is emitted."""
@@ -187,16 +187,16 @@ class KeyManager:
             return Saved(evolve(workspace, ref=ref), ref)
         if self.escrow is None:
             return Saved(workspace, None, failure)
-        ref, second = await self._try_to_put(workspace, name, self.escrow)
-        return Saved(workspace if ref is None else evolve(workspace, ref=ref), ref, failure, second)
+        ref, escrow_failure = await self._try_to_put(workspace, name, self.escrow)
+        return Saved(workspace if ref is None else evolve(workspace, ref=ref), ref, failure, escrow_failure)
 
-    def report(self, saved: Saved, request_id: str = "") -> Workspace:
-        """Emit where a key was put, and return its workspace, or raise.
+    def announce_or_raise(self, saved: Saved, request_id: str = "") -> Workspace:
+        """Emit where a key was put, and return its workspace, or raise that the store did not take it.
 
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
-        workspace, ref, failure, second = saved
+        workspace, ref, failure, escrow_failure = saved
         emit = partial(
             self._emit, registration_id=request_id or None, organisation_id=workspace.organisation_id
         )
@@ -209,8 +209,8 @@ class KeyManager:
         if ref is not None:
             emit(EventKind.ESCROWED, ref=ref, fingerprint=fingerprint)
             raise StoreError(f"{what} It is in the escrow at {ref}.", workspace=workspace, next_step=MOVE_IT)
-        if second is not None:
-            what = f"{what} Neither could the escrow take it: {second.message}"
+        if escrow_failure is not None:
+            what = f"{what} Neither could the escrow take it: {escrow_failure.message}"
         raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
 
     def _name_for(self, request_id: str, organisation_id: str | None = None) -> str:

@@ -218,7 +218,7 @@ class Provisioning:
         tries_left, codes_left = CODE_TRIES, CODES
         refusal = ""
         while True:
-            known = await self._engine.confirmation.find(pending.request_id, self._keys)
+            known = await self._engine.confirmation.restore(pending.request_id, self._keys)
             if known is not None:
                 return known
             pending = evolve(pending, last_refusal=refusal, tries_left=tries_left)
@@ -253,7 +253,9 @@ class Provisioning:
         """Use a code, or raise where it was not asked for because it had expired."""
         try:
             if code is None:
-                raise await self._engine.confirmation.expired(pending.request_id, self._keys, NOT_ASKED_FOR)
+                raise await self._engine.confirmation.expired_error(
+                    pending.request_id, self._keys, NOT_ASKED_FOR
+                )
             sent = partial(self._reach, State.VERIFY_SENT)
             return await route.confirm(pending, code, self._keys, sent)
         except OutcomeUnknownError:

@@ -51,13 +51,13 @@ def id_of_invitation(token: Secret) -> str:
     return f"invite_{hashlib.sha256(token.reveal().encode()).hexdigest()[:12]}"
 
 
-def mark_of_code(request_id: str, code: Secret) -> str:
-    """Return what a wrong code is remembered by. It is slow to make, as there are only a million codes to try."""
+def code_fingerprint(request_id: str, code: Secret) -> str:
+    """Return the fingerprint of a wrong code. It is slow to make, because there are only a million codes to try."""
     return hashlib.pbkdf2_hmac("sha256", code.reveal().encode(), request_id.encode(), ROUNDS).hex()[:16]
 
 
-class Turns:
-    """Waits until others are done, on the real clock, and for so long at the most.
+class WaitForOthers:
+    """Waits on the real clock until others are done, until the time is up.
 
     Args:
         backend: Where to wait.
@@ -161,20 +161,20 @@ class Reservation:
     A ledger that fails keeps nobody waiting, and what was not reserved here is not given back.
 
     Attributes:
-        refused: Whether another call works on it.
+        held_elsewhere: Whether another call works on it.
     """
 
     def __init__(self, records: Records, subject: str) -> None:
         self._records = records
         self._subject = subject
         self._held = False
-        self.refused = False
+        self.held_elsewhere = False
 
     async def take(self) -> bool:
         """Reserve, and say whether no other call works on it."""
-        self.refused = False
+        self.held_elsewhere = False
         await self._records.ask_uncancelled(self._reserve)
-        return not self.refused
+        return not self.held_elsewhere
 
     async def find_or_take(self, *, spent: PendingRegistration | None) -> PendingRegistration | None:
         """Return the pending registration of the name; reserve the name where there is none.
@@ -194,7 +194,7 @@ class Reservation:
             # Another call may have asked and been answered between the look and the reservation.
             return look(ledger) if self._held else None
 
-        self.refused = False
+        self.held_elsewhere = False
         return await self._records.ask_uncancelled(look_and_reserve)
 
     async def give_back(self) -> None:
@@ -205,7 +205,7 @@ class Reservation:
 
     def _reserve(self, ledger: Ledger) -> None:
         self._held = ledger.reserve(self._subject)
-        self.refused = not self._held
+        self.held_elsewhere = not self._held
 
 
 def blocks(asked: object) -> bool:

@@ -44,7 +44,7 @@ SIX = (
     r"(?<![A-Za-z0-9_/=#&?.+%@$€£¥-])[0-9]{6}"
     rf"(?![A-Za-z0-9_/%@-]|[.,][0-9]|{BLANK}?(?:[€£¥]|(?:{CURRENCY})\b))"
 )
-SIX_DIGITS = re.compile(SIX)
+SIX_IN_TEXT = re.compile(SIX)
 
 # The ways to write six digits apart: each in a box of its own, or in groups that belong to no longer number.
 ONE_BY_ONE = re.compile(r"(?<!\d)\d(?:[\s|\u00b7\u2022\u2010-\u2015-]{1,20}\d)+(?!\d)")
@@ -97,7 +97,7 @@ def numbers_in(text: str) -> Iterator[tuple[Standing, str]]:
     for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
         alone = len(re.findall(r"\w+", line)) == 1
         announced = alone and (_announces(before, below=True) or _announces(after, below=False))
-        named = {six for match in NAMED.finditer(line) for six in SIX_DIGITS.findall(match[0])}
+        named = {six for match in NAMED.finditer(line) for six in SIX_IN_TEXT.findall(match[0])}
         for sentence in SENTENCE_END.split(line):
             standings = {
                 Standing.ANNOUNCED: announced,
@@ -106,7 +106,7 @@ def numbers_in(text: str) -> Iterator[tuple[Standing, str]]:
                 Standing.PRESENT: True,
             }
             standing = next(standing for standing, speaks in standings.items() if speaks)
-            for six in SIX_DIGITS.findall(sentence):
+            for six in SIX_IN_TEXT.findall(sentence):
                 yield Standing.NAMED if six in named else standing, six
 
 
@@ -137,4 +137,4 @@ def _announces(line: str, *, below: bool) -> bool:
         return False
     if line.rstrip("*_ \t\r").endswith((":", "\uff1a")):
         return below
-    return not SIX_DIGITS.search(line)
+    return not SIX_IN_TEXT.search(line)
