@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 
 from favcrm._flows.refusal_rules import tells_of_a_fault
-from favcrm._flows.refusals import SOMETHING, find_failure, to_error
+from favcrm._flows.refusals import find_failure, to_error
 from favcrm._flows.waits import retry_after
 from favcrm._mcp.payloads import Answer
 from favcrm._text import mask_error
@@ -281,14 +281,14 @@ def _last_outcome(state: RetryCallState) -> Failed:
 
 def judge(call: Call[R], response: Response, clock: Clock) -> Outcome[R]:
     """Return what an answer means for a call."""
-    answer = Answer(response, None if call.promised == SOMETHING else call.promised)
-    if call.rescue is not None and (rescued := call.rescue(answer)) is not None:
-        return Answered(rescued, response.x_request_id)
+    answer = Answer(response, call.promised)
+    if call.find_anywhere is not None and (found := call.find_anywhere(answer)) is not None:
+        return Answered(found, response.x_request_id)
     if not response.complete:
         return _unknown("The answer broke off", response)
     if response.status in SERVER_ERRORS:
         return _server_error(response, clock)
-    failure = find_failure(answer, now=clock.time(), promised=call.promised)
+    failure = find_failure(answer, now=clock.time(), never_empty=call.never_empty)
     if failure is not None:
         return _failed(call, failure, response)
     try:
@@ -309,7 +309,7 @@ def _read(call: Call[R], answer: Answer) -> R:
     response = answer.response
     if response.defect:
         raise UnexpectedAnswerError(f"The answer {response.defect}.", request_id=response.x_request_id)
-    return call.read(answer)
+    return call.read_good(answer)
 
 
 def _server_error(response: Response, clock: Clock) -> Failed:

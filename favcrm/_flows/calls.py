@@ -9,7 +9,6 @@ from attrs import frozen
 
 from favcrm._flows import answers
 from favcrm._flows.redaction import hidden_in
-from favcrm._flows.refusals import SOMETHING
 from favcrm._mcp.requests import page_params
 
 if TYPE_CHECKING:
@@ -43,9 +42,12 @@ class Call(Generic[R]):
         tool: The tool's name, or ``tools/list``, for logs.
         method: The MCP method.
         params: The method's parameters.
-        read: Reads a good answer; raises `UnexpectedAnswerError` where something is missing in it.
-        rescue: Looks for the value in any answer at all, a refusal or a broken one included.
-        promised: The field that a good payload has.
+        find_anywhere: Looks for the value first, in every answer, refusals and broken ones included: an answer with a
+            key is a success. None where only a good answer has a value.
+        read_good: Reads an answer that is whole and refuses nothing; raises `UnexpectedAnswerError` where something is
+            missing in it.
+        promised: The field that a good payload has, or None where no field is certain.
+        never_empty: Whether a good payload holds something, although no field of it is certain.
         unknown_repeats: How often it may be sent again when it may have been carried out.
         authenticated: Whether the key is presented.
         hide: Values in the parameters that no error may show.
@@ -56,9 +58,10 @@ class Call(Generic[R]):
     tool: str
     method: str = "tools/call"
     params: Mapping[str, JSON]
-    read: Callable[[Answer], R]
-    rescue: Callable[[Answer], R | None] | None = None
+    find_anywhere: Callable[[Answer], R | None] | None = None
+    read_good: Callable[[Answer], R]
     promised: str | None = None
+    never_empty: bool = False
     unknown_repeats: int = 0
     authenticated: bool = True
     hide: tuple[str, ...] = ()
@@ -92,7 +95,7 @@ def request_code(registration: Registration, clock: Clock) -> Call[PendingRegist
             "register_organisation_request",
             {name: str(value) for name, value in arguments.items() if value is not None},
         ),
-        read=partial(answers.read_pending, clock=clock, hide=hide),
+        read_good=partial(answers.read_pending, clock=clock, hide=hide),
         promised="requestId",
         unknown_repeats=1,
         authenticated=False,
@@ -106,8 +109,8 @@ def verify_code(request_id: str, code: str) -> Call[Workspace]:
         phase="confirm",
         tool="register_organisation_verify",
         params=_named("register_organisation_verify", {"requestId": request_id, "code": code}),
-        read=answers.raise_without_key,
-        rescue=partial(answers.find_workspace, hide=(code,)),
+        find_anywhere=partial(answers.find_workspace, hide=(code,)),
+        read_good=answers.raise_without_key,
         promised="apiKey",
         unknown_repeats=1,
         authenticated=False,
@@ -121,7 +124,7 @@ def request_invite_code(token: str, clock: Clock) -> Call[PendingRegistration]:
         phase="initiate",
         tool="accept_team_invite_request",
         params=_named("accept_team_invite_request", {"token": token}),
-        read=partial(answers.read_pending_invite, clock=clock, token=token),
+        read_good=partial(answers.read_pending_invite, clock=clock, token=token),
         unknown_repeats=1,
         authenticated=False,
         hide=(token,),
@@ -135,8 +138,8 @@ def verify_invite(token: str, code: str, name: str | None) -> Call[Workspace]:
         phase="confirm",
         tool="accept_team_invite_verify",
         params=_named("accept_team_invite_verify", arguments),
-        read=answers.raise_without_key,
-        rescue=partial(answers.find_workspace, hide=(code, token)),
+        find_anywhere=partial(answers.find_workspace, hide=(code, token)),
+        read_good=answers.raise_without_key,
         promised="apiKey",
         unknown_repeats=1,
         authenticated=False,
@@ -151,7 +154,7 @@ def list_tools(cursor: str | None, *, authenticated: bool) -> Call[tuple[tuple[T
         tool=LIST,
         method=LIST,
         params=page_params(cursor),
-        read=answers.read_tools,
+        read_good=answers.read_tools,
         unknown_repeats=ALWAYS,
         authenticated=authenticated,
     )
@@ -163,8 +166,8 @@ def check_tool(name: str) -> Call[ToolResult]:
         phase="diagnose",
         tool=name,
         params=_named(name, {}),
-        read=partial(answers.read_result, tool=name),
-        promised=SOMETHING,
+        read_good=partial(answers.read_result, tool=name),
+        never_empty=True,
         unknown_repeats=ALWAYS,
     )
 
@@ -175,7 +178,7 @@ def ask_plan(question: Mapping[str, JSON]) -> Call[ToolResult]:
         phase="call",
         tool=PLAN_OPERATION,
         params=_named(PLAN_OPERATION, question),
-        read=partial(answers.read_result, tool=PLAN_OPERATION),
+        read_good=partial(answers.read_result, tool=PLAN_OPERATION),
         unknown_repeats=ALWAYS,
     )
 
@@ -192,7 +195,7 @@ def any_tool(
         phase="call",
         tool=name,
         params=_named(name, arguments),
-        read=partial(answers.read_result, tool=name),
+        read_good=partial(answers.read_result, tool=name),
         hide=(*hide, *hidden_in(arguments, name)),
         on_progress=on_progress,
     )

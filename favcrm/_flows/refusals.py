@@ -29,21 +29,19 @@ if TYPE_CHECKING:
     from favcrm.typing import JSON
 
 REDIRECT = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
-SOMETHING = "*"
-"""Promised by calls whose payload has no certain field, but is never empty."""
-
 REASON_FIELDS = {"success", "code", "errors", *TEXT_FIELDS, *WAIT_FIELDS, "loginUrl", "upgradeAction"}
 INSUFFICIENT_SCOPE = "insufficient_scope"
 
 
-def find_failure(answer: Answer, *, now: float, promised: str | None = None) -> Failure | None:
+def find_failure(answer: Answer, *, now: float, never_empty: bool = False) -> Failure | None:
     """Return the failure that an answer tells of, or None where it tells of none.
+
+    A result without its promised field is a failure if it gives a reason.
 
     Args:
         answer: What came back.
         now: This machine's time, in seconds since 1970, for where the server does not tell its own.
-        promised: The field that a good payload has. Where it is given, a result without it is a failure if
-            it gives a reason.
+        never_empty: Whether a good payload holds something, although no field of it is promised.
     """
     response = answer.response
     if (error := response.error) is not None:
@@ -51,7 +49,7 @@ def find_failure(answer: Answer, *, now: float, promised: str | None = None) -> 
     if response.status is not None and response.status not in SUCCESS:
         return _from_body(response, payloads.as_json(response.body), now)
     if response.result is not None:
-        return _from_result(answer, now, promised)
+        return _from_result(answer, now, never_empty=never_empty)
     # A REST refusal sent with status 200. Words alone may as well tell of a success.
     body = payloads.as_json(response.body)
     if not isinstance(body, dict):
@@ -70,7 +68,7 @@ def _from_body(response: Response, body: JSON, now: float) -> Failure:
     return read_failure(response, now, "" if response.body.lstrip().startswith("<") else response.body)
 
 
-def _from_result(answer: Answer, now: float, promised: str | None) -> Failure | None:
+def _from_result(answer: Answer, now: float, *, never_empty: bool) -> Failure | None:
     """Read a tool's own refusal: ``isError``, or a result without what it promises."""
     response, result = answer.response, answer.response.result
     refused = isinstance(result, dict) and result.get("isError") is True
@@ -78,15 +76,15 @@ def _from_result(answer: Answer, now: float, promised: str | None) -> Failure | 
     if not refused and answer.promised is not None and answer.payload is not None:
         return None
     details = _details(answer)
-    if not refused and not _may_refuse(details, promised):
+    if not refused and not _may_refuse(details, answer.promised, never_empty=never_empty):
         return None
     if refused:
         return read_failure(response, now, details, before=answer.summary)
     failure = read_failure(response, now, details, after=answer.summary)
     # A good-looking sentence beside a payload that only lacks a field is a defect, not a refusal.
     given = any(find_reason(details)) or (answer.summary and _is_only_a_reason(details))
-    certain = promised is None or (promised != SOMETHING and given)
-    return failure if certain or find_rule(failure, sign_up=promised != SOMETHING) else None
+    certain = not never_empty and (answer.promised is None or given)
+    return failure if certain or find_rule(failure, sign_up=not never_empty) else None
 
 
 def _details(answer: Answer) -> JSON:
@@ -98,11 +96,13 @@ def _details(answer: Answer) -> JSON:
     return payloads.payload(result)
 
 
-def _may_refuse(details: JSON, promised: str | None) -> bool:
+def _may_refuse(details: JSON, promised: str | None, *, never_empty: bool) -> bool:
     """Tell whether a payload can be a refusal; that of a tool that may answer anything has to say so."""
-    if promised is None:
-        return isinstance(details, dict) and (_says_no(details) or names_a_refusal(details.get("code")))
-    return promised != SOMETHING or _is_only_a_reason(details)
+    if never_empty:
+        return _is_only_a_reason(details)
+    if promised is not None:
+        return True
+    return isinstance(details, dict) and (_says_no(details) or names_a_refusal(details.get("code")))
 
 
 def _says_no(details: Mapping[str, JSON]) -> bool:
