@@ -9,11 +9,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from attrs import evolve
+
 from favcrm._flows import calls
 from favcrm._flows.attempts import Caller
 from favcrm._flows.checks import check_request_id, check_tool_call, read_code
 from favcrm._flows.confirmation import SENT_BEFORE, Confirmation, Use
-from favcrm._flows.keys import KeyManager, check_is_store
+from favcrm._flows.keys import KeyManager, check_is_store, key_name_of, key_name_of_invitation
 from favcrm._flows.records import (
     Records,
     Turns,
@@ -151,7 +153,7 @@ class Engine:
         """
         name = name_of_registration(registration, self.endpoint)
         call = calls.request_code(registration, self.backend.clock)
-        return self._ask_for_code(name, call, resend=resend, besides=besides)
+        return self._ask_for_code(name, key_name_of(registration), call, resend=resend, besides=besides)
 
     async def request_invite(
         self, token: Secret, *, resend: bool = False, besides: PendingRegistration | None = None
@@ -159,9 +161,11 @@ class Engine:
         """Ask for the one-time code of an invitation, unless one is still good."""
         name = name_of_invitation(token, self.endpoint)
         call = calls.request_invite_code(token.reveal(), self.backend.clock)
-        request_id = id_of_invitation(token)
+        request_id, key_name = id_of_invitation(token), key_name_of_invitation(token)
         try:
-            return await self._ask_for_code(name, call, resend=resend, besides=besides, settles=request_id)
+            return await self._ask_for_code(
+                name, key_name, call, resend=resend, besides=besides, settles=request_id
+            )
         except RefusedError as error:
             if not (await self._records.state(request_id)).sent:
                 raise
@@ -170,6 +174,7 @@ class Engine:
     async def _ask_for_code(
         self,
         name: str,
+        key_name: str,
         call: Call[PendingRegistration],
         *,
         resend: bool,
@@ -186,7 +191,8 @@ class Engine:
                 known = await reservation.find_or_take(besides=besides)
                 if known is not None:
                     self.emit(EventKind.CODE_REUSED, registration_id=known.request_id)
-                    return known
+                    # A ledger need not keep the name of the key.
+                    return evolve(known, key_name=key_name)
                 if not reservation.refused:
                     break
                 waited = True
@@ -217,7 +223,7 @@ class Engine:
         self.emit(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
-        return pending
+        return evolve(pending, key_name=key_name)
 
     async def confirm(
         self,
@@ -233,6 +239,7 @@ class Engine:
         digits = read_code(code)
         call = calls.verify_code(request_id, digits.reveal())
         keys = keys or self.keys_for()
+        keys.name = keys.name or (window.key_name if window else None)
         return await self._confirm(Use(call, request_id, digits, window, keys, before_sending))
 
     async def confirm_invite(
@@ -252,6 +259,7 @@ class Engine:
             pending = await self._records.find(name_of_invitation(token, self.endpoint))
         call = calls.verify_invite(token.reveal(), digits.reveal(), person)
         keys = keys or self.keys_for()
+        keys.name = keys.name or key_name_of_invitation(token)
         return await self._confirm(Use(call, request_id, digits, pending, keys, before_sending))
 
     async def _confirm(self, use: Use) -> Workspace:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from attrs import evolve
 
 from favcrm._flows.checks import check_tries
+from favcrm._flows.keys import key_name_of, key_name_of_invitation
 from favcrm.errors import (
     AlreadyRegisteredError,
     CodeExpiredError,
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from favcrm.models import DiagnosticReport
     from favcrm.registration import Registration
     from favcrm.secret import Secret
-
-LONGEST_SLUG = 40
 
 
 class ProvisionOptions(TypedDict, total=False):
@@ -106,21 +103,13 @@ def joining(
         read_code: Brings the code.
     """
     return Route(
-        f"invite-{hashlib.sha256(token.reveal().encode()).hexdigest()[:8]}",
+        key_name_of_invitation(token),
         read_code,
         lambda besides: engine.request_invite(token, resend=besides is not None, besides=besides),
         lambda pending, code, keys, sent: engine.confirm_invite(
             token, code, pending=pending, person=person, keys=keys, before_sending=sent
         ),
     )
-
-
-def key_name_of(registration: Registration) -> str:
-    """Return the name of a registration's key in a store: the same in every run, without the email."""
-    slug = re.sub(r"[^a-z0-9]+", "-", registration.organisation_name.lower())
-    slug = slug.strip("-")[:LONGEST_SLUG] or "workspace"
-    told_apart = f"{registration.email}\n{registration.organisation_name}".casefold()
-    return f"{slug}-{hashlib.sha256(told_apart.encode()).hexdigest()[:8]}"
 
 
 class Provisioning:
@@ -203,12 +192,9 @@ class Provisioning:
         self._reach(State.STORE_CHECKED)
 
     async def _existing_key(self) -> Workspace | None:
-        def look(store: Store) -> tuple[SecretRef, Secret]:
-            ref = SecretRef.of(store.scheme, self._name)
-            return ref, store.get(ref)
-
+        ref = SecretRef.of(self.store.scheme, self._name)
         try:
-            ref, key = await self._keys.ask(look)
+            key = await self._keys.get(ref)
         except MissingKeyError:
             return None
         self._keys.key = ref
@@ -220,7 +206,7 @@ class Provisioning:
             return None
         ref = SecretRef.of(escrow.scheme, self._name)
         try:
-            key = await self._keys.ask(lambda store: store.get(ref), escrow)
+            key = await self._keys.get(ref, escrow)
         except MissingKeyError:
             return None
         workspace = await self._keys.save(Workspace(api_key=key, ref=ref))

@@ -22,7 +22,7 @@ from favcrm import (
     SecretRef,
     errors,
 )
-from favcrm._flows.provision import key_name_of
+from favcrm._flows.keys import key_name_of
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
 
@@ -417,9 +417,10 @@ def test_rule_8_a_pending_registration_is_kept_without_the_masked_email(sandbox:
     with FavCRMProvisioner(transport=sandbox.transport()) as favcrm:
         pending = favcrm.initiate(REGISTRATION)
     kept = pending.to_dict()
-    assert set(kept) == {"request_id", "expires_at", "ends_at"}
+    assert set(kept) == {"request_id", "expires_at", "ends_at", "key_name"}
     again = PendingRegistration.from_dict(kept)
     assert (again.request_id, again.expires_at) == (pending.request_id, pending.expires_at)
+    assert again.key_name == pending.key_name == key_name_of(REGISTRATION)
     assert again.remaining() == pytest.approx(pending.remaining(), abs=5)
     assert again.masked_email == ""
 
