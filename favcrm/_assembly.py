@@ -89,6 +89,7 @@ class Options:
             escrow=self.escrow,
             ledger=self.ledger,
             on_event=self.on_event,
+            diagnosis_interval=settings.diagnosis_interval,
             new_store=MemoryStore,
         )
 
@@ -106,12 +107,12 @@ class Options:
 
 def blocking_engine(
     options: Options,
-    settings: Settings,
     transport: Transport | None,
     http_client: HTTPClient | None,
 ) -> tuple[Engine, Callable[[], None]]:
     """Return a blocking engine, and what closes the transport that was made for it."""
     options.check_transport(transport, http_client, "close")
+    settings = options.settings(transport)
     if transport is not None:
         return options.engine(BlockingBackend(transport), settings), _leave_open
     from favcrm.transports.http import BlockingEndpoint
@@ -122,12 +123,12 @@ def blocking_engine(
 
 def async_engine(
     options: Options,
-    settings: Settings,
     transport: AsyncTransport | None,
     http_client: AsyncHTTPClient | None,
 ) -> tuple[Engine, Callable[[], Awaitable[None]]]:
     """Return an asynchronous engine, and what closes the transport that was made for it."""
     options.check_transport(transport, http_client, "aclose")
+    settings = options.settings(transport)
     if transport is not None:
         return options.engine(AsyncBackend(transport), settings), _leave_open_async
     from favcrm.transports.http import AsyncEndpoint

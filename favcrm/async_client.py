@@ -77,7 +77,7 @@ class AsyncFavCRMClient:
             era=era,
             profile=profile,
         )
-        self._engine, self._close = async_engine(options, options.settings(transport), transport, http_client)
+        self._engine, self._close = async_engine(options, transport, http_client)
 
     async def call_tool(
         self,

@@ -77,9 +77,7 @@ class FavCRMClient:
             era=era,
             profile=profile,
         )
-        self._engine, self._close = blocking_engine(
-            options, options.settings(transport), transport, http_client
-        )
+        self._engine, self._close = blocking_engine(options, transport, http_client)
 
     def call_tool(
         self,

@@ -42,8 +42,8 @@ def _check_date(_: object, __: Attribute[str], text: str) -> None:
     datetime.fromisoformat(text)
 
 
-def _texts(told: Iterable[str]) -> tuple[str, ...]:
-    return tuple(told)
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
 
 
 @frozen(kw_only=True)
@@ -226,17 +226,18 @@ class FileLedger:
 
     def _change(self, change: Callable[[Content], Content]) -> None:
         with wrap_errors(f"The ledger {self._path} cannot be written"), updated(self._path) as draft:
-            content = self._without_the_dead(change(_parse(self._path)))
-            told = {"favcrm_ledger": VERSION, **asdict(content)}
-            draft.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-            self._remove_what_killed_processes_left()
+            content = self._without_expired(change(_parse(self._path)))
+            fields = {"favcrm_ledger": VERSION, **asdict(content)}
+            draft.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+            self._remove_leftovers()
 
-    def _remove_what_killed_processes_left(self) -> None:
+    def _remove_leftovers(self) -> None:
+        """Remove the lock files of processes that were killed."""
         for lock in self._path.parent.glob(f"{glob.escape(f'.{self._path.name}.{BUSY}')}-*"):
             if (descriptor := acquire(lock)) is not None:
                 release(lock, descriptor)
 
-    def _without_the_dead(self, content: Content) -> Content:
+    def _without_expired(self, content: Content) -> Content:
         now = self._time()
         return Content(
             pending={name: one for name, one in content.pending.items() if one.left(now) > 0},
@@ -269,12 +270,12 @@ def _parse(path: Path) -> Content:
 def _parsed(text: bytes) -> Content | None:
     """Return what a ledger holds, or None where it is something else."""
     try:
-        told: Any = json.loads(text)
-        if told["favcrm_ledger"] != VERSION:
+        document: Any = json.loads(text)
+        if document["favcrm_ledger"] != VERSION:
             return None
         return Content(
-            pending={str(name): Waiting(**fields) for name, fields in told["pending"].items()},
-            codes={str(name): Code(**fields) for name, fields in told["codes"].items()},
+            pending={str(name): Waiting(**fields) for name, fields in document["pending"].items()},
+            codes={str(name): Code(**fields) for name, fields in document["codes"].items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Self, Unpack
+from typing import Self
 
 from favcrm._assembly import Options, SharedOptions, blocking_engine
 from favcrm._backends import Awaitable, as_coroutine, run_sync
 from favcrm._boundary import boundaries, boundary
-from favcrm._flows.checks import check_interval
-from favcrm._flows.provision import Provisioning, ProvisionOptions, joining, signing_up
-from favcrm._flows.watch import DEFAULT_INTERVAL, Watch
+from favcrm._flows.provision import Provisioning, joining, signing_up
+from favcrm._flows.watch import Watch
 from favcrm.client import FavCRMClient
 from favcrm.events import Event
 from favcrm.ledger import Ledger
@@ -24,7 +23,7 @@ from favcrm.store import Store
 from favcrm.transport import HTTPClient, Transport
 from favcrm.typing import Era, Profile
 
-__all__ = ["FavCRMProvisioner", "ProvisionOptions"]
+__all__ = ["FavCRMProvisioner"]
 
 
 @boundaries
@@ -78,9 +77,7 @@ class FavCRMProvisioner:
     ) -> None:
         shared = SharedOptions(retry=retry, timeout=timeout, on_event=on_event, era=era, profile=profile)
         options = Options(endpoint, api_key, store=store, escrow=escrow, ledger=ledger, **shared)
-        settings = options.settings(transport)
-        self._engine, self._close = blocking_engine(options, settings, transport, http_client)
-        self._interval = settings.diagnosis_interval or DEFAULT_INTERVAL
+        self._engine, self._close = blocking_engine(options, transport, http_client)
         self._client = partial(FavCRMClient, endpoint, transport=transport, http_client=http_client, **shared)
 
     @property
@@ -174,7 +171,9 @@ class FavCRMProvisioner:
         industry: Industry | str | None = None,
         country: str | None = None,
         timezone: str | None = None,
-        **options: Unpack[ProvisionOptions],
+        store: Store | None = None,
+        key_name: str | None = None,
+        replace: bool = False,
     ) -> Provisioned[FavCRMClient]:
         """Sign up in one call: check the store, ask for a code, confirm the code, store the key, diagnose.
 
@@ -188,7 +187,9 @@ class FavCRMProvisioner:
             industry: A `favcrm.Industry` or its text.
             country: An ISO 3166-1 alpha-2 code.
             timezone: An IANA name.
-            **options: ``store``, ``key_name`` and more, which `favcrm.provisioner.ProvisionOptions` explains.
+            store: Where the key goes this time. By default the store of this object, or one in memory.
+            key_name: The name of the key in the store. By default made from the registration, alike in every run.
+            replace: Whether to sign up although the store has a key of this name, and to replace that key.
 
         Returns:
             The workspace, its diagnosis, which may say that it is not ready, its key's reference, and a client.
@@ -199,8 +200,8 @@ class FavCRMProvisioner:
         """
         asked = registration_of(registration, email, organisation_name, industry, country, timezone)
         route = signing_up(self._engine, asked, Awaitable(read_code))
-        run = Provisioning(self._engine, route.key_name, **options)
-        return self._hand_over(run, run.provision(route))
+        run = Provisioning(self._engine, key_name or route.key_name, store=store, replace=replace)
+        return self._hand_over(run.store, *run_sync(run.provision(route)))
 
     def request_invite_code(self, token: str | Secret, *, resend: bool = False) -> PendingRegistration:
         """Ask FavCRM to email the 6-digit code of an invitation. While that code lives, no second email is sent.
@@ -253,7 +254,9 @@ class FavCRMProvisioner:
         *,
         read_code: ReadCode,
         person: str | None = None,
-        **options: Unpack[ProvisionOptions],
+        store: Store | None = None,
+        key_name: str | None = None,
+        replace: bool = False,
     ) -> Provisioned[FavCRMClient]:
         """Join a workspace by an invitation, with the care, the steps and the errors of `provision`.
 
@@ -261,7 +264,9 @@ class FavCRMProvisioner:
             token: What the invitation says.
             read_code: Brings the code, as for `provision`.
             person: The name of who joins.
-            **options: As for `provision`.
+            store: As for `provision`, and so the three that follow.
+            key_name: The name of the key in the store. By default made from the token.
+            replace: Whether to replace a key of this name.
 
         Returns:
             The workspace, its diagnosis, the reference of its key, and a client.
@@ -270,8 +275,8 @@ class FavCRMProvisioner:
             FavCRMError: As `provision`.
         """
         route = joining(self._engine, as_secret(token), person, Awaitable(read_code))
-        run = Provisioning(self._engine, route.key_name, **options)
-        return self._hand_over(run, run.provision(route))
+        run = Provisioning(self._engine, key_name or route.key_name, store=store, replace=replace)
+        return self._hand_over(run.store, *run_sync(run.provision(route)))
 
     def adopt(
         self,
@@ -296,8 +301,8 @@ class FavCRMProvisioner:
             InvalidInputError: The key is empty, or holds characters that no key has; nothing was stored.
             StoreError: The store cannot be written, or has another key of that name.
         """
-        run = Provisioning(self._engine, key_name, store=store, use_existing=not replace)
-        return self._hand_over(run, run.adopt(as_secret(api_key)))
+        run = Provisioning(self._engine, key_name, store=store, replace=replace)
+        return self._hand_over(run.store, *run_sync(run.adopt(as_secret(api_key))))
 
     def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.
@@ -319,8 +324,7 @@ class FavCRMProvisioner:
         Raises:
             InvalidInputError: The interval is not above 0.
         """
-        seconds = check_interval(self._interval if interval is None else interval)
-        return self._reports(Watch(self._engine, seconds))
+        return self._reports(Watch(self._engine, interval))
 
     @boundary
     def _reports(self, watch: Watch) -> Iterator[DiagnosticReport]:
@@ -328,10 +332,9 @@ class FavCRMProvisioner:
             yield run_sync(watch.next())
 
     def _hand_over(
-        self, run: Provisioning, flow: Coroutine[None, None, tuple[Workspace, DiagnosticReport]]
+        self, store: Store, workspace: Workspace, report: DiagnosticReport
     ) -> Provisioned[FavCRMClient]:
-        workspace, report = run_sync(flow)
-        connect = partial(self._client, store=run.store)
+        connect = partial(self._client, store=store)
         return Provisioned(workspace=workspace, report=report, connect=lambda ref: connect(api_key=ref))
 
     def close(self) -> None:

@@ -344,3 +344,15 @@ def stalls(peer: Peer, _: Request) -> None:
 def redirects(target: str, status: int = 307) -> Script:
     """Return a script that redirects."""
     return sends(whole(b"", status, {"location": target}))
+
+
+def tunnels_to(server: Server) -> Script:
+    """Return the script of a proxy that leads to a server, once the proxy was asked for a connection."""
+    port = int(server.url.rpartition(":")[2].removesuffix("/mcp"))
+
+    def script(peer: Peer, _: Request) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as onward:
+            peer.send(head())
+            peer.join(onward)
+
+    return script

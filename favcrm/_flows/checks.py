@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 
@@ -97,28 +96,3 @@ def plan_question(
     asked: dict[str, JSON] = {field: value for field, value in fields.items() if value is not None}
     raise_problems({"tool": None if asked.keys() - {"delta"} else "name a tool, a quota or a module"})
     return asked
-
-
-def check_interval(seconds: float) -> float:
-    """Return the seconds between two diagnoses.
-
-    Raises:
-        InvalidInputError: The interval is not a number of seconds above 0.
-    """
-    fine = seconds > 0 and math.isfinite(seconds)
-    raise_problems({"interval": None if fine else "must be a number of seconds above 0"})
-    return seconds
-
-
-def check_tries(*, code_attempts: int, fresh_codes: int) -> None:
-    """Check how many codes may be tried and asked for.
-
-    Raises:
-        InvalidInputError: A number is too small.
-    """
-    raise_problems(
-        {
-            "code_attempts": None if code_attempts >= 1 else "must be 1 or more",
-            "fresh_codes": None if fresh_codes >= 0 else "must be 0 or more",
-        }
-    )

@@ -73,6 +73,7 @@ class Engine:
         escrow: Where they go by default if the store fails.
         endpoint: The address that is asked, without what is secret in it; empty where there is none.
         confirmation: Uses codes.
+        diagnosis_interval: Seconds between two diagnoses of a watch, or None where the settings say nothing.
     """
 
     def __init__(
@@ -88,12 +89,14 @@ class Engine:
         ledger: Ledger | None = None,
         on_event: Callable[[Event], None] | None = None,
         new_store: Callable[[], Store],
+        diagnosis_interval: float | None = None,
     ) -> None:
         self.backend = backend
         self.emit = Emitter(on_event, backend.clock.time)
         self.store = store
         self.escrow = escrow
         self.endpoint: str = getattr(backend.transport, "endpoint", "")
+        self.diagnosis_interval = diagnosis_interval
         self._new_store = new_store
         self._warned = False
         self._accepted: list[Store] = []

@@ -30,7 +30,7 @@ T = TypeVar("T")
 LONGEST_SLUG = 40
 
 SAVE_IT = "Save the new key, which came with this error, elsewhere now: FavCRM shows a key only once."
-RETURN_A_SECRET = "The get of a store must return a Secret, and raise MissingKeyError where there is no key."
+WHAT_GET_RETURNS = "The get of a store must return a Secret, and raise MissingKeyError where there is no key."
 WRITE_A_STORE = "Give a store of favcrm.stores, or an object with the methods of favcrm.Store."
 METHODS: dict[str, tuple[object, ...]] = {
     "check": (),
@@ -129,7 +129,7 @@ class KeyManager:
         if isinstance(told, Secret):
             return told
         raise StoreError(
-            f"The store returned {type(told).__name__} instead of a Secret.", next_step=RETURN_A_SECRET
+            f"The store returned {type(told).__name__} instead of a Secret.", next_step=WHAT_GET_RETURNS
         )
 
     async def ask(

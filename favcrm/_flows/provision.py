@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import evolve
 
-from favcrm._flows.checks import check_tries
 from favcrm._flows.keys import key_name_of, key_name_of_invitation
 from favcrm.errors import (
     AlreadyRegisteredError,
@@ -35,27 +34,9 @@ if TYPE_CHECKING:
     from favcrm.registration import Registration
     from favcrm.secret import Secret
 
-
-class ProvisionOptions(TypedDict, total=False):
-    """What `provision` and `accept_invite` take by keyword.
-
-    Attributes:
-        store: Where the key goes this time. By default the store of the provisioner, or one in memory.
-        key_name: The name of the key in the store. By default made from the registration or the token, the same in
-            every run.
-        resume: A registration that is pending already, to take up.
-        code_attempts: How many codes may be wrong before the error is raised, 1 or more. By default 3.
-        fresh_codes: How many fresh codes are asked for when one has expired, 0 or more. By default 1.
-        use_existing: Whether to stop, with a diagnosis, if the store has a key of this name, which is the default.
-            Otherwise the new key takes the place of that one.
-    """
-
-    store: Store | None
-    key_name: str | None
-    resume: PendingRegistration | None
-    code_attempts: int
-    fresh_codes: int
-    use_existing: bool
+CODE_ATTEMPTS = 3
+# Each fresh code is one more email, of three that FavCRM sends in an hour.
+FRESH_CODES = 1
 
 
 class Route(NamedTuple):
@@ -117,37 +98,27 @@ class Provisioning:
 
     Args:
         engine: Makes the calls.
-        default_name: The name of the key in the store, where none is given.
-        store: As the other arguments, see `ProvisionOptions`.
+        name: The name of the key in the store.
+        store: Where the key goes. By default the engine's store, or one in this process.
+        replace: Whether a key of this name is replaced. Otherwise it ends the run, with a diagnosis.
 
     Attributes:
         store: Where the key goes: without any store, to one in this process.
-
-    Raises:
-        InvalidInputError: The number of tries is one that cannot be meant.
     """
 
     def __init__(
         self,
         engine: Engine,
-        default_name: str,
+        name: str,
         *,
         store: Store | None = None,
-        key_name: str | None = None,
-        resume: PendingRegistration | None = None,
-        code_attempts: int = 3,
-        fresh_codes: int = 1,
-        use_existing: bool = True,
+        replace: bool = False,
     ) -> None:
-        check_tries(code_attempts=code_attempts, fresh_codes=fresh_codes)
         self.store: Store = engine.store_or_new(store)
         self._engine = engine
-        self._name = key_name or default_name
-        self._resume = resume
-        self._code_attempts = code_attempts
-        self._fresh_codes = fresh_codes
-        self._use_existing = use_existing
-        self._keys = engine.keys_for(store=self.store, name=self._name, replace=not use_existing)
+        self._name = name
+        self._replace = replace
+        self._keys = engine.keys_for(store=self.store, name=self._name, replace=replace)
 
     def _reach(self, state: State) -> None:
         """Tell that a state is reached."""
@@ -155,7 +126,7 @@ class Provisioning:
 
     async def provision(self, route: Route) -> tuple[Workspace, DiagnosticReport]:
         """Go all the way."""
-        existing = await self._existing_key() if self._use_existing else None
+        existing = None if self._replace else await self._existing_key()
         if existing is not None:
             # The store is not checked, because nothing is going to be written.
             return await self._finish(existing)
@@ -164,7 +135,7 @@ class Provisioning:
         check: Callable[[], Awaitable[None]] | None = getattr(route.read_code, "check", None)
         if check is not None:
             await check()
-        if self._use_existing and (rescued := await self._out_of_escrow()) is not None:
+        if not self._replace and (rescued := await self._out_of_escrow()) is not None:
             return await self._finish(rescued)
         try:
             workspace = await self._receive(route)
@@ -183,7 +154,7 @@ class Provisioning:
         """Take a key that was made in the portal through the same check, store and diagnosis."""
         check_key(api_key)
         await self._check_store()
-        if not self._use_existing:
+        if self._replace:
             await self._keys.check_place()
         return await self._finish(await self._keys.save(Workspace(api_key=api_key)))
 
@@ -221,12 +192,10 @@ class Provisioning:
         return workspace, report
 
     async def _receive(self, route: Route) -> Workspace:
-        pending = self._resume or await self._request(route, besides=None)
-        if pending is self._resume:
-            self._reach(State.CODE_REQUESTED)
-        if not self._use_existing and await self._engine.confirmation.knows(pending.request_id):
+        pending = await self._request(route, besides=None)
+        if self._replace and await self._engine.confirmation.knows(pending.request_id):
             pending = await self._request(route, besides=pending)
-        wrong_codes_left, fresh_codes_left = self._code_attempts, self._fresh_codes
+        wrong_codes_left, fresh_codes_left = CODE_ATTEMPTS, FRESH_CODES
         refusal = ""
         while True:
             pending = evolve(pending, last_refusal=refusal, tries_left=wrong_codes_left)

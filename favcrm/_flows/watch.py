@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from favcrm.registration import raise_problems
 
 if TYPE_CHECKING:
     from favcrm._flows.engine import Engine
@@ -18,12 +21,18 @@ class Watch:
 
     Args:
         engine: Makes the diagnoses.
-        interval: Seconds between two diagnoses.
+        interval: Seconds between two diagnoses. By default from the environment, then 30.
+
+    Raises:
+        InvalidInputError: The interval is not a number of seconds above 0.
     """
 
-    def __init__(self, engine: Engine, interval: float) -> None:
+    def __init__(self, engine: Engine, interval: float | None) -> None:
+        seconds = (engine.diagnosis_interval or DEFAULT_INTERVAL) if interval is None else interval
+        fine = seconds > 0 and math.isfinite(seconds)
+        raise_problems({"interval": None if fine else "must be a number of seconds above 0"})
         self._engine = engine
-        self._interval = interval
+        self._interval = seconds
         self._last: DiagnosticReport | None = None
         self._waits = 0
 

@@ -43,16 +43,8 @@ CONFIG_FILE_VARIABLES = ("HOME", "XDG_CONFIG_HOME", "APPDATA")
 
 
 def run(output: Output, *, ask: bool) -> int:
-    """Run the demo.
-
-    Args:
-        output: How it is shown.
-        ask: Whether a person types the code.
-
-    Returns:
-        The exit status.
-    """
-    output.say("Signing up for FavCRM in a sandbox on this machine. Nothing leaves it.")
+    """Run the demo, in which a person types the code where ``ask`` is true, and return the exit status."""
+    output.say("Signing up for FavCRM in a sandbox. Nothing leaves this machine.")
     try:
         with own_settings(), ExitStack() as resources:
             sign_up_and_work(output, resources, ask=ask)

@@ -29,11 +29,11 @@ __all__ = [
     "config_file",
     "keep_aside",
     "key_in_file",
-    "missing_key",
     "name_missing_key",
     "other_address",
     "receive",
     "show_workspace",
+    "why_no_key",
 ]
 
 KEY_NAME = "workspace"
@@ -74,11 +74,9 @@ def other_address(given: Given) -> tuple[str, ...]:
     )
 
 
-def missing_key(given: Given) -> tuple[str, str] | None:
-    """Return why no key was sent and what to do about that, or None where there is a key."""
-    here = Settings.load(endpoint=given.url, api_key=given.api_key)
-    if here.api_key is not None:
-        return None
+def why_no_key(given: Given) -> tuple[str, str]:
+    """Return why a command that has no key has none, and what to do about that."""
+    here = Settings.load(endpoint=given.url)
     path, file = config_path(os.environ, sys.platform), _settings_of_file()
     if file.api_key is not None:
         change = (
@@ -98,11 +96,10 @@ def missing_key(given: Given) -> tuple[str, str] | None:
 
 
 def name_missing_key(given: Given, error: AuthenticationError) -> None:
-    """Say in an error that no key was sent, where that is why the server refused."""
-    if (missing := missing_key(given)) is not None:
-        reason, error.next_step = missing
-        error.human_action = error.next_step
-        error.message = f"{reason[0].upper()}{reason[1:]}. Nothing was done."
+    """Say in an error that no key was sent, because that is why the server refused."""
+    reason, error.next_step = why_no_key(given)
+    error.human_action = error.next_step
+    error.message = f"{reason[0].upper()}{reason[1:]}. Nothing was done."
 
 
 def _settings_of_file() -> Settings:

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 
 import favcrm
 from favcrm.cli import NOTHING_CHANGED, stop
+from favcrm.cli.keys import keep_aside, name_missing_key, show_workspace
 from favcrm.errors import AuthenticationError, FavCRMError, InvalidInputError, StoreError
 
 if TYPE_CHECKING:
@@ -138,13 +139,10 @@ def action(
 
 def fail(given: Given, error: FavCRMError) -> None:
     """Show an error, and exit with its status."""
-    # Here, so that --help answers at once.
-    from favcrm.cli.keys import name_missing_key, show_workspace
-
     if isinstance(error, StoreError) and error.workspace is not None:
         # A key that could not be saved is shown, because the server shows it only once.
         show(given, show_workspace(error.workspace, None, show_key=True, given=given))
-    if isinstance(error, AuthenticationError):
+    if isinstance(error, AuthenticationError) and error.key_source is None:
         name_missing_key(given, error)
     given.output.error(error)
     sys.exit(WRONG_USE if isinstance(error, InvalidInputError) else FAILED)
@@ -152,8 +150,6 @@ def fail(given: Given, error: FavCRMError) -> None:
 
 def show(given: Given, found: Found) -> None:
     """Write a result. A key in it that is saved nowhere is kept aside where the result cannot be written."""
-    from favcrm.cli.keys import keep_aside
-
     try:
         if given.as_json:
             click.echo(json.dumps(found.payload, indent=2))

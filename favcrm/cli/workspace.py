@@ -9,7 +9,7 @@ import click
 from attrs import evolve
 
 from favcrm._text import clean
-from favcrm.cli.keys import missing_key
+from favcrm.cli.keys import why_no_key
 from favcrm.cli.options import Given, action
 from favcrm.cli.output import Found, answered
 from favcrm.errors import FavCRMError, InvalidInputError, Problem
@@ -39,11 +39,11 @@ def doctor(given: Given) -> Found:
 
     The exit status is 0 when the workspace is ready, and 1 otherwise.
     """
-    url = Settings.load(endpoint=given.url).endpoint
+    settings = Settings.load(endpoint=given.url, api_key=given.api_key)
     with given.provisioner() as favcrm:
         report = favcrm.diagnose()
-    if (missing := missing_key(given)) is not None:
-        detail, advice = missing
+    if settings.api_key is None:
+        detail, advice = why_no_key(given)
         checks = (
             evolve(check, detail=detail, advice=advice) if check.name == "key" else check
             for check in report.checks
@@ -51,7 +51,7 @@ def doctor(given: Given) -> Found:
         report = evolve(report, checks=tuple(checks))
     named = {check.name: check for check in report.checks}
     document: dict[str, JSON] = {
-        "url": url,
+        "url": settings.endpoint,
         "authenticated": report.auth_configured,
         "reachable": report.endpoint_reachable,
         "toolCount": report.tool_count,

@@ -99,17 +99,19 @@ class OneKeyStore(ABC):
         self._read()
 
     def _find(self, ref: SecretRef) -> Secret | None:
+        if ref.scheme != self.scheme:
+            return None
         found = self._read()
-        secret = self._key_in(found) if ref.scheme == self.scheme else None
-        if secret is not None and not self._holds(found, ref):
+        secret = self._key_in(found)
+        if secret is None:
+            # `get` is called before a code is used, so a name that cannot be written must be refused here.
+            self._check_name(ref.name)
+        elif not self._holds(found, ref):
             named = found[self._name_label]
             raise StoreError(
                 f"The key in {self._place} has the name {named}, and {ref.name} was asked for.",
                 next_step=f"To work with the key that is there, give the name {named}. {OTHER_KEY}",
             )
-        if secret is None and ref.scheme == self.scheme:
-            # `get` is called before a code is used, so a name that cannot be written must be refused here.
-            self._check_name(ref.name)
         return secret
 
     def _holds(self, found: Mapping[str, str], ref: SecretRef) -> bool:

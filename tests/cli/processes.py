@@ -27,19 +27,6 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-def run(*arguments: str, environment: Mapping[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        check=False,
-        encoding="utf-8",
-        timeout=PATIENCE,
-    )
-
-
 def run_into(
     redirection: str, *arguments: str, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:

@@ -101,11 +101,13 @@ def test_login_with_the_key_that_is_there_changes_nothing(
     assert [path.name for path in config.parent.iterdir()] == [config.name]
 
 
-def test_a_key_that_the_server_refuses_is_not_saved(fail: Any, config: Path) -> None:
-    config.write_text(f"{config.read_text()}{FILES_WITH_ANOTHER_KEY['of a sign-up']}")
+@pytest.mark.parametrize("line", ["", FILES_WITH_ANOTHER_KEY["of a sign-up"]], ids=["no key", "another key"])
+def test_a_key_that_the_server_refuses_is_not_saved(line: str, fail: Any, config: Path) -> None:
+    config.write_text(f"{config.read_text()}{line}")
     before = config.read_bytes()
     error = json.loads(fail("--json", "login", "--replace", f"fav_mcp_{secrets.token_urlsafe()}"))["error"]
     assert error["code"] == "authentication_failed"
+    assert error["message"].startswith("The server refused the key.")
     assert error["message"].endswith("The key was not saved.")
     assert config.read_bytes() == before
     assert [path.name for path in config.parent.iterdir()] == [config.name]

@@ -18,7 +18,7 @@ from cli.processes import PATIENCE, start
 
 from favcrm import PendingRegistration, Secret
 from favcrm.cli.signup import told
-from favcrm.sandbox import Fault, RefusalForm, Sandbox
+from favcrm.sandbox import Fault, Sandbox
 from favcrm.sandbox.server import Server
 
 OTHER_KEY = "not-a-real-key-6789"
@@ -157,17 +157,6 @@ def test_an_answer_without_a_masked_email_is_shown_without_one() -> None:
     assert told(pending) == ("A code was sent, and is good for 10 minutes.",)
 
 
-@pytest.mark.usefixtures("url")
-def test_a_rate_limit_in_json_holds_retry_after(load: Any, fail: Any, sandbox: Sandbox) -> None:
-    sandbox.refusal_form = RefusalForm.HTTP_JSON
-    sandbox.rules.requests_per_hour = 1
-    load(*REQUEST)
-    error = json.loads(fail("--json", *REQUEST, "--resend"))["error"]
-    assert error["code"] == "rate_limited"
-    assert error["retry_after"] > 0
-    assert error["request_id"]
-
-
 # The code
 
 
@@ -216,25 +205,10 @@ def test_no_save_without_show_key_is_a_wrong_use(
     assert "api_key" not in config.read_text()
 
 
-@pytest.mark.usefixtures("config")
-def test_a_wrong_code_can_be_corrected(load: Any, fail: Any, verification: Any) -> None:
-    verify = verification()
-    wrong = "000000" if verify[-1] != "000000" else "000001"
-    assert json.loads(fail("--json", *verify[:-1], wrong))["error"]["code"] == "invalid_code"
-    assert load(*verify)["apiKeySavedTo"]
-
-
 def test_a_key_saved_for_another_address_is_told(succeed: Any, url: str, verification: Any) -> None:
     shown = succeed(*verification())
     assert "Commands send this key to https://api.favcrm.io/mcp only." in shown
     assert f'To have the key sent to {url}, write this line into that file: url = "{url}"' in shown
-
-
-def test_a_code_is_not_used_where_no_key_can_be_saved(fail: Any, config: Path, sandbox: Sandbox) -> None:
-    # A directory would have to be where the file is.
-    verify = ("signup", "verify", "--request-id", "a", "--code", "123456")
-    assert str(config) in fail(*verify, XDG_CONFIG_HOME=str(config))
-    assert sandbox.count(VERIFY) == 0
 
 
 @each_way

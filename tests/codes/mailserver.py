@@ -61,7 +61,6 @@ def mail(text: str | None = None, *, html: str | None = None, sender: str = SEND
 class MailServer:
     """What a test does with a server, over IMAP like everybody."""
 
-    kind: str
     host = "127.0.0.1"
     port: int
 
@@ -91,8 +90,6 @@ class MailServer:
 
 class Pymap(MailServer):
     """pymap, with mails in memory, in a thread of this process."""
-
-    kind = "pymap"
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -158,8 +155,6 @@ class Pymap(MailServer):
 
 class Dovecot(MailServer):
     """Debian's dovecot, with a Maildir and a configuration of its own."""
-
-    kind = "dovecot"
 
     def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="favcrm-dovecot-"))

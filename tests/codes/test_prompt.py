@@ -232,9 +232,10 @@ def test_on_windows_the_console_is_asked(questions: list[str], monkeypatch: pyte
     monkeypatch.setattr(sys, "stdin", console)
     monkeypatch.setattr(sys, "__stdin__", console)
     assert prompt(pending()) == "123456"
-    monkeypatch.setattr(sys, "__stdin__", None)
-    with pytest.raises(CodeUnavailableError):
-        prompt(pending())
+    for another in (None, Console()):
+        monkeypatch.setattr(sys, "__stdin__", another)
+        with pytest.raises(CodeUnavailableError):
+            prompt(pending())
 
 
 @pytest.mark.anyio

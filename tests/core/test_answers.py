@@ -53,6 +53,18 @@ def enveloped(data: Any, summary: str = "Done.", **more: Any) -> Response:
     return Response(result={"structuredContent": structured, "content": content, **more}, status=200)
 
 
+def in_text(text: str, **more: Any) -> Response:
+    return Response(result={"content": [{"type": "text", "text": text}], **more}, status=200)
+
+
+def refusing(words: str) -> Response:
+    return in_text(words, isError=True)
+
+
+def by_http(status: int, body: Any, **more: Any) -> Response:
+    return Response(status=status, body=json.dumps(body), **more)
+
+
 def value_of(call: calls.Call[Any], response: Response) -> Any:
     outcome = judge(call, response, CLOCK)
     assert isinstance(outcome, Answered), outcome
@@ -112,7 +124,7 @@ def test_a_tool_result_keeps_content_and_summary() -> None:
     result = value_of(ANY, enveloped({"a": 1}, "One.\x07"))
     assert result.summary == "One."
     assert result.content == ({"type": "text", "text": '{"a": 1}'},)
-    assert value_of(ANY, Response(result={"content": [{"type": "text", "text": "hello"}]})).summary == "hello"
+    assert value_of(ANY, in_text("hello")).summary == "hello"
 
 
 # What is missing or wrong: after a call that may act, nobody knows what became of it (design rule 2)
@@ -258,7 +270,7 @@ ODD_ANSWERS: dict[str, Callable[[str], Response]] = {
         status=200, body=f'{{"text":"{{\\"apiKey\\":\\"{key}\\",\\"o', complete=False
     ),
     "snake case": lambda key: enveloped({"api_key": key}),
-    "in words": lambda key: Response(result={"content": [{"type": "text", "text": f"Your key is {key}."}]}),
+    "in words": lambda key: in_text(f"Your key is {key}."),
 }
 
 
@@ -275,7 +287,7 @@ def test_a_key_that_is_cut_off_is_not_taken_for_whole(key: str) -> None:
 
 def test_a_placeholder_is_not_taken_for_a_key() -> None:
     text = "Set FAVCRM_API_KEY=fav_mcp_XXXXXXXXXXXXXXXXXXXXXXXX and start."
-    error = error_of(VERIFY, Response(result={"content": [{"type": "text", "text": text}]}))
+    error = error_of(VERIFY, in_text(text))
     assert not isinstance(error, errors.TransportError)
 
 
@@ -348,15 +360,11 @@ REFUSALS: list[tuple[str, str, int, type[errors.FavCRMError]]] = [
     ("SOMETHING_ELSE", "It is Sunday.", 400, errors.RefusedError),
 ]
 FORMS: dict[str, Callable[[str, str, int], Response]] = {
-    "HTTP JSON": lambda code, words, status: Response(
-        status=status, body=json.dumps({"success": False, "error": {"code": code, "message": words}})
+    "HTTP JSON": lambda code, words, status: by_http(
+        status, {"success": False, "error": {"code": code, "message": words}}
     ),
-    "HTTP JSON, words only": lambda _, words, status: Response(
-        status=status, body=json.dumps({"error": words})
-    ),
-    "HTTP JSON flat": lambda code, words, status: Response(
-        status=status, body=json.dumps({"code": code, "message": words})
-    ),
+    "HTTP JSON, words only": lambda _, words, status: by_http(status, {"error": words}),
+    "HTTP JSON flat": lambda code, words, status: by_http(status, {"code": code, "message": words}),
     "HTTP text": lambda _, words, status: Response(status=status, body=words),
     "JSON-RPC with data": lambda code, _, status: Response(
         error=JSONRPCError(-32000, "Tool failed", {"code": code}), status=200
@@ -365,27 +373,18 @@ FORMS: dict[str, Callable[[str, str, int], Response]] = {
     "JSON-RPC with HTTP status": lambda code, words, status: Response(
         error=JSONRPCError(-32000, words, {"error": {"code": code}}), status=status
     ),
-    "isError text": lambda _, words, __: Response(
-        result={"isError": True, "content": [{"type": "text", "text": words}]}, status=200
-    ),
-    "isError structured": lambda code, words, _: Response(
-        result={"isError": True, "structuredContent": {"data": {"code": code}, "summary": words}}, status=200
-    ),
-    "isError JSON text": lambda code, words, _: Response(
-        result={
-            "isError": True,
-            "content": [{"type": "text", "text": json.dumps({"error": {"code": code, "message": words}})}],
-        }
+    "isError text": lambda _, words, __: refusing(words),
+    "isError structured": lambda code, words, _: enveloped({"code": code}, words, isError=True),
+    "isError JSON text": lambda code, words, _: refusing(
+        json.dumps({"error": {"code": code, "message": words}})
     ),
     "summary": lambda _, words, __: enveloped({}, words),
     "summary, no data": lambda _, words, __: enveloped(None, words),
     "data.error": lambda _, words, __: enveloped({"error": words}, "It did not work out."),
     "data.message": lambda _, words, __: enveloped({"message": words}, "It did not work out."),
     "data.code": lambda code, _, __: enveloped({"code": code}, "It did not work out."),
-    "REST at 200": lambda code, words, _: Response(
-        status=200,
-        body=json.dumps({"success": False, "error": {"code": code, "message": words}}),
-        defect="odd",
+    "REST at 200": lambda code, words, _: by_http(
+        200, {"success": False, "error": {"code": code, "message": words}}, defect="odd"
     ),
 }
 
@@ -439,8 +438,7 @@ def test_a_status_of_the_endpoint_raises_refused_with_the_status_as_server_code(
     "words", ["This membership has expired", "The member already exists", "Invalid promo code"]
 )
 def test_words_of_a_sign_up_make_a_plain_refusal_of_other_calls(words: str) -> None:
-    result: dict[str, Any] = {"isError": True, "content": [{"type": "text", "text": words}]}
-    error = error_of(ANY, Response(result=result))
+    error = error_of(ANY, refusing(words))
     assert type(error) is errors.RefusedError
     assert error.summary == words
 
@@ -509,7 +507,7 @@ def test_login_url_and_upgrade_action_are_kept() -> None:
 
 def test_rule_10_the_servers_words_are_cut_and_stripped_of_control_characters(key: str) -> None:
     words = f"Wrong code {CODE}\x1b[31m\u202e for Bearer abc.def, {key}" + "x" * 5000
-    error = error_of(VERIFY, Response(result={"isError": True, "content": [{"type": "text", "text": words}]}))
+    error = error_of(VERIFY, refusing(words))
     assert len(error.summary) <= 500
     assert not {"\x1b", "\u202e"} & set(error.summary)
     for secret in (CODE, key, "abc.def"):
@@ -549,9 +547,7 @@ ACCOUNT_REASONS: dict[str, Any] = {
         lambda told: Response(result={"isError": True, "structuredContent": told}),
         lambda told: Response(status=400, body=json.dumps(told)),
         lambda told: Response(error=JSONRPCError(-32000, "Tool failed", told)),
-        lambda told: Response(
-            result={"isError": True, "content": [{"type": "text", "text": json.dumps(told)}]}
-        ),
+        lambda told: refusing(json.dumps(told)),
     ],
     ids=["a result", "isError", "HTTP", "JSON-RPC", "isError text"],
 )
@@ -932,12 +928,8 @@ FAULTS: dict[str, Response] = {
     "internal error": Response(error=JSONRPCError(-32603, "Internal error")),
     "time-out of the server": Response(error=JSONRPCError(-32001, "Request timed out")),
     "connection behind the server": Response(error=JSONRPCError(-32000, "Connection closed")),
-    "tool": Response(
-        result={"isError": True, "content": [{"type": "text", "text": "Internal server error"}]}
-    ),
-    "tool behind a slow one": Response(
-        result={"isError": True, "content": [{"type": "text", "text": "The read operation timed out"}]}
-    ),
+    "tool": refusing("Internal server error"),
+    "tool behind a slow one": refusing("The read operation timed out"),
     "code": enveloped({"error": {"code": "INTERNAL_ERROR", "message": "Oops"}}),
     "HTTP 408": Response(status=408, body="<html>"),
     "HTTP 499": Response(status=499, body="<html>"),
@@ -956,5 +948,5 @@ def test_a_fault_of_the_server_leaves_the_outcome_unknown(response: Response) ->
     "words", ["Invalid timeout value", "Session not found", "Member not found", "The internal id is missing"]
 )
 def test_words_like_those_of_a_fault_are_a_refusal(words: str) -> None:
-    refused = Response(result={"isError": True, "content": [{"type": "text", "text": words}]})
+    refused = refusing(words)
     assert type(error_of(ANY, refused)) is errors.RefusedError

@@ -23,7 +23,7 @@ from favcrm import (
 )
 from favcrm._flows import calls, diagnosis
 from favcrm._flows.diagnosis import Finding
-from favcrm.sandbox import Fault, RefusalForm, Sandbox
+from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
 from favcrm.transport import Request, Response
 
@@ -74,9 +74,7 @@ async def test_without_a_key_only_the_tools_are_listed(sandbox: Sandbox, colour:
     assert "Sign up" in caught.value.next_step
 
 
-@pytest.mark.parametrize("form", RefusalForm)
-async def test_a_refused_key_leaves_the_endpoint_reachable(sandbox: Sandbox, form: RefusalForm) -> None:
-    sandbox.refusal_form = form
+async def test_a_refused_key_leaves_the_endpoint_reachable(sandbox: Sandbox) -> None:
     refused = await favcrm(sandbox, "blocking", Secret("not-a-real-key-6789")).diagnose()
     assert (refused.endpoint_reachable, refused.auth_configured) == (True, False)
     assert (statuses(refused)["endpoint"], statuses(refused)["key"]) == (OK, FAILED)

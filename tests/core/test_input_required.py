@@ -39,7 +39,7 @@ def asking(**more: JSON) -> Response:
         (Response(), None),
     ],
 )
-def test_what_is_asked_for(response: Response, requests: JSON) -> None:
+def test_the_questions_of_an_answer_are_its_input_requests(response: Response, requests: JSON) -> None:
     assert input_requests(response) == requests
 
 
@@ -47,12 +47,12 @@ PARAMS: dict[str, JSON] = {"name": "any", "arguments": {}}
 
 
 @pytest.mark.parametrize("state", ["a state", "", " \u2028", None, 7, {"nested": [1]}])
-def test_the_state_is_given_back_as_it_is(state: JSON) -> None:
+def test_the_state_is_sent_back_unchanged(state: JSON) -> None:
     params = next_params(PARAMS, asking(requestState=state), {"name": "Ann"})
     assert params == {**PARAMS, "inputResponses": {"name": "Ann"}, "requestState": state}
 
 
-def test_no_state_is_given_back_where_there_is_none() -> None:
+def test_an_answer_without_a_state_sends_none_back() -> None:
     assert next_params(PARAMS, asking(), {}) == PARAMS
     assert next_params(PARAMS, asking(), {"name": "Ann"}) == {**PARAMS, "inputResponses": {"name": "Ann"}}
     assert next_params(PARAMS, Response(), {}) == PARAMS
@@ -68,7 +68,7 @@ async def no_sleep(_: float) -> None:
     """Wait for nothing."""
 
 
-def test_who_cannot_answer_is_told_what_was_asked() -> None:
+def test_a_question_without_on_input_raises_input_required_error() -> None:
     async def ask(_: object) -> Response:
         return asking(inputRequests=ASKED)
 
@@ -100,7 +100,9 @@ def test_rounds_without_questions_are_made_ever_more_slowly_and_ten_times_at_mos
 
 
 @pytest.mark.parametrize(("rounds", "error"), [(1, NotSentError), (2, OutcomeUnknownError)])
-def test_only_what_never_began_was_not_sent(rounds: int, error: type[Exception]) -> None:
+def test_a_later_round_that_is_not_sent_raises_outcome_unknown_error(
+    rounds: int, error: type[Exception]
+) -> None:
     """A later round that does not reach the server leaves a call that the server has begun."""
     asked: list[object] = []
 
@@ -115,9 +117,7 @@ def test_only_what_never_began_was_not_sent(rounds: int, error: type[Exception])
 
 
 @pytest.mark.parametrize(("rounds", "error"), [(1, InvalidInputError), (2, OutcomeUnknownError)])
-def test_answers_that_json_cannot_carry_leave_a_call_that_has_begun(
-    rounds: int, error: type[Exception]
-) -> None:
+def test_answers_that_are_not_json_raise_outcome_unknown_error(rounds: int, error: type[Exception]) -> None:
     asked: list[object] = []
 
     async def ask(params: object) -> Response:
@@ -131,7 +131,7 @@ def test_answers_that_json_cannot_carry_leave_a_call_that_has_begun(
 
 
 @pytest.mark.parametrize("answers", [None, "Ann", ["Ann"]])
-def test_no_answers_are_told_after_one_round(answers: Any) -> None:
+def test_an_on_input_without_answers_raises_outcome_unknown_error(answers: Any) -> None:
     asked: list[object] = []
 
     async def ask(params: object) -> Response:
@@ -150,13 +150,13 @@ def test_no_answers_are_told_after_one_round(answers: Any) -> None:
 @pytest.mark.parametrize(
     "result", [{"content": []}, {"resultType": "complete", "content": []}, [], "text", None, 7]
 )
-def test_a_result_without_a_kind_is_complete(result: JSON) -> None:
+def test_a_result_without_a_result_type_is_complete(result: JSON) -> None:
     response = Response(result=result, status=200)
     assert check_result_type(response) is response
 
 
 @pytest.mark.parametrize("kind", ["later", "", None, 7, "Complete", ["complete"]])
-def test_a_kind_that_nobody_knows_is_no_answer(kind: JSON) -> None:
+def test_an_unknown_result_type_is_a_defect(kind: JSON) -> None:
     checked = check_result_type(Response(result={"resultType": kind, "content": []}, status=200))
     assert (checked.result, checked.status, checked.complete) == (None, 200, True)
     assert checked.defect == "has a resultType that is not known"

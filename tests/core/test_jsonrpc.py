@@ -70,7 +70,7 @@ def deep() -> list[Any]:
     [float("nan"), b"bytes", "\ud800", endless(), deep(), {("a", "b"): 1}],
     ids=["NaN", "bytes", "half a character", "itself", "too deep", "a tuple as name"],
 )
-def test_what_json_cannot_carry_is_refused_before_sending(value: Any) -> None:
+def test_parameters_that_json_cannot_carry_raise_invalid_input_error(value: Any) -> None:
     with pytest.raises(InvalidInputError) as raised:
         encode_request(1, "tools/call", {"arguments": value})
     assert raised.value.problems == (("arguments", "hold something that JSON cannot carry"),)
@@ -102,7 +102,7 @@ def test_what_json_cannot_carry_is_refused_before_sending(value: Any) -> None:
 @example(b'{"error":{"code":1e400}}', JSON_TYPE, 200, False, False)
 @example(b'{"id":true,"result":1}', STREAM, 200, True, False)
 @settings(max_examples=300)
-def test_no_bytes_break_the_reader(
+def test_any_bytes_give_a_response(
     body: bytes, headers: dict[str, str], status: int, framed: bool, cut: bool
 ) -> None:
     response = read(b"data: " + body + b"\n\n" if framed else body, headers=headers, status=status, cut=cut)
@@ -127,7 +127,7 @@ def test_cuts_make_no_difference(result: Any, cut: int) -> None:
 
 
 @pytest.mark.parametrize("identifier", [7, "7", 7.0], ids=["number", "text", "fraction of zero"])
-def test_our_id_may_be_written_otherwise(identifier: object) -> None:
+def test_a_result_with_our_id_as_text_or_fraction_is_the_answer(identifier: object) -> None:
     body = json.dumps({"id": identifier, "result": 1}).encode()
     assert read(body).result == 1
     assert read(b"data: " + body + b"\n\n", headers=STREAM).result == 1
@@ -141,13 +141,13 @@ def test_a_result_of_another_id_is_not_ours(identifier: object) -> None:
     assert (response.result, response.complete) == (None, False)
 
 
-def test_true_is_not_one() -> None:
+def test_an_id_of_true_is_not_the_id_one() -> None:
     reader = AnswerReader(1, 200, JSON_TYPE)
     reader.feed(b'{"id":true,"result":1}')
     assert reader.finish().defect == "is no JSON-RPC answer"
 
 
-def test_an_error_needs_no_id_and_in_a_body_no_id_of_ours() -> None:
+def test_an_error_without_an_id_is_the_answer_and_in_a_body_with_any_id() -> None:
     error = {"code": -32000, "message": "No.", "data": {"a": 1}}
     expected = JSONRPCError(-32000, "No.", {"a": 1})
     for identifier, streamed in ((None, expected), (7, expected), ("server-error", None), (8, None)):
@@ -159,7 +159,7 @@ def test_an_error_needs_no_id_and_in_a_body_no_id_of_ours() -> None:
 
 
 @pytest.mark.parametrize("error", [None, "no", {"code": "NOT_FOUND"}, {"message": "no"}])
-def test_the_error_of_a_rest_answer_is_none_of_json_rpc(error: object) -> None:
+def test_an_error_without_a_numeric_code_is_no_json_rpc_error(error: object) -> None:
     body = json.dumps({"id": 7, "error": error}).encode()
     response = read(body, status=404)
     assert (response.error, response.body) == (None, body.decode())
@@ -171,7 +171,7 @@ def test_an_error_counts_before_a_result_only_with_a_code() -> None:
     assert (response.result, response.error) == ({}, None)
 
 
-def test_a_batch_holds_our_answer_somewhere() -> None:
+def test_the_first_result_with_our_id_in_a_batch_is_the_answer() -> None:
     batch = b'[5,{"method":"n"},{"id":8,"result":0},{"id":7,"result":1},{"id":7,"result":2}]'
     assert read(batch).result == 1
     assert read(b"data: " + batch + b"\n\n", headers=STREAM).result == 1
@@ -201,7 +201,7 @@ ANSWER = b'{"id":7,\n"result":{"name":"\xe5\x90\x8d"}}'
 @pytest.mark.parametrize("headers", [JSON_TYPE, STREAM, PAGE, {}], ids=["JSON", "stream", "page", "none"])
 @pytest.mark.parametrize("cut", [1, 3, 1000])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_what_it_is_counts_and_not_what_it_is_called(
+def test_json_and_streams_are_read_under_any_content_type(
     headers: dict[str, str], cut: int, encoding: str
 ) -> None:
     for text in (
@@ -257,7 +257,7 @@ def test_a_body_that_broke_off_is_no_answer_even_if_it_looks_like_one() -> None:
     assert read(body, cut=True) == expected
 
 
-def test_a_stream_is_done_with_its_answer() -> None:
+def test_a_stream_is_done_once_it_has_answered() -> None:
     reader = AnswerReader(7, 200, STREAM)
     reader.feed(b"data: {}\n\n: ping\n\n")
     assert (reader.done, reader.answered) == (False, False)
@@ -277,7 +277,7 @@ def test_a_body_is_not_done_before_its_end() -> None:
 @pytest.mark.parametrize(
     "data", [b"{", b"null", b"{]", b"[" * 200_000], ids=["half", "null", "wrong", "deep"]
 )
-def test_an_event_that_is_no_json_is_passed_over_and_kept(data: bytes) -> None:
+def test_an_event_that_is_no_json_is_kept_in_the_body(data: bytes) -> None:
     reader = AnswerReader(7, 200, STREAM)
     reader.feed(b"data: %b\n\ndata: rest" % data)
     assert not reader.done
@@ -298,15 +298,20 @@ def test_events_of_other_names_are_no_answer_and_are_kept() -> None:
     assert read(other, headers=STREAM).body == '{"id":7,"result":0}\nno JSON\n'
 
 
-def test_messages_that_are_not_the_answer_are_kept() -> None:
+def test_messages_with_another_id_are_kept_in_the_body() -> None:
     """One of them may hold a key that nobody can ask for again."""
     response = read(b'data: {"id":8,\ndata: "result":1}\n\ndata: {"id":', headers=STREAM)
     assert response.body == '{"id":8,\n"result":1}\ndata: {"id":'
     assert not response.complete
 
 
+def test_a_refusal_that_is_called_a_stream_is_a_whole_body() -> None:
+    response = read(b"data: {}\n\n", headers=STREAM, status=401)
+    assert (response.body, response.complete) == ("data: {}\n\n", True)
+
+
 @pytest.mark.parametrize("headers", [JSON_TYPE, STREAM])
-def test_what_is_too_large_is_left(headers: dict[str, str]) -> None:
+def test_an_answer_larger_than_the_limit_is_a_defect(headers: dict[str, str]) -> None:
     body = b'data: {"id":7,"result":1}\n\n' if headers is STREAM else b'{"id":7,"result":1}'
     exact = AnswerReader(7, 200, headers, max_bytes=len(body))
     exact.feed(body)
@@ -331,7 +336,7 @@ def test_the_limit_is_16_mebibytes() -> None:
 # What comes before an answer
 
 
-def test_what_is_told_before_the_answer_is_given_out_once() -> None:
+def test_messages_before_the_answer_are_given_out_once() -> None:
     reader = AnswerReader(7, 200, STREAM)
     told, asked = {"method": "notifications/message"}, {"id": 1, "method": "ping"}
     reader.feed(
@@ -345,7 +350,7 @@ def test_what_is_told_before_the_answer_is_given_out_once() -> None:
     assert reader.finish().result == 1
 
 
-def test_a_message_is_no_part_of_what_is_kept() -> None:
+def test_a_message_that_is_given_out_is_not_kept_in_the_body() -> None:
     """What a server tells is given out; only what cannot be read may still hold a key."""
     response = read(b'data: {"method": "n"}\n\ndata: {"id": 8, "result": 1}\n\n', headers=STREAM)
     assert response.body == '{"id": 8, "result": 1}\n'
@@ -364,7 +369,7 @@ def test_a_request_with_our_id_is_no_answer() -> None:
     assert reader.take_messages() == [{"id": 7, "method": "ping"}]
 
 
-def test_where_a_stream_can_be_resumed() -> None:
+def test_a_stream_tells_its_last_event_id_and_retry_time() -> None:
     reader = AnswerReader(7, 200, STREAM)
     assert (reader.last_event_id, reader.retry) == ("", None)
     reader.feed(b"retry: 500\nid: 3\ndata:\n\n")

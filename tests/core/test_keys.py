@@ -224,12 +224,12 @@ async def test_with_a_request_id_alone_the_key_has_the_name_of_its_organisation(
 @pytest.mark.parametrize("by_id", [False, True], ids=["object", "request id"])
 @pytest.mark.parametrize("login", ["", "acme"])
 async def test_a_file_that_has_a_key_already_is_found_before_the_code_is_used(
-    sandbox: Sandbox, colour: Colour, tmp_path: Path, login: str, by_id: bool
+    sandbox: Sandbox, tmp_path: Path, login: str, by_id: bool
 ) -> None:
     path = tmp_path / "config.toml"
     name = f'\napi_key_name = "{login}"' if login else ""
     path.write_text(f'api_key = "not-a-real-key-6789"{name}\n', encoding="utf-8")
-    favcrm = sign_up(sandbox, colour, store=ConfigFileStore(path))
+    favcrm = sign_up(sandbox, "blocking", store=ConfigFileStore(path))
     pending = await favcrm.initiate(**WHO)
     given = pending.request_id if by_id else pending
     with pytest.raises(errors.StoreError, match=r"has the name acme|nother key") as caught:
@@ -239,14 +239,12 @@ async def test_a_file_that_has_a_key_already_is_found_before_the_code_is_used(
     assert "not-a-real-key-6789" in path.read_text(encoding="utf-8")
 
 
-async def test_replacing_a_key_replaces_no_other_workspaces_key(
-    sandbox: Sandbox, colour: Colour, tmp_path: Path
-) -> None:
+async def test_replacing_a_key_replaces_no_other_workspaces_key(sandbox: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('api_key = "not-a-real-key-6789"\napi_key_name = "acme"\n', encoding="utf-8")
-    favcrm = sign_up(sandbox, colour, store=ConfigFileStore(path))
+    favcrm = sign_up(sandbox, "blocking", store=ConfigFileStore(path))
     with pytest.raises(errors.StoreError, match="has the name acme"):
-        await provisioned(favcrm, sandbox, use_existing=False)
+        await provisioned(favcrm, sandbox, replace=True)
     with pytest.raises(errors.StoreError, match="has the name acme"):
         await favcrm.adopt("not-a-real-key-1234", key_name="other", replace=True)
     assert sandbox.count(VERIFY) == 0
@@ -255,11 +253,11 @@ async def test_replacing_a_key_replaces_no_other_workspaces_key(
 
 
 async def test_a_key_in_the_environment_is_in_the_way_of_none(
-    sandbox: Sandbox, colour: Colour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAVCRM_API_KEY", "not-a-real-key-6789")
     store = ConfigFileStore(tmp_path / "config.toml")
-    workspace = await confirmed(sign_up(sandbox, colour, store=store), sandbox)
+    workspace = await confirmed(sign_up(sandbox, "blocking", store=store), sandbox)
     assert workspace.ref is not None
     assert store.get(workspace.ref) == workspace.api_key
 

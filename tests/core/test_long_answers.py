@@ -12,7 +12,8 @@ from core.test_answers import ANY, CLOCK, EVERY_CALL, VERIFY, error_of
 from favcrm import errors
 from favcrm._flows.attempts import Answered, judge
 from favcrm._mcp.input_required import check_result_type
-from favcrm._mcp.jsonrpc import AnswerReader
+from favcrm._mcp.jsonrpc import MAX_ANSWER_BYTES, AnswerReader
+from favcrm._mcp.sse import EventDecoder
 from favcrm.transport import JSONRPCError, Response
 
 LENGTH = 256 * 1024
@@ -122,3 +123,12 @@ def test_what_is_no_json_after_all_breaks_nothing() -> None:
     for told in odd:
         error = error_of(VERIFY, Response(result={"structuredContent": {"more": told}}, status=200))
         assert type(error) is errors.OutcomeUnknownError
+
+
+@pytest.mark.usefixtures("patience")
+def test_a_long_line_of_a_stream_is_searched_once() -> None:
+    """Searched from its start with each chunk, this line would take many minutes."""
+    decoder = EventDecoder()
+    for _ in range(MAX_ANSWER_BYTES // 500):
+        assert list(decoder.feed(b"x" * 500)) == []
+    assert len(decoder.unfinished) == MAX_ANSWER_BYTES // 500 * 500

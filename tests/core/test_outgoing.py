@@ -166,7 +166,7 @@ def test_a_notification_has_no_id() -> None:
         ),
     ],
 )
-def test_a_server_is_told_that_we_are_there_and_nothing_else(asked: dict[str, JSON], content: bytes) -> None:
+def test_a_ping_is_answered_and_any_other_question_refused(asked: dict[str, JSON], content: bytes) -> None:
     outgoing = write_answer(OPEN, asked)
     assert outgoing is not None
     assert outgoing.content == content
@@ -179,7 +179,7 @@ def test_a_question_whose_id_cannot_be_sent_back_gets_no_answer(unfit: Any) -> N
     assert write_answer(OPEN, {"id": unfit, "method": "ping"}) is None
 
 
-def test_reading_goes_on_with_a_get() -> None:
+def test_a_resumption_is_a_get() -> None:
     outgoing = write_resumption(OPEN, 3, "event-9")
     assert outgoing.headers == {
         "Accept": "text/event-stream",
@@ -196,7 +196,7 @@ def test_a_session_ends_with_a_delete() -> None:
     assert outgoing.headers == {**ACCEPT, **VERSION, **SESSION}
 
 
-def test_what_is_written_is_not_shown() -> None:
+def test_the_repr_of_a_request_hides_its_content() -> None:
     for outgoing in (write_request(OPEN, 3, "tools/call", CALL), write_goodbye(OPEN)):
         assert "session-1" not in repr(outgoing)
         assert "count" not in repr(outgoing)

@@ -46,9 +46,7 @@ def test_every_text_comes_back_from_a_header(text: str) -> None:
     assert dict(request.headers)[b"mcp-name"] == value.encode()
 
 
-@pytest.mark.parametrize(
-    "text", ["", "plain", "two words", "=?", "=?base64?", "=?base65?aGk=?=", "a=?base64??="]
-)
+@pytest.mark.parametrize("text", ["", "two words", "=?base64?", "=?base65?aGk=?=", "a=?base64??="])
 def test_plain_text_stays_as_it_is(text: str) -> None:
     assert as_header_value(text) == text
 
@@ -84,7 +82,7 @@ def test_a_property_may_travel_as_a_header(kind: str) -> None:
     assert find_parameters(tool(region=told(kind=kind))) == {("region",): "Mcp-Param-Region"}
 
 
-def test_properties_of_properties_may_as_well() -> None:
+def test_nested_properties_may_travel_as_headers() -> None:
     schema = tool(
         where={"type": "object", "properties": {"country": told("Country"), "city": {"type": "string"}}},
         who=told("Who"),
@@ -101,14 +99,13 @@ def test_properties_of_properties_may_as_well() -> None:
         [],
         {},
         {"properties": None},
-        tool(a={"type": "string"}),
         tool(**{"x-mcp-header": {"type": "string"}}),
         {"$defs": {"x-mcp-header": {"type": "string"}}},
         {"patternProperties": {"x-mcp-header": True}},
         tool(a={"default": told(), "const": told(), "enum": [told()], "examples": [told()]}),
     ],
 )
-def test_most_tools_ask_for_nothing(schema: JSON) -> None:
+def test_a_schema_without_annotations_has_no_parameters(schema: JSON) -> None:
     assert find_parameters(schema) == {}
 
 
@@ -125,43 +122,33 @@ def test_a_property_may_be_called_like_the_annotation() -> None:
     [
         tool(a=told("")),
         tool(a=told("two words")),
-        tool(a=told("colon:")),
         tool(a=told("名")),
         tool(a=told("line\n")),
-        tool(a=told(7)),
         tool(a=told(None)),
         tool(a=told(kind="number")),
-        tool(a=told(kind="object")),
-        tool(a=told(kind="array")),
-        tool(a=told(kind="null")),
         tool(a=told(kind=["string", "null"])),
         tool(a={"x-mcp-header": "Untyped"}),
         tool(a=told("Same"), b=told("same")),
         tool(a=told("Same"), b=tool(c=told("SAME"))),
         {"x-mcp-header": "Root", "type": "string"},
-        {"x-mcp-header": "Root", **tool(a=told())},
         tool(a={"type": "array", "items": told()}),
-        tool(a={"type": "array", "prefixItems": [told()]}),
         tool(a={"anyOf": [told(), {"type": "null"}]}),
         {"allOf": [tool(a=told())]},
         {"$defs": {"region": told()}, **tool(a={"$ref": "#/$defs/region"})},
-        {"definitions": {"region": told()}},
         {"patternProperties": {"^a": told()}},
-        {"additionalProperties": told()},
         {"if": tool(a=told())},
-        {"dependentSchemas": {"a": tool(a=told())}},
         {"properties": [told()]},
     ],
 )
-def test_what_the_specification_forbids_is_no_tool_to_offer(schema: JSON) -> None:
+def test_an_annotation_that_the_specification_forbids_gives_none(schema: JSON) -> None:
     assert find_parameters(schema) is None
 
 
-def test_one_that_is_forbidden_spoils_the_others() -> None:
+def test_one_forbidden_annotation_gives_none() -> None:
     assert find_parameters(tool(a=told("Good"), b=told("Bad", "number"))) is None
 
 
-def test_a_schema_without_bottom_is_no_tool_to_offer() -> None:
+def test_a_schema_that_nests_too_deep_gives_none() -> None:
     schema: JSON = tool()
     for _ in range(2000):
         schema = tool(a=schema)
@@ -180,29 +167,23 @@ PARAMETERS = {
     ("arguments", "headers"),
     [
         ({"region": "eu"}, {"Mcp-Param-Region": "eu"}),
-        ({"region": ""}, {"Mcp-Param-Region": ""}),
         ({"region": "名"}, {"Mcp-Param-Region": "=?base64?5ZCN?="}),
         ({"region": True}, {"Mcp-Param-Region": "true"}),
-        ({"region": False}, {"Mcp-Param-Region": "false"}),
-        ({"region": 0}, {"Mcp-Param-Region": "0"}),
         ({"region": -12}, {"Mcp-Param-Region": "-12"}),
         ({"region": 1.5}, {}),
         ({"region": 3.0}, {"Mcp-Param-Region": "3"}),
         ({"region": -0.0}, {"Mcp-Param-Region": "0"}),
         ({"region": 2.0**53}, {}),
-        ({"region": float("inf")}, {}),
         ({"region": None}, {}),
         ({"region": ["eu"]}, {}),
-        ({"region": {"a": 1}}, {}),
         ({"where": {"city": "Köln"}}, {"Mcp-Param-City": "=?base64?S8O2bG4=?="}),
         ({"where": {"city": "Bonn"}, "region": 1}, {"Mcp-Param-Region": "1", "Mcp-Param-City": "Bonn"}),
         ({"where": "Bonn"}, {}),
-        ({"where": None}, {}),
         ({}, {}),
         (None, {}),
     ],
 )
-def test_what_is_given_is_told(arguments: JSON, headers: dict[str, str]) -> None:
+def test_given_arguments_become_headers(arguments: JSON, headers: dict[str, str]) -> None:
     assert write_headers(PARAMETERS, arguments) == headers
 
 
@@ -227,8 +208,8 @@ def test_tools_that_must_not_be_offered_are_left_out(caplog: pytest.LogCaptureFi
     ]
 
 
-@pytest.mark.parametrize("result", [None, {}, {"tools": None}, {"tools": {}}, [], "tools"])
-def test_what_is_no_list_of_tools_is_left_alone(result: JSON) -> None:
+@pytest.mark.parametrize("result", [None, {"tools": {}}, "tools"])
+def test_a_result_without_a_list_of_tools_is_unchanged(result: JSON) -> None:
     response = Response(result=result)
     assert ToolHeaders().learn(response) is response
 
@@ -243,7 +224,7 @@ def test_a_call_has_the_headers_of_its_tool() -> None:
     assert headers.of({"cursor": "2"}) == {}
 
 
-def test_a_tool_may_change() -> None:
+def test_a_tool_that_is_listed_again_has_its_new_headers() -> None:
     headers = ToolHeaders()
     headers.learn(listed(GOOD))
     headers.learn(listed({**GOOD, "inputSchema": tool(a=told("B"))}))

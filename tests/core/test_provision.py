@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from colours import Colour, Facade, as_coroutine_function
-from core.flows import EMAIL, REGISTRATION, REQUEST, VERIFY, Full, sign_up, wrong
+from core.flows import EMAIL, REGISTRATION, VERIFY, Full, sign_up, wrong
 
 from favcrm import (
     Event,
@@ -77,8 +77,8 @@ async def test_a_reader_sees_why_the_last_code_was_refused_and_how_many_tries_ar
 
         return note
 
-    await run.provision(noting(in_turn(run.wrong, lambda _: "12345", late(run), run.mailed)), code_attempts=4)
-    assert [tries_left for tries_left, _ in seen] == [4, 3, 2, 2]
+    await run.provision(noting(in_turn(run.wrong, lambda _: "12345", late(run), run.mailed)))
+    assert [tries_left for tries_left, _ in seen] == [3, 2, 1, 1]
     first, refused, short, expired = (refusal for _, refusal in seen)
     assert first == ""
     assert refused.startswith("The code is wrong.")
@@ -137,10 +137,10 @@ async def test_provisioning_again_uses_the_stored_key_and_sends_no_code(
     assert sandbox.count(VERIFY) == 1
 
 
-async def test_provisioning_without_use_existing_replaces_the_stored_key(sandbox: Sandbox) -> None:
+async def test_provisioning_with_replace_replaces_the_stored_key(sandbox: Sandbox) -> None:
     store, old = MemoryStore(), Secret("not a key of this sandbox")
     store.put(key_name_of(REGISTRATION), old, {})
-    done = await Run(sandbox, "blocking").provision(store=store, use_existing=False)
+    done = await Run(sandbox, "blocking").provision(store=store, replace=True)
     assert store.get(done.ref) == done.workspace.api_key != old
 
 
@@ -155,8 +155,8 @@ async def test_a_wrong_code_is_asked_for_again(sandbox: Sandbox, colour: Colour)
 async def test_the_last_wrong_code_raises_invalid_code_error(sandbox: Sandbox) -> None:
     run = Run(sandbox, "blocking")
     with pytest.raises(errors.InvalidCodeError):
-        await run.provision(in_turn(run.wrong, lambda pending: run.wrong(pending)[::-1]), code_attempts=2)
-    assert sandbox.count(VERIFY) == 2
+        await run.provision(run.wrong)
+    assert sandbox.count(VERIFY) == 1
 
 
 def late(run: Run) -> Reader:
@@ -175,10 +175,10 @@ async def test_a_fresh_code_is_asked_for_when_one_expires(sandbox: Sandbox) -> N
     assert sandbox.count(VERIFY) == 1
 
 
-async def test_no_more_than_fresh_codes_are_asked_for(sandbox: Sandbox) -> None:
+async def test_one_fresh_code_is_asked_for_and_no_more(sandbox: Sandbox) -> None:
     run = Run(sandbox, "blocking")
     with pytest.raises(errors.CodeExpiredError):
-        await run.provision(late(run), fresh_codes=1)
+        await run.provision(late(run))
     assert len(sandbox.inbox) == 2
     assert sandbox.count(VERIFY) == 0
 
@@ -198,27 +198,6 @@ async def test_a_pending_registration_in_the_ledger_is_resumed(sandbox: Sandbox,
     assert done.report.ready
     assert len(sandbox.inbox) == 1
     assert pending.request_id
-
-
-async def test_a_pending_registration_given_as_resume_is_resumed(sandbox: Sandbox, colour: Colour) -> None:
-    first = Run(sandbox, colour)
-    pending = await first.facade.initiate(REGISTRATION)
-    kept = PendingRegistration.from_dict(pending.to_dict())
-    run = Run(sandbox, colour)
-    done = await run.provision(resume=kept)
-    assert done.report.ready
-    assert run.states[:3] == ["store checked", "code requested", "code read"]
-    assert len(sandbox.inbox) == 1
-
-
-async def test_the_code_of_an_expired_registration_is_not_read(sandbox: Sandbox) -> None:
-    run = Run(sandbox, "blocking")
-    pending = await run.facade.initiate(REGISTRATION)
-    sandbox.clock.advance(600)
-    done = await run.provision(resume=pending)
-    assert done.report.ready
-    assert len(sandbox.inbox) == 2
-    assert run.states.count("code read") == 1
 
 
 async def test_rule_6_an_existing_account_is_told_and_its_key_can_be_adopted(
@@ -261,14 +240,6 @@ async def test_an_unknown_outcome_of_confirming_is_raised(sandbox: Sandbox) -> N
     with pytest.raises(errors.OutcomeUnknownError):
         await run.provision()
     assert run.states[-2:] == ["verify sent", "outcome unknown"]
-
-
-async def test_an_unknown_outcome_of_asking_for_a_code_is_raised(sandbox: Sandbox) -> None:
-    run = Run(sandbox, "blocking")
-    sandbox.fail_next(REQUEST, Fault.RESET_BEFORE, Fault.RESET_BEFORE)
-    with pytest.raises(errors.OutcomeUnknownError):
-        await run.provision()
-    assert run.states == ["store checked"]
 
 
 async def test_a_store_that_fails_raises_an_error_with_the_key(sandbox: Sandbox, colour: Colour) -> None:
@@ -378,24 +349,6 @@ async def test_an_error_of_read_code_passes_through(sandbox: Sandbox, colour: Co
         await run.provision(interrupt)
     assert (await Run(sandbox, colour, ledger=ledger).provision()).report.ready
     assert len(sandbox.inbox) == 1
-
-
-async def test_after_a_crash_during_confirming_the_outcome_is_unknown(
-    sandbox: Sandbox, colour: Colour
-) -> None:
-    ledger = MemoryLedger()
-    first = Run(sandbox, colour, ledger=ledger)
-    pending = await first.facade.initiate(REGISTRATION)
-    # As a run leaves it that is killed behind the code: the workspace is made, and its key nowhere.
-    sandbox.fail_next(VERIFY, Fault.RESET_AFTER)
-    ledger.mark_sent(pending.request_id, sent=True)
-    code = sandbox.inbox.code_for(EMAIL)
-    with pytest.raises(errors.OutcomeUnknownError):
-        await first.facade.confirm(pending, code)
-    with pytest.raises(errors.AlreadyRegisteredError):
-        await Run(sandbox, colour, ledger=ledger).provision(lambda _: code)
-    with pytest.raises(errors.OutcomeUnknownError, match="sent before"):
-        await Run(sandbox, colour, ledger=ledger).facade.confirm(pending, code)
 
 
 def test_the_default_name_of_a_key_is_stable_and_has_no_email() -> None:

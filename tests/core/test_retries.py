@@ -164,10 +164,10 @@ async def test_a_cell(sandbox: Sandbox, colour: Colour, phase: str, outcome: str
 
 
 @pytest.mark.parametrize("phase", TOOL)
-async def test_a_rate_limit_is_waited_for_if_asked_to(sandbox: Sandbox, colour: Colour, phase: str) -> None:
+async def test_a_rate_limit_is_waited_for_if_asked_to(sandbox: Sandbox, phase: str) -> None:
     assert TABLE[phase, "rate limited"] == "raise, or wait if asked to"
     policy = RetryPolicy(attempts=ATTEMPTS, deadline=300, wait_on_rate_limit=True)
-    run = Phase(sandbox, colour, phase, "rate limited", policy)
+    run = Phase(sandbox, "blocking", phase, "rate limited", policy)
     await run.prepare()
     sandbox.fail_next(run.tool, *[OUTCOMES["rate limited"][0]] * 2)
     await run.make()
@@ -178,20 +178,18 @@ async def test_a_rate_limit_is_waited_for_if_asked_to(sandbox: Sandbox, colour: 
 @pytest.mark.parametrize(
     ("phase", "outcome"), [cell for cell, done in TABLE.items() if done.startswith("repeat")]
 )
-async def test_the_attempt_that_is_answered_settles_it(
-    sandbox: Sandbox, colour: Colour, phase: str, outcome: str
-) -> None:
-    run = Phase(sandbox, colour, phase, outcome, POLICY)
+async def test_the_attempt_that_is_answered_settles_it(sandbox: Sandbox, phase: str, outcome: str) -> None:
+    run = Phase(sandbox, "blocking", phase, outcome, POLICY)
     await run.prepare()
     sandbox.fail_next(run.tool, OUTCOMES[outcome][0])
     await run.make()
     assert run.attempts() == 2
 
 
-@pytest.mark.parametrize("phase", TOOL)
+@pytest.mark.parametrize("phase", ["confirm", "list_tools"])
 @pytest.mark.parametrize("outcome", OUTCOMES)
-async def test_never_means_once(sandbox: Sandbox, colour: Colour, phase: str, outcome: str) -> None:
-    run = Phase(sandbox, colour, phase, outcome, RetryPolicy.never())
+async def test_never_means_once(sandbox: Sandbox, phase: str, outcome: str) -> None:
+    run = Phase(sandbox, "blocking", phase, outcome, RetryPolicy.never())
     await run.prepare()
     fault, kind = OUTCOMES[outcome]
     sandbox.fail_next(run.tool, fault)
@@ -199,9 +197,9 @@ async def test_never_means_once(sandbox: Sandbox, colour: Colour, phase: str, ou
     assert run.attempts() == 1
 
 
-async def test_rule_5_no_wait_goes_past_the_deadline(sandbox: Sandbox, colour: Colour) -> None:
+async def test_rule_5_no_wait_goes_past_the_deadline(sandbox: Sandbox) -> None:
     policy = RetryPolicy(attempts=9, deadline=30, wait_on_rate_limit=True)
-    run = Phase(sandbox, colour, "call_tool", "rate limited", policy)
+    run = Phase(sandbox, "blocking", "call_tool", "rate limited", policy)
     sandbox.fail_next(run.tool, *[OUTCOMES["rate limited"][0]] * 9)
     with pytest.raises(errors.RateLimitError) as caught:
         await run.make()
@@ -209,8 +207,8 @@ async def test_rule_5_no_wait_goes_past_the_deadline(sandbox: Sandbox, colour: C
     assert sandbox.clock.sleeps == [20]
 
 
-async def test_the_deadline_bounds_attempts_too(sandbox: Sandbox, colour: Colour) -> None:
-    run = Phase(sandbox, colour, "list_tools", "unknown", RetryPolicy(attempts=9, deadline=50, jitter=0))
+async def test_the_deadline_bounds_attempts_too(sandbox: Sandbox) -> None:
+    run = Phase(sandbox, "blocking", "list_tools", "unknown", RetryPolicy(attempts=9, deadline=50, jitter=0))
     started = sandbox.clock.monotonic()
     sandbox.fail_next(run.tool, *[Fault.STALL] * 9)
     with pytest.raises(errors.OutcomeUnknownError):
@@ -220,9 +218,9 @@ async def test_the_deadline_bounds_attempts_too(sandbox: Sandbox, colour: Colour
 
 
 async def test_nothing_is_sent_after_a_wait_in_which_the_machine_slept(
-    sandbox: Sandbox, colour: Colour, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Phase(sandbox, colour, "list_tools", "never sent", POLICY)
+    run = Phase(sandbox, "blocking", "list_tools", "never sent", POLICY)
     sandbox.fail_next(run.tool, Fault.REFUSE_CONNECTION)
     clock = sandbox.clock
     monkeypatch.setattr(clock, "sleep", lambda _: clock.advance(POLICY.deadline))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +23,7 @@ from favcrm import (
     errors,
 )
 from favcrm._flows.keys import key_name_of
-from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
+from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
 from favcrm.transport import Request
 
@@ -34,9 +32,7 @@ pytestmark = pytest.mark.anyio
 PORTAL = "https://app.favcrm.io"
 
 
-@pytest.mark.parametrize("form", PayloadForm)
-async def test_the_main_job(sandbox: Sandbox, colour: Colour, form: PayloadForm) -> None:
-    sandbox.payload_form = form
+async def test_a_confirmed_registration_brings_a_working_key(sandbox: Sandbox, colour: Colour) -> None:
     favcrm = sign_up(sandbox, colour)
     pending = await favcrm.initiate(**WHO, industry="fitness", country="hk", timezone="Asia/Hong_Kong")
     assert pending.masked_email == "yo*@example.com"
@@ -87,16 +83,12 @@ async def test_a_wrong_code_can_be_corrected(sandbox: Sandbox, colour: Colour) -
     assert (await favcrm.confirm(pending, code)).api_key
 
 
-@pytest.mark.parametrize("form", RefusalForm)
-async def test_every_refusal_in_every_form(sandbox: Sandbox, form: RefusalForm) -> None:
-    sandbox.refusal_form = form
+async def test_each_refusal_of_a_sign_up_raises_its_error(sandbox: Sandbox) -> None:
     favcrm = sign_up(sandbox, "blocking")
     pending = await favcrm.initiate(**WHO)
     code = sandbox.inbox.code_for(EMAIL)
-    bare = form in {RefusalForm.HTTP_HTML, RefusalForm.HTTP_EMPTY}
-    wrong_code = errors.RefusedError if bare else errors.InvalidCodeError  # HTTP has no status for it
     for by in range(1, sandbox.rules.code_attempts + 1):
-        with pytest.raises(wrong_code):
+        with pytest.raises(errors.InvalidCodeError):
             await favcrm.confirm(pending, wrong(code, by))
     with pytest.raises(errors.TooManyAttemptsError):
         await favcrm.confirm(pending, code)
@@ -111,8 +103,7 @@ async def test_every_refusal_in_every_form(sandbox: Sandbox, form: RefusalForm) 
     assert caught.value.login_url == PORTAL
     with pytest.raises(errors.RateLimitError) as limited:
         await favcrm.initiate(email="more@example.com", organisation_name="Acme")
-    if form is not RefusalForm.DATA_CODE:
-        assert limited.value.retry_after == pytest.approx(3600 - 601, abs=61)
+    assert limited.value.retry_after == pytest.approx(3600 - 601, abs=61)
 
 
 async def test_rule_4_an_expired_code_is_never_sent(sandbox: Sandbox, colour: Colour) -> None:
@@ -143,12 +134,6 @@ async def test_rule_4_no_attempt_and_no_sleep_goes_past_the_expiry(sandbox: Sand
     assert sandbox.clock.monotonic() == pytest.approx(ends), "the attempt ended with the code"
 
 
-async def test_rule_4_the_time_is_the_servers(sandbox: Sandbox) -> None:
-    sandbox.fail_next(REQUEST, Fault.clock_skew(-3600))
-    pending = await sign_up(sandbox, "blocking").initiate(**WHO)
-    assert pending.remaining() == pytest.approx(4200, abs=1)
-
-
 async def test_a_code_that_is_dead_by_the_servers_own_clock_is_told_at_once_and_not_kept(
     sandbox: Sandbox,
 ) -> None:
@@ -176,21 +161,10 @@ async def test_rule_2_a_lost_answer_to_verify_is_an_unknown_outcome_and_never_a_
     assert PORTAL in caught.value.next_step
 
 
-@pytest.mark.parametrize("fault", [Fault.RESET_BEFORE, Fault.STALL, Fault.SERVER_ERROR])
-async def test_rule_2_an_answer_to_the_second_attempt_settles_it(sandbox: Sandbox, fault: Fault) -> None:
-    favcrm = sign_up(sandbox, "blocking")
-    pending = await favcrm.initiate(**WHO)
-    sandbox.fail_next(VERIFY, fault)
-    assert (await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))).api_key
-    assert sandbox.count(VERIFY) == 2
-
-
-async def test_rule_2_an_email_is_sent_at_most_once_more(sandbox: Sandbox) -> None:
-    favcrm = sign_up(sandbox, "blocking")
-    sandbox.fail_next(REQUEST, Fault.RESET_AFTER, Fault.RESET_AFTER, Fault.RESET_AFTER)
+async def test_rule_2_an_attempt_that_was_never_sent_does_not_settle_one_before(sandbox: Sandbox) -> None:
+    sandbox.fail_next(REQUEST, Fault.RESET_AFTER, *[Fault.REFUSE_CONNECTION] * 9)
     with pytest.raises(errors.OutcomeUnknownError):
-        await favcrm.initiate(**WHO)
-    assert len(sandbox.inbox) == 2
+        await sign_up(sandbox, "blocking").initiate(**WHO)
 
 
 async def test_rule_2_repeats_after_an_unknown_outcome_do_not_pile_up(sandbox: Sandbox) -> None:
@@ -202,16 +176,6 @@ async def test_rule_2_repeats_after_an_unknown_outcome_do_not_pile_up(sandbox: S
     with pytest.raises(errors.OutcomeUnknownError):
         await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
     assert sandbox.count(VERIFY) == 3
-
-
-@pytest.mark.parametrize("fault", [Fault.TRUNCATED_SSE_AFTER_KEY, Fault.WRONG_TYPES])
-async def test_rule_1_a_damaged_answer_with_a_key_is_a_workspace(sandbox: Sandbox, fault: Fault) -> None:
-    favcrm = sign_up(sandbox, "blocking")
-    pending = await favcrm.initiate(**WHO)
-    sandbox.fail_next(VERIFY, fault)
-    workspace = await favcrm.confirm(pending, sandbox.inbox.code_for(EMAIL))
-    assert workspace.problems
-    assert (await favcrm.diagnose()).ready
 
 
 # Asking twice (rule 3)
@@ -226,15 +190,6 @@ async def test_rule_3_asking_twice_sends_one_mail(sandbox: Sandbox) -> None:
     assert len(sandbox.inbox) == 2
     await favcrm.initiate(email=EMAIL, organisation_name="Another")
     assert len(sandbox.inbox) == 3
-
-
-async def test_rule_3_a_shared_ledger_is_shared(sandbox: Sandbox) -> None:
-    ledger = MemoryLedger()
-    first = await sign_up(sandbox, "blocking", ledger=ledger).initiate(**WHO)
-    assert await sign_up(sandbox, "blocking", ledger=ledger).initiate(**WHO) == first
-    sandbox.clock.advance(600)
-    assert await sign_up(sandbox, "blocking", ledger=ledger).initiate(**WHO) != first
-    assert len(sandbox.inbox) == 2
 
 
 # Stores (rule 1)
@@ -277,16 +232,6 @@ async def test_rule_1_the_key_is_stored_before_it_is_returned(sandbox: Sandbox, 
     assert store.get(workspace.ref) == workspace.api_key
 
 
-async def test_rule_1_a_store_that_cannot_be_written_is_found_before_the_code_is_used(
-    sandbox: Sandbox, colour: Colour
-) -> None:
-    favcrm = sign_up(sandbox, colour, store=Store(failing="check"))
-    with pytest.raises(errors.StoreError) as caught:
-        await confirmed(favcrm, sandbox)
-    assert caught.value.workspace is None
-    assert sandbox.count(VERIFY) == 0
-
-
 async def test_rule_1_a_key_that_cannot_be_saved_is_in_the_error(sandbox: Sandbox, colour: Colour) -> None:
     favcrm = sign_up(sandbox, colour, store=Store(failing="put"))
     with pytest.raises(errors.StoreError, match="The key could not be saved") as caught:
@@ -295,13 +240,6 @@ async def test_rule_1_a_key_that_cannot_be_saved_is_in_the_error(sandbox: Sandbo
     assert workspace is not None
     assert workspace.api_key.reveal() not in str(caught.value)
     assert (await favcrm.diagnose()).ready
-
-
-async def test_another_workspaces_key_is_in_nobodys_way(sandbox: Sandbox) -> None:
-    store = MemoryStore()
-    store.put("workspace", sandbox.add_organisation(), {})
-    workspace = await confirmed(sign_up(sandbox, "blocking", store=store), sandbox)
-    assert workspace.ref is not None
 
 
 async def test_the_key_is_read_from_its_store_for_each_request(sandbox: Sandbox, colour: Colour) -> None:
@@ -485,30 +423,3 @@ async def test_logs_have_every_part_and_nothing_secret(
     told = caplog.text + "".join(str(vars(record)) for record in caplog.records)
     for secret in (workspace.api_key.reveal(), code, wrong(code), EMAIL, pending.masked_email):
         assert secret not in told
-
-
-async def test_rule_7_no_error_carries_a_secret_nor_a_cause(sandbox: Sandbox, colour: Colour) -> None:
-    favcrm = sign_up(sandbox, colour, store=Store(failing="put"))
-    pending = await favcrm.initiate(**WHO)
-    code = sandbox.inbox.code_for(EMAIL)
-    caught: list[errors.FavCRMError] = []
-    for use in (wrong(code), code, code):
-        try:
-            await favcrm.confirm(pending, use)
-        except errors.FavCRMError as failure:
-            caught.append(failure)
-    stored = caught[1]
-    assert isinstance(stored, errors.StoreError)
-    assert stored.workspace is not None
-    key = stored.workspace.api_key.reveal()
-    for error in caught:
-        assert error.__cause__ is None
-        assert error.__context__ is None
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        ours = [frame for frame in frames if "favcrm" in frame.f_globals.get("__name__", "").split(".")[:1]]
-        assert ours
-        shown = str(error) + repr(error) + "".join(repr(frame.f_locals) for frame in ours)
-        assert not [frame for frame in frames if "tenacity" in frame.f_code.co_filename]
-        for secret in (key, code, wrong(code), EMAIL):
-            assert secret not in shown
-    gc.collect()

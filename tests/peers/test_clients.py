@@ -25,7 +25,9 @@ def email() -> str:
 
 
 @pytest.mark.parametrize("home", CLIENTS)
-def test_client(home: str, email: str, sandbox: Sandbox, upstream: Server, tmp_path: Path) -> None:
+def test_a_client_of_another_library_signs_up_and_works(
+    home: str, email: str, sandbox: Sandbox, upstream: Server, tmp_path: Path
+) -> None:
     log = tmp_path / "stderr.txt"
     with (
         log.open("w") as errors,
@@ -50,7 +52,9 @@ def test_client(home: str, email: str, sandbox: Sandbox, upstream: Server, tmp_p
     assert (done["member"]["name"], done["member"]["email"]) == ("Ada Å", email)
 
 
-def test_inspector(email: str, sandbox: Sandbox, upstream: Server, tmp_path: Path) -> None:
+def test_the_inspector_signs_up_and_works(
+    email: str, sandbox: Sandbox, upstream: Server, tmp_path: Path
+) -> None:
     def inspect(method: str, *options: str) -> dict[str, Any]:
         # What it remembers goes into the home folder.
         ran = subprocess.run(

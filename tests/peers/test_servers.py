@@ -56,7 +56,7 @@ async def test_an_agent_signs_up_and_works(url: str, colour: Colour, sandbox: Sa
 
 @pytest.mark.parametrize("url", grouped(IN_BOTH_ERAS), indirect=True)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_in_a_session(
+async def test_an_agent_signs_up_and_works_in_a_session(
     url: str, http: httpx.Client, answers: list[httpx.Response], sandbox: Sandbox
 ) -> None:
     await sign_up_and_work(sandbox, "blocking", url, era="legacy", http_client=http)

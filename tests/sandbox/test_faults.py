@@ -9,7 +9,7 @@ import pytest
 from sandbox.clients import EMAIL, SHORT, InProcess, OverHTTP, ask, call, data
 
 from favcrm.errors import NotSentError, OutcomeUnknownError
-from favcrm.sandbox import Fault, PayloadForm, Sandbox
+from favcrm.sandbox import Fault, PayloadForm, RefusalForm, Sandbox
 from favcrm.transport import Request
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def test_a_lost_answer_raises_outcome_unknown_error(client: SandboxClient, fault
     assert len(client.sandbox.inbox) == acts
     assert client.sandbox.calls[-1].outcome == ("done" if acts else "not done")
     assert client.sandbox.calls[-1].fault == fault.name
+    if fault in (Fault.RESET_BEFORE, Fault.RESET_AFTER):
+        assert client.sandbox.clock.monotonic() == 0
     assert sign_up(client).status == 200
 
 
@@ -112,11 +114,12 @@ def test_a_page_fault_replaces_the_answer(
     ("retry_after", "header"),
     [(7, "7"), (7.0, "7"), ("Mon, 11 May 2026 12:00:30 GMT", "Mon, 11 May 2026 12:00:30 GMT")],
 )
-def test_a_server_error_sends_retry_after(
+def test_a_server_error_sends_retry_after_also_where_the_tool_acts(
     client: SandboxClient, retry_after: float | str, header: str
 ) -> None:
-    client.sandbox.fail_next(TOOL, Fault.server_error(503, retry_after=retry_after))
+    client.sandbox.fail_next(TOOL, Fault.server_error(503, retry_after=retry_after, acts=True))
     assert sign_up(client).headers["retry-after"] == header
+    assert len(client.sandbox.inbox) == 1
 
 
 @pytest.mark.parametrize("payload_form", PayloadForm)
@@ -167,6 +170,13 @@ def test_wrong_types_leave_a_refusal_alone(client: SandboxClient) -> None:
     client.sandbox.fail_next("list_services", Fault.WRONG_TYPES)
     result: Any = call(client, "list_services").result
     assert result["content"][0]["text"].startswith("Unauthorized")
+
+
+def test_a_refusal_is_truncated_as_any_answer_is(client: SandboxClient) -> None:
+    client.sandbox.refusal_form = RefusalForm.HTTP_JSON
+    client.sandbox.fail_next("list_services", Fault.TRUNCATED_SSE)
+    response = call(client, "list_services")
+    assert (response.status, response.complete) == (401, False)
 
 
 @pytest.mark.parametrize(("seconds", "date"), [(3600, "13:00:00"), (-60, "11:59:00")])

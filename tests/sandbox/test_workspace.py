@@ -84,6 +84,7 @@ def test_search_members_matches_name_email_and_phone(client: SandboxClient, key:
 def test_a_member_of_another_workspace_is_not_found(client: SandboxClient, key: Secret) -> None:
     member = data(call(client, "create_member", key, name="Ada"))
     other = client.sandbox.add_organisation("Other")
+    assert other != key
     assert refusal(call(client, "get_member", other, memberId=member["memberId"])) == "Member not found."
 
 

@@ -15,6 +15,9 @@ from favcrm.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
+# What ends a call comes from the user's side, and so passes no frame of HTTP.
+in_process = pytest.mark.parametrize("stage", ["in process"], indirect=True)
+
 NAME = "Stretch + Breathe"
 
 
@@ -163,6 +166,7 @@ CASES = [
 ]
 
 
+@in_process
 @pytest.mark.parametrize(("colour", "end", "flow"), CASES)
 async def test_nothing_is_in_the_frames_of_what_ends_a_call(
     stage: Stage, end: Callable[[], BaseException], flow: Flow
@@ -174,6 +178,7 @@ async def test_nothing_is_in_the_frames_of_what_ends_a_call(
     await searched(stage, played)
 
 
+@in_process
 @pytest.mark.parametrize("colour", ["blocking", "asynchronous"])
 @pytest.mark.parametrize("flow", [*FLOWS.values(), *BEHIND_THE_CODE.values()], ids=[*FLOWS, *BEHIND_THE_CODE])
 async def test_nothing_is_in_the_frames_of_an_error_of_the_users(stage: Stage, flow: Flow) -> None:
@@ -186,6 +191,7 @@ async def test_nothing_is_in_the_frames_of_an_error_of_the_users(stage: Stage, f
     await searched(stage, played)
 
 
+@in_process
 @pytest.mark.parametrize("colour", ["blocking", "asynchronous"])
 async def test_without_the_boundary_it_would_be_seen(
     stage: Stage, colour: Colour, monkeypatch: pytest.MonkeyPatch

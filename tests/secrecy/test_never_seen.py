@@ -34,6 +34,8 @@ from favcrm.stores import MemoryStore
 from favcrm.transport import Request, Response
 
 pytestmark = pytest.mark.anyio
+in_process = pytest.mark.parametrize("stage", ["in process"], indirect=True)
+one_side = pytest.mark.parametrize("colour", ["blocking"])
 
 REQUEST, VERIFY = "register_organisation_request", "register_organisation_verify"
 INVITE, JOIN = "create_team_member_invite", "accept_team_invite_request"
@@ -226,9 +228,8 @@ async def not_accepted(stage: Stage) -> None:
         read = stage.read_code(wrong=options.pop("wrong", 0), to=INVITED)
         return await stage.play(favcrm.accept_invite(token.reveal(), read_code=read, **options))
 
-    assert isinstance(await refused(wrong=9, code_attempts=2), errors.InvalidCodeError)
     stage.sandbox.rules.code_attempts = 1
-    assert isinstance(await refused(wrong=9, fresh_codes=0), errors.TooManyAttemptsError)
+    assert isinstance(await refused(wrong=9), errors.TooManyAttemptsError)
     stage.sandbox.fail_next(JOIN, Fault.RESET_AFTER, Fault.RESET_AFTER)
     assert isinstance(await refused(), errors.OutcomeUnknownError)
     stage.sandbox.fail_next(ACCEPT, Fault.RESET_AFTER)
@@ -354,6 +355,7 @@ async def test_never_seen_when_it_goes_wrong(stage: Stage, tool: str, fault: Fau
     await searched(stage, flow)
 
 
+@in_process
 @pytest.mark.parametrize("form", RefusalForm)
 async def test_never_seen_in_a_refusal(stage: Stage, form: RefusalForm) -> None:
     stage.sandbox.refusal_form = form
@@ -367,6 +369,7 @@ async def test_never_seen_in_a_refusal(stage: Stage, form: RefusalForm) -> None:
     await searched(stage, flow)
 
 
+@in_process
 @pytest.mark.parametrize("answers", AnswerForm)
 @pytest.mark.parametrize("payloads", PayloadForm)
 async def test_never_seen_in_any_form(stage: Stage, answers: AnswerForm, payloads: PayloadForm) -> None:
@@ -378,6 +381,7 @@ async def test_never_seen_in_any_form(stage: Stage, answers: AnswerForm, payload
     await searched(stage, flow)
 
 
+@in_process
 @pytest.mark.parametrize("variable", ["FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN", None])
 async def test_never_seen_in_settings(
     stage: Stage, variable: str | None, monkeypatch: pytest.MonkeyPatch
@@ -579,6 +583,8 @@ async def test_nothing_is_found_where_nothing_is_planted(stage: Stage) -> None:
     await searched(stage, good_and_bad)
 
 
+@in_process
+@one_side
 @pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
 async def test_planting_a_leak_makes_it_fail(
     stage: Stage, leak: Callable[[Planted], object], monkeypatch: pytest.MonkeyPatch
@@ -588,6 +594,8 @@ async def test_planting_a_leak_makes_it_fail(
         await searched(stage, good_and_bad)
 
 
+@in_process
+@one_side
 @pytest.mark.parametrize("what", ["token", "masked"])
 async def test_planting_a_leak_of_an_invitation_makes_it_fail(
     stage: Stage, what: str, monkeypatch: pytest.MonkeyPatch
@@ -603,6 +611,7 @@ async def test_planting_a_leak_of_an_invitation_makes_it_fail(
         await searched(stage, accepted)
 
 
+@in_process
 @pytest.mark.parametrize(
     ("refuses", "account"),
     [(True, False), (True, True), (False, False)],
@@ -621,6 +630,7 @@ async def test_never_seen_where_the_server_says_too_much(stage: Stage, refuses: 
     await searched(stage, flow)
 
 
+@in_process
 @pytest.mark.parametrize("refuses", [True, False], ids=["refusing", "answering"])
 async def test_never_seen_where_the_server_says_too_much_of_an_invitation(
     stage: Stage, refuses: bool

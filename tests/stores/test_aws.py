@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -345,13 +344,6 @@ class TestBroken:
 
     def test_a_missing_region_raises_store_error(self) -> None:
         with refused(match="^The store cannot be used: no AWS region is set. Say region=..., or set"):
-            AWSSecretsManagerStore().check()
-
-    def test_a_missing_extra_raises_store_error_with_the_command_that_installs_it(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setitem(sys.modules, "boto3", None)
-        with refused(match=r'the package boto3, which is not installed. Run: pip install "favcrm\[aws\]"'):
             AWSSecretsManagerStore().check()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -135,3 +137,21 @@ def test_a_deleted_key_is_missing_and_may_be_saved_again(store: Store, key: Secr
     with pytest.raises(MissingKeyError):
         store.get(ref)
     assert store.get(store.put("acme", key, {})) == key
+
+
+@pytest.mark.parametrize(
+    ("store", "module", "package", "extra"),
+    [
+        (AWSSecretsManagerStore(), "boto3", "boto3", "aws"),
+        (DotenvStore(), "dotenv", "python-dotenv", "dotenv"),
+        (KeyringStore(), "keyring", "keyring", "keyring"),
+        (VaultStore(), "hvac", "hvac", "vault"),
+    ],
+)
+def test_a_missing_extra_raises_store_error_with_the_command_that_installs_it(
+    store: Store, module: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    command = re.escape(f'pip install "favcrm[{extra}]"')
+    with pytest.raises(StoreError, match=f"the package {package}, which is not installed. Run: {command}"):
+        store.check()

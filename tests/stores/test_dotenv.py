@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,12 +102,6 @@ def test_a_pipe_is_neither_waited_for_nor_replaced_by_a_file(path: Path, key: st
         with pytest.raises(StoreError, match="not a regular file"):
             use()
     assert path.is_fifo()
-
-
-def test_without_python_dotenv_it_says_what_to_install(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "dotenv", None)
-    with pytest.raises(StoreError, match=r'not installed\. Run: pip install "favcrm\[dotenv\]"'):
-        DotenvStore(path).check()
 
 
 def test_a_file_that_git_would_commit_is_refused(tree: Path, path: Path, key: str) -> None:

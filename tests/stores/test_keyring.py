@@ -250,36 +250,22 @@ class TestLookingAtSecretService:
         monkeypatch.setitem(sys.modules, "secretstorage", fake)
         return bus
 
-    def test_an_open_collection_is_fine(self, bus: SimpleNamespace) -> None:
-        KeyringStore(load(SECRET_SERVICE)).check()
-        assert (bus.looked_at, bus.closed) == (["default"], 1)
-
     def test_a_locked_collection_raises_store_error(self, bus: SimpleNamespace) -> None:
         bus.locked = True
         with refused(match="^The store cannot be used: the keyring is locked. Unlock the keyring"):
             KeyringStore(load(SECRET_SERVICE)).check()
         assert bus.closed == 1
 
-    def test_the_preferred_collection_is_looked_at(self, bus: SimpleNamespace) -> None:
-        backend = load(SECRET_SERVICE).with_properties(preferred_collection="/mine")
+    def test_the_default_collection_is_looked_at_or_the_preferred_one(self, bus: SimpleNamespace) -> None:
+        backend = load(SECRET_SERVICE)
         KeyringStore(backend).check()
-        assert bus.looked_at == ["/mine"]
+        KeyringStore(backend.with_properties(preferred_collection="/mine")).check()
+        assert (bus.looked_at, bus.closed) == (["default", "/mine"], 2)
 
     def test_without_d_bus_the_check_raises_store_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
         with refused(match="^The store cannot be used: there is no keyring here. Start a keyring"):
             KeyringStore(load(SECRET_SERVICE)).check()
-
-
-def test_a_missing_extra_raises_store_error_with_the_command_that_installs_it(
-    key: Secret, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "keyring", None)
-    for action in (KeyringStore().check, lambda: KeyringStore().put("acme", key, {})):
-        with refused(
-            key, match=r'the package keyring, which is not installed. Run: pip install "favcrm\[keyring\]"'
-        ):
-            action()
 
 
 def test_without_secretstorage_the_check_raises_store_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -310,10 +309,3 @@ class TestBroken:
         vault.before["GET", METADATA] = lambda: (200, {"data": {}})
         with refused(key, match="^The key was not saved: somebody else writes to that name."):
             store.put("acme", key, {})
-
-    def test_a_missing_extra_raises_store_error_with_the_command_that_installs_it(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setitem(sys.modules, "hvac", None)
-        with refused(match=r'the package hvac, which is not installed. Run: pip install "favcrm\[vault\]"'):
-            VaultStore().check()

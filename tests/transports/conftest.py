@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import secrets
 import threading
+from pathlib import Path
 from types import ModuleType
 
 import httpx
 import httpx2
 import pytest
+import trustme
 from colours import WAYS, Colour, anyio_backend, colour
 
 from favcrm.secret import Secret
@@ -62,3 +64,18 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None
 def never() -> threading.Event:
     """A gate that opens when the server ends."""
     return threading.Event()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """An authority that signs certificates."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trustme.CA:
+    """The authority, which the environment names, as users of their own authority do."""
+    file = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(file)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    return authority

@@ -120,6 +120,16 @@ def busy() -> None:
     caller.close()
 
 
+def closed() -> None:
+    """The master closes its connections while a child lives."""
+    caller = Caller()
+    caller.call("master")
+    child = forked(sys.stdin.readline)
+    caller.close()
+    say("closed", "closed")
+    wait_for(child)
+
+
 def inside() -> None:
     """Multiprocessing starts a worker inside of a running event loop."""
 

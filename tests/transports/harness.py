@@ -163,6 +163,13 @@ def server_side(certificate: trustme.LeafCert) -> ssl.SSLContext:
     return context
 
 
+def client_side(authority: trustme.CA) -> ssl.SSLContext:
+    """Return how a client trusts an authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
+    return context
+
+
 async def endless(piece: bytes) -> AsyncIterator[bytes]:
     """Yield the same bytes for ever."""
     while True:

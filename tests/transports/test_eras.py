@@ -123,7 +123,7 @@ async def test_an_unknown_era_takes_more_requests_and_a_known_one_takes_none(
 
 
 @BOTH_COLOURS
-async def test_a_facade_without_an_era_finds_it_out_once_for_all(colour: Colour) -> None:
+async def test_an_era_that_one_facade_found_is_known_to_the_next(colour: Colour) -> None:
     with serve(speaks(MODERN)) as server:
         crm = colours.client(colour, server.url, era=None)
         await crm.call_tool("count")
@@ -218,7 +218,7 @@ def test_a_full_cache_is_emptied() -> None:
 
 
 @BOTH_COLOURS
-async def test_calls_at_once_find_the_era_out_once(colour: Colour) -> None:
+async def test_calls_at_once_negotiate_once(colour: Colour) -> None:
     gate = threading.Event()
 
     def slow(peer: Peer, request: Request) -> None:
@@ -235,7 +235,7 @@ async def test_calls_at_once_find_the_era_out_once(colour: Colour) -> None:
 
 
 @BOTH_COLOURS
-async def test_calls_that_are_refused_at_once_find_the_era_out_once(colour: Colour) -> None:
+async def test_calls_that_are_refused_at_once_negotiate_once(colour: Colour) -> None:
     both = threading.Barrier(2)
 
     def refuse(peer: Peer, request: Request) -> None:
@@ -251,7 +251,7 @@ async def test_calls_that_are_refused_at_once_find_the_era_out_once(colour: Colo
 
 
 @EVERY_WAY
-async def test_a_call_that_waits_too_long_for_anothers_negotiation_is_not_sent(colour: Colour) -> None:
+async def test_a_call_that_waits_too_long_for_a_negotiation_raises_not_sent_error(colour: Colour) -> None:
     gate, asked = threading.Event(), threading.Event()
 
     def slow(peer: Peer, request: Request) -> None:
@@ -277,7 +277,7 @@ async def test_a_call_that_waits_too_long_for_anothers_negotiation_is_not_sent(c
 
 
 @EVERY_EVENT_LOOP
-async def test_after_a_call_that_is_cancelled_while_it_negotiates_the_next_one_does() -> None:
+async def test_the_call_after_a_cancelled_negotiation_negotiates() -> None:
     asked = anyio.Event()
     token = anyio.lowlevel.current_token()
 
@@ -339,7 +339,7 @@ async def test_a_page_after_an_answer_leads_to_no_negotiation(colour: Colour) ->
     [({DISCOVER: resets}, DISCOVER), (session(notifications_initialized=resets), READY)],
     ids=["request", "notification"],
 )
-async def test_a_call_whose_negotiation_gets_no_answer_is_not_sent(
+async def test_a_negotiation_without_an_answer_raises_not_sent_error(
     colour: Colour, scripts: Scripts, unanswered: str
 ) -> None:
     with serve(speaks(scripts)) as server:
@@ -354,7 +354,7 @@ async def test_a_call_whose_negotiation_gets_no_answer_is_not_sent(
     assert ERA_CACHE.recall(server.url, SYSTEM_CLOCK.monotonic()) == "auto"
 
 
-async def test_a_call_without_time_left_after_its_negotiation_is_not_sent(colour: Colour) -> None:
+async def test_a_negotiation_that_takes_all_the_time_raises_not_sent_error(colour: Colour) -> None:
     """Sent all the same, it may run, and nobody would hear of it."""
     clock = MovedClock()
 
@@ -370,7 +370,7 @@ async def test_a_call_without_time_left_after_its_negotiation_is_not_sent(colour
 
 
 @BOTH_COLOURS
-async def test_after_a_negotiation_that_failed_the_next_attempt_asks_again(colour: Colour) -> None:
+async def test_the_attempt_after_a_failed_negotiation_negotiates(colour: Colour) -> None:
     with serve(speaks({**MODERN, DISCOVER: [resets, DISCOVERED]})) as server:
         retry = RetryPolicy(attempts=2, backoff_initial=0.001, backoff_max=0.001)
         crm = colours.client(colour, server.url, era="auto", retry=retry)
@@ -382,7 +382,7 @@ async def test_after_a_negotiation_that_failed_the_next_attempt_asks_again(colou
 # Another era after all
 
 
-async def test_a_server_that_changes_its_era_is_asked_and_the_call_sent_again(
+async def test_a_refusal_by_a_server_that_changed_its_era_leads_to_another_attempt(
     colour: Colour, key: Secret
 ) -> None:
     """From bare to 2026, behind a gateway that wants sessions, and back."""
@@ -404,7 +404,7 @@ async def test_a_server_that_changes_its_era_is_asked_and_the_call_sent_again(
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {key.reveal()}"}
 
 
-async def test_an_answer_in_one_era_confirms_nothing_of_the_next(colour: Colour) -> None:
+async def test_a_page_after_a_change_of_the_era_leads_to_a_negotiation(colour: Colour) -> None:
     calls = [answers(RESULT), NO_SESSION, page(400), page(400), answers(RESULT)]
     with serve(speaks({**session(), DISCOVER: [NO_SESSION, DISCOVERED], CALLED: calls})) as server:
         async with reach(colour, server.url, era="bare") as wire:
@@ -435,7 +435,7 @@ async def test_a_refusal_is_the_answer_where_another_attempt_is_of_no_use(
     assert all_said(server) == said
 
 
-async def test_a_refusal_that_speaks_of_the_era_is_told_with_what_was_tried(colour: Colour) -> None:
+async def test_a_refusal_of_the_era_without_another_era_raises_not_sent_error(colour: Colour) -> None:
     script = speaks({CALLED: NO_SESSION, DISCOVER: page(404), INITIALIZE: page(404)})
     with serve(script) as server:
         async with reach(colour, server.url, era="bare") as wire:

@@ -126,7 +126,7 @@ async def test_bytes_that_are_not_http_raise_outcome_unknown_error(colour: Colou
 # Time
 
 
-async def test_an_answer_that_comes_late_is_kept(colour: Colour) -> None:
+async def test_an_answer_after_the_deadline_is_kept_as_a_body(colour: Colour) -> None:
     """It may hold a key."""
     clock = MovedClock()
 
@@ -335,7 +335,7 @@ async def test_a_call_that_waits_too_long_for_a_connection_raises_not_sent_error
 
 
 @ASYNCHRONOUS
-async def test_the_time_spent_waiting_for_a_connection_counts() -> None:
+async def test_waiting_for_a_connection_shortens_the_time_for_the_answer() -> None:
     """The clock moves by 3 seconds while the second call waits."""
     clock, given = MovedClock(), list[float]()
     asked, gate = anyio.Event(), anyio.Event()

@@ -150,7 +150,7 @@ def test_a_worker_is_not_given_the_answer_to_one_that_was_killed(colour: Colour)
     assert told == own(dict.fromkeys(["master", "killed", "two", "master again"]))
 
 
-def test_a_fork_during_a_call_waits_for_nothing(colour: Colour) -> None:
+def test_a_child_that_is_forked_during_a_call_makes_calls_at_once(colour: Colour) -> None:
     script = Held(echoes, is_held)
     with (
         serve(echoing("bare", tools_call=script)) as server,
@@ -164,7 +164,7 @@ def test_a_fork_during_a_call_waits_for_nothing(colour: Colour) -> None:
     assert told == own(dict.fromkeys(["thread", "child", "forked", "master"]))
 
 
-def test_a_fork_during_a_negotiation_waits_for_nothing(colour: Colour) -> None:
+def test_a_child_that_is_forked_during_a_negotiation_makes_calls_at_once(colour: Colour) -> None:
     begun: list[Request] = []
 
     def is_first(request: Request) -> bool:
@@ -183,7 +183,7 @@ def test_a_fork_during_a_negotiation_waits_for_nothing(colour: Colour) -> None:
     assert told == own(dict.fromkeys(["thread", "child", "forked", "master"]))
 
 
-def test_a_process_is_forked_inside_of_a_running_event_loop() -> None:
+def test_a_child_of_a_running_event_loop_has_connections_of_its_own() -> None:
     with serve(echoing("bare")) as server, running("inside", server.url, "bare", "asynchronous") as master:
         told = master.end()
     assert told == own(dict.fromkeys(["master", "child", "master again"]))
@@ -191,7 +191,7 @@ def test_a_process_is_forked_inside_of_a_running_event_loop() -> None:
     assert connections["master"] == connections["master again"] != connections["child"]
 
 
-def test_a_handed_over_client_is_not_used_in_another_process(colour: Colour) -> None:
+def test_a_handed_over_client_in_another_process_raises_not_sent_error(colour: Colour) -> None:
     situation = "lent" if colour == "blocking" else "lent_inside"
     with serve(echoing("bare")) as server, running(situation, server.url, "bare", colour) as master:
         told = master.end()
@@ -201,6 +201,23 @@ def test_a_handed_over_client_is_not_used_in_another_process(colour: Colour) -> 
     )
     assert told == {"master": "master", "child": refused, "another client": refused}
     assert len(server.requests) == 1
+
+
+def test_a_connection_that_the_master_closes_ends_although_a_child_lives() -> None:
+    gone = threading.Event()
+
+    def answer_once(peer: Peer, request: Request) -> None:
+        echoes(peer, request)
+        try:
+            peer.stall()
+        finally:
+            gone.set()
+
+    with serve(answer_once) as server, running("closed", server.url, "bare", "blocking") as master:
+        master.wait_for("closed")
+        assert gone.wait(PATIENCE)
+        master.tell()
+        assert master.end() == own(dict.fromkeys(["master", "closed"]))
 
 
 def test_a_child_closes_its_copies_of_the_connections() -> None:

@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import colours
 import httpx
 import httpx2
@@ -124,7 +125,7 @@ async def test_the_timeout_of_a_client_is_not_used(colour: Colour, library: Modu
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
-def test_a_client_of_another_kind_is_refused(library: ModuleType) -> None:
+def test_an_object_that_is_no_client_raises_invalid_input_error(library: ModuleType) -> None:
     unfit: list[Any] = [library.HTTPTransport(), library.Response(200), library.Client, object(), "client"]
     for candidate in unfit:
         for kind, name in ((HTTPTransport, "httpx.Client"), (AsyncHTTPTransport, "httpx.AsyncClient")):
@@ -134,7 +135,9 @@ def test_a_client_of_another_kind_is_refused(library: ModuleType) -> None:
             assert (field, told) == ("http_client", f"must be an {name} or its httpx2 twin")
 
 
-async def test_a_client_of_the_other_colour_is_refused(colour: Colour, library: ModuleType) -> None:
+async def test_a_client_of_the_other_colour_raises_invalid_input_error(
+    colour: Colour, library: ModuleType
+) -> None:
     other: Colour = "asynchronous" if colour == "blocking" else "blocking"
     async with client_of(library, other) as client:
         for facade in (colours.client, colours.provisioner):
@@ -294,7 +297,7 @@ async def test_the_key_goes_to_the_endpoint_only(colour: Colour, library: Module
     assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {key.reveal()}"]
 
 
-def test_the_key_is_not_seen_in_the_auth(key: Secret) -> None:
+def test_the_repr_of_the_auth_hides_the_key(key: Secret) -> None:
     auth = BearerAuth(f" {key.reveal()}\n", endpoint=ENDPOINT)
     assert key.reveal() not in repr(vars(auth))
     assert key.reveal() not in repr(auth)
@@ -322,3 +325,11 @@ async def test_a_key_replaced_meanwhile_is_tried_once(colour: Colour) -> None:
                 assert (await colours.Facade(client).post(server.url)).status_code == 401
     shown = [request.headers["authorization"] for request in server.requests]
     assert shown == ["Bearer old-key", "Bearer new-key", "Bearer new-key"]
+
+
+async def test_one_handed_over_client_serves_many_calls_at_once(library: ModuleType) -> None:
+    with serve(answers()) as server:
+        async with through(library, "asynchronous", server.url) as wire, anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(wire.request)
+    assert len(server.requests) == 5

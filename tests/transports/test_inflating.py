@@ -42,20 +42,20 @@ def test_bytes_that_are_not_packed_come_out_as_they_are(data: bytes, encoding: s
 
 @given(st.binary(max_size=40), st.integers(1, 5))
 @settings(max_examples=200, deadline=None)
-def test_no_bytes_break_it(data: bytes, size: int) -> None:
+def test_broken_bytes_raise_no_error_but_zlib_error(data: bytes, size: int) -> None:
     for mark in (b"", b"\x1f\x8b\x08", b"\x78\x9c", gzip.compress(b""), gzip.compress(b"a")):
         inflated(mark + data, "deflate", size)
 
 
 @pytest.mark.parametrize("mark", [b"\x1f\x8b", b"\x1f\x8b\x08\x00", b"\x78\x9c", b"x\x01", b"He says that"])
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_what_only_looks_packed_comes_out_as_it_is(mark: bytes, size: int) -> None:
+def test_bytes_that_only_look_packed_come_out_as_they_are(mark: bytes, size: int) -> None:
     data = mark + b"\xff" * 20 + b' {"apiKey": "whole"}'
     assert inflated(data, "gzip", size) == (data, False)
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096, 1_000_000])
-def test_what_comes_before_a_broken_place_is_kept(size: int) -> None:
+def test_bytes_before_a_broken_place_are_kept(size: int) -> None:
     packed = gzip.compress(TEXT)
     assert inflated(packed[:-8] + bytes(8), "gzip", size) == (TEXT, True)
     half = len(packed) // 2
@@ -68,11 +68,11 @@ def test_what_comes_before_a_broken_place_is_kept(size: int) -> None:
     "rubbish", [b"\0", b"\x1f", b"\x1f\x8b", b"\x1f\x8b\x08\xff\xff", b"<html>", b"x" * 9999]
 )
 @pytest.mark.parametrize("size", [1, 5, 1_000_000])
-def test_rubbish_behind_the_last_member_is_passed_over(rubbish: bytes, size: int) -> None:
+def test_bytes_after_the_last_member_are_passed_over(rubbish: bytes, size: int) -> None:
     assert inflated(gzip.compress(TEXT) + rubbish, "gzip", size) == (TEXT, False)
 
 
-def test_pieces_are_small_and_the_last_one_is_not_forgotten() -> None:
+def test_pieces_are_bounded_and_complete() -> None:
     raw = zlib.compressobj(9, wbits=-15)
     for size in (INFLATED_PIECE - 1, INFLATED_PIECE, INFLATED_PIECE + 100, 3 * INFLATED_PIECE):
         text = b"{" + b" " * (size - 1)
@@ -83,7 +83,7 @@ def test_pieces_are_small_and_the_last_one_is_not_forgotten() -> None:
         assert max(map(len, pieces)) <= INFLATED_PIECE
 
 
-def test_only_so_many_layers_are_undone() -> None:
+def test_the_fourth_layer_is_not_undone() -> None:
     packed = inner = gzip.compress(TEXT)
     for _ in range(inflating.MAX_LAYERS - 1):
         packed = gzip.compress(packed)
@@ -96,7 +96,7 @@ def test_only_so_many_layers_are_undone() -> None:
     [gzip.compress(b"") * 5, gzip.compress(gzip.compress(b"") * 5000)],
     ids=["in one layer", "in two layers"],
 )
-def test_input_that_gives_nothing_is_not_read_for_ever(data: bytes) -> None:
+def test_endless_input_without_output_raises(data: bytes) -> None:
     many = data * (200_000 // len(data))
     assert inflated(many, max_bytes=100_000) == (b"", True)
 

@@ -226,7 +226,8 @@ def reports(*told: str) -> Script:
     def script(peer: Peer, request: Request) -> None:
         token = request.json["params"]["_meta"].get("progressToken")
         events = [event(each.replace("TOKEN", str(token)).encode()) for each in told]
-        peer.send(*chunked([*events, event(message(request, RESULT))]))
+        # All in one piece, so that all are read at once.
+        peer.send(*chunked([b"".join([*events, event(message(request, RESULT))])]))
 
     return script
 
@@ -273,7 +274,7 @@ async def test_no_progress_is_reported_after_the_deadline(
     assert seen == [1]
 
 
-async def test_progress_comes_before_the_answer_does(colour: Colour) -> None:
+async def test_progress_is_reported_while_the_call_runs(colour: Colour) -> None:
     """It is told while the call runs: the server answers only after the first report was heard."""
     heard = threading.Event()
 

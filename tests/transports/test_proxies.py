@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -12,18 +11,14 @@ import colours
 import pytest
 import trustme
 from servers import (
-    PATIENCE,
-    Peer,
-    Request,
     Script,
-    Server,
     answers,
     hangs_up,
-    head,
     resets,
     sends,
     serve,
     stalls,
+    tunnels_to,
     unused_address,
     whole,
 )
@@ -34,7 +29,6 @@ from favcrm.transports import AsyncHTTPTransport, HTTPTransport
 from favcrm.transports.http.proxies import find_proxy
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import ModuleType
 
     from colours import Colour
@@ -224,7 +218,7 @@ async def test_the_error_names_a_proxy_that_refuses(
         ("407 Proxy Authentication Required", "asks for a user name and a password", True),
     ],
 )
-async def test_a_proxy_of_a_handed_over_client_is_not_named(
+async def test_the_refusal_of_a_proxy_that_is_not_known_is_told_without_its_name(
     colour: Colour, library: ModuleType, told: str, message: str, permanent: bool
 ) -> None:
     def fail(request: Any) -> Any:
@@ -267,7 +261,9 @@ async def test_a_failure_at_the_proxy_raises_not_sent_error(
     assert (raised.value.__cause__, raised.value.__context__) == (None, None)
 
 
-async def test_a_handed_over_client_stops_at_its_proxy_too(colour: Colour, library: ModuleType) -> None:
+async def test_a_failure_at_the_proxy_of_a_handed_over_client_raises_not_sent_error(
+    colour: Colour, library: ModuleType
+) -> None:
     with serve(resets) as proxy:
         async with client_of(library, colour, proxy=proxy.url.removesuffix("/mcp")) as client:
             crm = colours.client(colour, ENDPOINT, http_client=client, retry=ONCE)
@@ -296,40 +292,18 @@ async def test_a_failure_at_a_socks_proxy_raises_not_sent_error(colour: Colour, 
             await crm.call_tool("any")
 
 
-class Tunnel:
-    """A script of a proxy that leads to a server, once it was asked for a connection."""
-
-    def __init__(self, server: Server) -> None:
-        self._port = int(server.url.rpartition(":")[2].removesuffix("/mcp"))
-
-    def __call__(self, peer: Peer, _: Request) -> None:
-        with socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE) as onward:
-            peer.send(head())
-            peer.join(onward)
-
-
-@pytest.fixture
-def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trustme.CA:
-    """An authority that the environment names."""
-    authority = trustme.CA()
-    file = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(file)
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    return authority
-
-
 def secured(authority: trustme.CA) -> ssl.SSLContext:
     return server_side(authority.issue_cert("127.0.0.1", "localhost", "favcrm.example"))
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain proxy", "proxy with TLS"])
-async def test_calls_go_through_a_proxy(
-    colour: Colour, authority: trustme.CA, encrypted: bool, monkeypatch: pytest.MonkeyPatch
+async def test_a_proxy_of_the_environment_carries_calls_and_their_failures(
+    colour: Colour, trusted: trustme.CA, encrypted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = secured(authority)
+    context = secured(trusted)
     with (
         serve(answers(), answers(), resets, tls=context) as server,
-        serve(Tunnel(server), tls=context if encrypted else None) as proxy,
+        serve(tunnels_to(server), tls=context if encrypted else None) as proxy,
     ):
         monkeypatch.setenv("ALL_PROXY", proxy.url.removesuffix("/mcp"))
         async with reach(colour, ENDPOINT) as wire:
@@ -386,9 +360,9 @@ async def test_a_proxy_with_an_unknown_certificate_raises_not_sent_error(
 
 
 async def test_a_handshake_that_the_server_ends_raises_not_sent_error(
-    colour: Colour, authority: trustme.CA
+    colour: Colour, trusted: trustme.CA
 ) -> None:
-    context = secured(authority)
+    context = secured(trusted)
     context.sni_callback = lambda *_: ssl.AlertDescription.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
     with serve(answers(), tls=context) as server:
         port = server.url.rpartition(":")[2]
@@ -400,10 +374,10 @@ async def test_a_handshake_that_the_server_ends_raises_not_sent_error(
 
 @NOT_TRIO
 async def test_a_server_that_asks_for_a_certificate_raises_outcome_unknown_error(
-    colour: Colour, authority: trustme.CA
+    colour: Colour, trusted: trustme.CA
 ) -> None:
     """Since TLS 1.3 it is told after the request was sent."""
-    context = secured(authority)
+    context = secured(trusted)
     context.verify_mode = ssl.CERT_REQUIRED
     with serve(answers(), tls=context) as server, pytest.raises(OutcomeUnknownError) as raised:
         await one_request(colour, server.url)
@@ -413,9 +387,9 @@ async def test_a_server_that_asks_for_a_certificate_raises_outcome_unknown_error
 
 @NOT_TRIO
 async def test_plain_http_to_a_port_of_tls_raises_an_error_with_a_hint(
-    colour: Colour, library: ModuleType, authority: trustme.CA
+    colour: Colour, library: ModuleType, trusted: trustme.CA
 ) -> None:
-    with serve(answers(), tls=secured(authority)) as server:
+    with serve(answers(), tls=secured(trusted)) as server:
         async with client_of(library, colour) as client:
             for options in ({}, {"http_client": client}):
                 crm = colours.client(colour, server.url.replace("https://", "http://"), retry=ONCE, **options)

@@ -121,6 +121,14 @@ async def test_a_redirect_within_the_origin_is_followed(
     assert second.connection == 1
 
 
+@pytest.mark.parametrize("status", [301, 302, 303])
+async def test_a_redirect_that_changes_the_method_is_not_followed(colour: Colour, status: int) -> None:
+    with serve(redirects("/other", status)) as server:
+        response = await one_request(colour, server.url)
+    assert (response.status, response.defect) == (status, "is a redirect to /other")
+    assert len(server.requests) == 1
+
+
 async def test_three_redirects_are_followed_and_no_more(colour: Colour) -> None:
     with serve(*[redirects(f"/{number}") for number in range(3)], answers()) as server:
         assert (await one_request(colour, server.url)).result == {}

@@ -205,7 +205,9 @@ async def test_closing_without_a_session_sends_nothing(colour: Colour) -> None:
     assert server.requests == []
 
 
-async def test_a_session_ends_once_and_a_client_that_stays_open_may_begin_another(colour: Colour) -> None:
+async def test_a_call_after_closing_begins_another_session_where_the_client_stays_open(
+    colour: Colour,
+) -> None:
     script = session(initialize=[initialized("session-1"), initialized("session-2")])
     with serve(speaks(script)) as server:
         async with (
@@ -424,7 +426,7 @@ FAILING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("failure", FAILING)
-async def test_neither_key_nor_session_comes_out_of_a_failure(
+async def test_a_failure_shows_neither_key_nor_session_id(
     colour: Colour, key: Secret, failure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # httpcore logs what every server sends, for those who ask for it.

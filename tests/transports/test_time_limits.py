@@ -7,19 +7,30 @@ from __future__ import annotations
 
 import math
 import socket
-import ssl
 import threading
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import pytest
 import trustme
 from colours import way
-from servers import PATIENCE, Peer, Request, Script, answers, chunked, event, head, message, serve, whole
-from transports.harness import SHORT, MovedClock, Wire, client_of, reach, through
+from servers import (
+    PATIENCE,
+    Peer,
+    Request,
+    Script,
+    answers,
+    chunked,
+    event,
+    head,
+    message,
+    serve,
+    tunnels_to,
+    whole,
+)
+from transports.harness import SHORT, MovedClock, Wire, client_of, client_side, reach, server_side, through
 
 from favcrm import OutcomeUnknownError
 from favcrm.transport import Request as MCPRequest
@@ -163,70 +174,26 @@ async def test_a_request_that_is_read_slowly_ends_at_the_deadline(colour: Colour
 # TLS and proxies
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def certified(authority: trustme.CA) -> ssl.SSLContext:
-    """The server's side."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.tempfile() as file:
-        context.load_cert_chain(file)
-    return context
-
-
-@pytest.fixture(scope="module")
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """The client's side."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
-    return context
-
-
 async def test_a_header_that_drips_over_tls_ends_at_the_deadline(
-    colour: Colour, library: ModuleType, certified: ssl.SSLContext, trusting: ssl.SSLContext
+    colour: Colour, library: ModuleType, authority: trustme.CA
 ) -> None:
+    certified = server_side(authority.issue_cert("127.0.0.1"))
     with serve(answers(), IN_THE_HEADERS, tls=certified) as server:
-        async with through(library, colour, server.url, limits=IMPATIENT, verify=trusting) as wire:
+        options = {"verify": client_side(authority)}
+        async with through(library, colour, server.url, limits=IMPATIENT, **options) as wire:
             assert (await wire.request()).result == {}
             with pytest.raises(OutcomeUnknownError, match=NO_ANSWER):
                 await wire.request(timeout=SHORT)
     assert server.greeted == [1]
 
 
-@contextmanager
-def dripping_through_a_proxy(certified: ssl.SSLContext) -> Generator[str, None, None]:
-    """Take the part of a proxy and of the server that it leads to; give the proxy's address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def talk() -> None:
-            sock, _ = listener.accept()
-            with sock, suppress(OSError):
-                assert sock.recv(65536).startswith(b"CONNECT 127.0.0.1:9 ")
-                sock.sendall(head())
-                with certified.wrap_socket(sock, server_side=True) as secured:
-                    secured.recv(65536)
-                    secured.sendall(head()[:-2] + b"x-slow: ")
-                    drip(secured.sendall)
-                    secured.sendall(REST)
-
-        thread = threading.Thread(target=talk)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
-
-
 async def test_a_header_that_drips_through_a_proxy_ends_at_the_deadline(
-    colour: Colour, library: ModuleType, certified: ssl.SSLContext, trusting: ssl.SSLContext
+    colour: Colour, library: ModuleType, authority: trustme.CA
 ) -> None:
-    with dripping_through_a_proxy(certified) as proxy:
-        options = {"verify": trusting, "proxy": proxy}
-        async with through(library, colour, "https://127.0.0.1:9/mcp", limits=IMPATIENT, **options) as wire:
+    certified = server_side(authority.issue_cert("127.0.0.1"))
+    with serve(IN_THE_HEADERS, tls=certified) as server, serve(tunnels_to(server)) as proxy:
+        options = {"verify": client_side(authority), "proxy": proxy.url.removesuffix("/mcp")}
+        async with through(library, colour, server.url, limits=IMPATIENT, **options) as wire:
             with pytest.raises(OutcomeUnknownError, match=NO_ANSWER):
                 await wire.request(timeout=MODEST)
 
@@ -234,7 +201,9 @@ async def test_a_header_that_drips_through_a_proxy_ends_at_the_deadline(
 # Clients of a user's own
 
 
-async def test_a_connection_of_a_handed_over_client_is_watched(colour: Colour, library: ModuleType) -> None:
+async def test_a_header_that_drips_to_a_handed_over_client_ends_at_the_deadline(
+    colour: Colour, library: ModuleType
+) -> None:
     with serve(answers(), IN_THE_HEADERS, answers()) as server:
         async with through(library, colour, server.url, limits=IMPATIENT) as wire:
             assert (await wire.request()).result == {}
@@ -245,7 +214,7 @@ async def test_a_connection_of_a_handed_over_client_is_watched(colour: Colour, l
 
 
 @pytest.mark.parametrize("way", ["blocking"], indirect=True)
-async def test_a_connection_that_its_owner_opened_is_watched_from_the_first_answer_on(
+async def test_a_connection_that_its_owner_opened_is_limited_after_the_first_answer(
     colour: Colour, library: ModuleType
 ) -> None:
     gate = threading.Event()
@@ -260,7 +229,7 @@ async def test_a_connection_that_its_owner_opened_is_watched_from_the_first_answ
 
 
 @pytest.mark.parametrize("way", ["blocking"], indirect=True)
-async def test_the_owners_own_requests_are_not_limited(library: ModuleType) -> None:
+async def test_a_request_of_the_owner_of_a_client_is_not_limited(library: ModuleType) -> None:
     body = drips(head(200, {"content-length": str(DRIPS)}), b"")
     with serve(answers(), answers(), body) as server, library.Client(verify=False) as client:
         client.post(server.url, json={"id": 1})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,13 +10,12 @@ import colours
 import pytest
 import trustme
 from servers import answers, redirects, serve
-from transports.harness import one_request, reach, server_side, through
+from transports.harness import client_side, one_request, reach, server_side, through
 
 from favcrm import InvalidInputError, NotSentError
 from favcrm.transports import AsyncHTTPTransport, HTTPTransport
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import ModuleType
 
     from colours import Colour
@@ -27,25 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 PAST = datetime(2021, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-def client_side(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
-    return context
-
-
-@pytest.fixture
-def trusted(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Make the environment name the authority, as users of their own authority do."""
-    file = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(file)
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
 
 
 Certify = Callable[[trustme.CA], trustme.LeafCert]

@@ -88,7 +88,7 @@ class BlockingHTTP:
     """Sends with a blocking client."""
 
     def __init__(
-        self, client: object, httpx: ModuleType, proxy: str, *, clock: Clock, limits: Limits
+        self, client: object, httpx: ModuleType, proxy: str = "", *, clock: Clock, limits: Limits
     ) -> None:
         self.client: Any = client
         self.proxy = proxy
@@ -137,7 +137,7 @@ class AsyncHTTP:
     """Sends with an asynchronous client."""
 
     def __init__(
-        self, client: object, httpx: ModuleType, proxy: str, *, clock: Clock, limits: Limits
+        self, client: object, httpx: ModuleType, proxy: str = "", *, clock: Clock, limits: Limits
     ) -> None:
         self.client: Any = client
         self.proxy = proxy

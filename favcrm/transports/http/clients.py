@@ -13,6 +13,7 @@ import httpx
 from favcrm.endpoint import Endpoint
 from favcrm.errors import InvalidInputError, NotSentError, Problem
 from favcrm.transports.http.backends import AsyncHTTP, BlockingHTTP, httpx_of
+from favcrm.transports.http.connections import AsyncWatch, BlockingWatch
 from favcrm.transports.http.errors import time_given
 from favcrm.transports.http.proxies import find_proxy
 
@@ -47,19 +48,21 @@ class SharedCookies(CookieJar):
             super().extract_cookies(response, request)
 
 
-class _OwnClient:
-    """What this package uses of an httpx client, over one of httpx's transports.
+class OwnClient:
+    """What this package uses of an httpx client, over one of httpx's transports, blocking or asynchronous.
 
     It has no hooks, no redirects, no user names and no default headers. With all of these, an httpx client takes as
     long for a call as everything else.
 
     Args:
+        transport: An ``httpx.HTTPTransport`` or its asynchronous twin.
         cookies: The cookies of the endpoint.
     """
 
     headers: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, cookies: CookieJar) -> None:
+    def __init__(self, transport: Any, cookies: CookieJar) -> None:
+        self.transport = transport
         self._jar = cookies
         self._cookies = httpx.Cookies(cookies)
         self.is_closed = False
@@ -82,39 +85,33 @@ class _OwnClient:
             self._cookies.extract_cookies(response)
         return response
 
-
-class OwnClient(_OwnClient):
-    """A blocking client that was made here."""
-
-    def __init__(self, cookies: CookieJar, **options: Any) -> None:
-        super().__init__(cookies)
-        self._transport = httpx.HTTPTransport(**options)
-
-    def send(self, request: httpx.Request, **_: object) -> httpx.Response:
-        """Send a request and return the response with its body unread."""
-        return self.keep_cookies(self._transport.handle_request(request), request)
-
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections of a blocking client."""
         self.is_closed = True
-        self._transport.close()
-
-
-class AsyncOwnClient(_OwnClient):
-    """An asynchronous client that was made here."""
-
-    def __init__(self, cookies: CookieJar, **options: Any) -> None:
-        super().__init__(cookies)
-        self._transport = httpx.AsyncHTTPTransport(**options)
-
-    async def send(self, request: httpx.Request, **_: object) -> httpx.Response:
-        """Send a request and return the response with its body unread."""
-        return self.keep_cookies(await self._transport.handle_async_request(request), request)
+        self.transport.close()
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close the connections of an asynchronous client."""
         self.is_closed = True
-        await self._transport.aclose()
+        await self.transport.aclose()
+
+
+class OwnBlockingHTTP(BlockingHTTP):
+    """Sends with a blocking client that was made here."""
+
+    async def send(self, request: Any) -> Any:
+        """Send a request and return the response with its body unread."""
+        request.extensions["trace"] = BlockingWatch(request.extensions)
+        return self.client.keep_cookies(self.client.transport.handle_request(request), request)
+
+
+class OwnAsyncHTTP(AsyncHTTP):
+    """Sends with an asynchronous client that was made here."""
+
+    async def send(self, request: Any) -> Any:
+        """Send a request and return the response with its body unread."""
+        request.extensions["trace"] = AsyncWatch(request.extensions)
+        return self.client.keep_cookies(await self.client.transport.handle_async_request(request), request)
 
 
 class Clients:
@@ -160,15 +157,19 @@ class Clients:
 
     def blocking(self) -> BlockingHTTP:
         """Return a backend over a blocking client."""
-        client = self._http_client or OwnClient(SharedCookies(), **self._options)
-        library = httpx if self.owned else httpx_of(client, "Client")
-        return BlockingHTTP(client, library, self._proxy, clock=self._clock, limits=self.limits)
+        client = self._http_client
+        if client is not None:
+            return BlockingHTTP(client, httpx_of(client, "Client"), clock=self._clock, limits=self.limits)
+        own = OwnClient(httpx.HTTPTransport(**self._options), SharedCookies())
+        return OwnBlockingHTTP(own, httpx, self._proxy, clock=self._clock, limits=self.limits)
 
     def asynchronous(self, cookies: CookieJar) -> AsyncHTTP:
         """Return a backend over an asynchronous client, which shares its cookies."""
-        client = self._http_client or AsyncOwnClient(cookies, **self._options)
-        library = httpx if self.owned else httpx_of(client, "AsyncClient")
-        return AsyncHTTP(client, library, self._proxy, clock=self._clock, limits=self.limits)
+        client = self._http_client
+        if client is not None:
+            return AsyncHTTP(client, httpx_of(client, "AsyncClient"), clock=self._clock, limits=self.limits)
+        own = OwnClient(httpx.AsyncHTTPTransport(**self._options), cookies)
+        return OwnAsyncHTTP(own, httpx, self._proxy, clock=self._clock, limits=self.limits)
 
 
 class ClientPool:

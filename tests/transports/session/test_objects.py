@@ -107,7 +107,7 @@ class Noting(OwnAsync):
     ],
     ids=["mapping", "dataclass", "attributes"],
 )
-async def test_a_result_is_read_in_any_shape(told: object, kind: type[Own]) -> None:
+async def test_a_mapping_or_an_object_is_read_as_a_result(told: object, kind: type[Own]) -> None:
     response = await call(SessionTransport(kind(told)), "count")
     assert response.result == RESULT
 
@@ -118,7 +118,7 @@ async def test_a_bare_list_is_the_content_or_the_tools() -> None:
     assert (await listed(transport)).result == PAGE
 
 
-async def test_what_json_cannot_hold_becomes_text() -> None:
+async def test_a_value_that_json_cannot_hold_becomes_text() -> None:
     told = {"structuredContent": {"at": complex(1, 2), 3: "three"}}
     response = await call(SessionTransport(Own(told)), "count")
     assert response.result == {"structuredContent": {"at": "(1+2j)", "3": "three"}}
@@ -132,7 +132,7 @@ async def test_a_session_that_takes_no_cursor_has_one_page() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"arguments": None}], ids=["left out", "null"])
-async def test_a_call_may_have_no_arguments(given: dict[str, JSON]) -> None:
+async def test_a_call_without_arguments_has_empty_arguments(given: dict[str, JSON]) -> None:
     session = Noting()
     params: dict[str, JSON] = {"name": "count", **given}
     response = await SessionTransport(session).request(Request("tools/call", params, timeout=10))

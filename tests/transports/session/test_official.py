@@ -100,7 +100,8 @@ async def test_a_refusal_in_any_form_is_an_answer(form: RefusalForm) -> None:
 async def test_closing_leaves_the_session_open(opened: Opener, sandbox: Sandbox) -> None:
     with sandbox.serve() as server:
         async with opened(server.url) as session:
-            await SessionTransport(session).aclose()
+            async with SessionTransport(session) as transport:
+                assert (await listed(transport)).error is None
             assert (await listed(SessionTransport(session))).error is None
 
 
@@ -147,7 +148,7 @@ async def test_the_tools_are_listed_once_before_the_first_call(opened: Opener, s
     assert [seen.name for seen in sandbox.calls] == ["tools/list", "list_services", "list_services"]
 
 
-async def test_a_list_that_is_refused_is_the_answer(opened: Opener) -> None:
+async def test_a_refused_list_is_the_answer_to_the_call(opened: Opener) -> None:
     asked: list[str] = []
 
     async def refuse(_: object, __: object) -> Any:
