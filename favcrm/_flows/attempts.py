@@ -46,7 +46,7 @@ R = TypeVar("R")
 
 SERVER_ERRORS = range(HTTPStatus.INTERNAL_SERVER_ERROR, 600)
 NOT_SENT_SINCE_LATE = "The time for the call was over before it was made. Nothing was sent."
-NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. No workspace was created."
+NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. Nothing was created."
 
 
 class Kind(StrEnum):

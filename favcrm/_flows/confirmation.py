@@ -153,7 +153,7 @@ class Confirmation:
             if use.window and use.window.expired:
                 raise await self.expired(use.request_id, use.keys, NOT_SENT_SINCE_EXPIRED)
             if state.refused and use.mark() in state.refused:
-                made = "" if state.sent else " No workspace was created."
+                made = "" if state.sent else " Nothing was created."
                 raise InvalidCodeError(f"{NOT_SENT_SINCE_REFUSED}{made}")
             await use.keys.check_writable(use.request_id)
             # Nobody may cancel from here to the store's commit, because the server shows the key only once.

@@ -214,7 +214,7 @@ class Engine:
                 await self._records.mark_sent(name, sent=False)
             if pending.expired:
                 raise CodeExpiredError(
-                    "The answer came after the code had expired by the server's own clock. No workspace was created."
+                    "The answer came after the code had expired by the server's own clock. Nothing was created."
                 )
             if settles is not None and (await self._records.state(settles)).sent:
                 # The server gives a code for an invitation that is open, so no code before was accepted.
