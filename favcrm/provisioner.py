@@ -295,7 +295,8 @@ class FavCRMProvisioner:
             replace: Whether it may take the place of another key of that name.
 
         Returns:
-            The workspace with only its key and reference, its diagnosis, and a client.
+            The workspace with only its key and reference, a client, and the diagnosis. It says where the server refuses
+            the key, which is stored all the same.
 
         Raises:
             InvalidInputError: The key is empty, or holds characters that no key has; nothing was stored.

@@ -6,8 +6,7 @@ call is raised once.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
@@ -29,11 +28,9 @@ from favcrm._mcp.requests import read_pages
 from favcrm._warn import warn
 from favcrm.errors import (
     CodeExpiredError,
-    FavCRMError,
     KeyNotStoredWarning,
     OutcomeUnknownError,
     RefusedError,
-    StoreError,
     UnexpectedAnswerError,
 )
 from favcrm.events import Emitter, Event, EventKind
@@ -45,7 +42,6 @@ if TYPE_CHECKING:
 
     from favcrm._backends import Backend
     from favcrm._flows.calls import Call
-    from favcrm._flows.diagnosis import Finding
     from favcrm.ledger import Ledger
     from favcrm.models import DiagnosticReport, Progress, Tool, ToolResult, Workspace
     from favcrm.registration import Registration
@@ -53,8 +49,6 @@ if TYPE_CHECKING:
     from favcrm.secret import Secret, SecretRef
     from favcrm.store import Store
     from favcrm.typing import JSON
-
-    Question: TypeAlias = Callable[[], Coroutine[None, None, tuple[Tool, ...] | ToolResult]]
 
 R = TypeVar("R")
 
@@ -84,6 +78,7 @@ class Engine:
         timeout: float,
         key: Secret | SecretRef | None = None,
         key_source: str = "",
+        missing_key: str = "",
         store: Store | None = None,
         escrow: Store | None = None,
         ledger: Ledger | None = None,
@@ -101,6 +96,7 @@ class Engine:
         self._warned = False
         self._accepted: list[Store] = []
         self.keys = KeyManager(backend, self.emit, key=key, store=store, source=key_source)
+        self.keys.missing = missing_key
         self._caller = Caller(backend, policy=policy, timeout=timeout)
         self._records = Records(backend, MemoryLedger() if ledger is None else ledger)
         self.confirmation = Confirmation(self._caller, self._records, self.emit)
@@ -172,7 +168,7 @@ class Engine:
         except RefusedError as error:
             if not (await self._records.state(request_id)).sent:
                 raise
-            raise self.confirmation.unknown(request_id, self.keys, SENT_BEFORE, error) from None
+            raise self.confirmation.unknown(request_id, SENT_BEFORE, error) from None
 
     async def _ask_for_code(
         self,
@@ -275,43 +271,11 @@ class Engine:
             if use.keys.key is not None:
                 self.keys = use.keys
 
-    async def diagnose(self, keys: KeyManager | None = None) -> DiagnosticReport:
+    def diagnose(self, keys: KeyManager | None = None) -> Coroutine[None, None, DiagnosticReport]:
         """Ask every question side by side, then the server's own doctor where it has one."""
-        from favcrm._flows import diagnosis
+        from favcrm._flows.diagnosis import diagnose
 
-        keys = keys or self.keys
-        started = self.backend.clock.monotonic()
-        has_key, store_error = False, None
-        try:
-            has_key = await keys.current() is not None
-        except StoreError as error:
-            store_error = error
-        questions: dict[str, Question] = {calls.LIST: partial(self.list_tools, keys, authenticated=has_key)}
-        if has_key:
-            questions |= {name: self._asker(name, keys) for name in diagnosis.QUESTIONS}
-        answers = await self.backend.side_by_side(
-            [partial(self._ask, *question) for question in questions.items()]
-        )
-        findings = {finding.name: finding for finding in answers}
-        if has_key and diagnosis.names_doctor(findings[calls.LIST]):
-            findings[calls.DOCTOR] = await self._ask(calls.DOCTOR, self._asker(calls.DOCTOR, keys))
-        self.emit(EventKind.DIAGNOSED, duration=self.backend.clock.monotonic() - started)
-        return diagnosis.report(findings, has_key=has_key, store_error=store_error)
-
-    def _asker(self, name: str, keys: KeyManager) -> Question:
-        return partial(self._caller.perform, calls.check_tool(name), keys)
-
-    async def _ask(self, name: str, question: Question) -> Finding:
-        """Ask one question; its failure is a finding too."""
-        from favcrm._flows.diagnosis import Finding
-
-        started = self.backend.clock.monotonic()
-        answer: tuple[Tool, ...] | ToolResult | FavCRMError
-        try:
-            answer = await question()
-        except FavCRMError as error:
-            answer = error
-        return Finding(name, answer, self.backend.clock.monotonic() - started)
+        return diagnose(self, keys or self.keys)
 
     def call_tool(
         self,
@@ -325,9 +289,9 @@ class Engine:
         check_not_reserved(name, arguments)
         return self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
 
-    def perform(self, call: Call[R]) -> Coroutine[None, None, R]:
-        """Make a call with the current key."""
-        return self._caller.perform(call, self.keys)
+    def perform(self, call: Call[R], keys: KeyManager | None = None) -> Coroutine[None, None, R]:
+        """Make a call, by default with the current key."""
+        return self._caller.perform(call, keys or self.keys)
 
     async def list_tools(
         self, keys: KeyManager | None = None, *, authenticated: bool = True

@@ -85,6 +85,9 @@ class KeyManager:
         name: The name of the key in the store; the organisation's id where it stays None.
         replace: Whether the key may take the place of another one.
         source: Where the key came from, for people.
+
+    Attributes:
+        missing: Where there is no key, where it was looked for, for people.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class KeyManager:
         self.key = key
         self.store = store
         self.escrow = escrow
+        self.missing = ""
 
     @property
     def source(self) -> str:

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 CODE_ATTEMPTS = 3
 # Each fresh code is one more email, of three that FavCRM sends in an hour.
 FRESH_CODES = 1
+ADOPT_ELSEWHERE = (
+    "The key that you gave is as good as before. Adopt it into another store or under another name; replace a key that "
+    "is there only if nobody needs that key, because FavCRM shows a key only once."
+)
 
 
 class Route(NamedTuple):
@@ -118,11 +122,12 @@ class Provisioning:
         self._engine = engine
         self._name = name
         self._replace = replace
+        self._registration_id: str | None = None
         self._keys = engine.keys_for(store=self.store, name=self._name, replace=replace)
 
     def _reach(self, state: State) -> None:
         """Tell that a state is reached."""
-        self._engine.emit(EventKind.STATE_CHANGED, state=state.value)
+        self._engine.emit(EventKind.STATE_CHANGED, state=state.value, registration_id=self._registration_id)
 
     async def provision(self, route: Route) -> tuple[Workspace, DiagnosticReport]:
         """Go all the way."""
@@ -156,7 +161,13 @@ class Provisioning:
         await self._check_store()
         if self._replace:
             await self._keys.check_place()
-        return await self._finish(await self._keys.save(Workspace(api_key=api_key)))
+        try:
+            workspace = await self._keys.save(Workspace(api_key=api_key))
+        except StoreError as error:
+            if error.workspace is not None and error.workspace.ref is None:
+                error.next_step = ADOPT_ELSEWHERE
+            raise
+        return await self._finish(workspace)
 
     async def _check_store(self) -> None:
         await self._keys.check_stores()
@@ -216,6 +227,7 @@ class Provisioning:
 
     async def _request(self, route: Route, *, besides: PendingRegistration | None) -> PendingRegistration:
         pending = await route.request(besides)
+        self._registration_id = pending.request_id
         self._reach(State.CODE_REQUESTED)
         return pending
 
@@ -235,7 +247,7 @@ class Provisioning:
     async def _read_code(self, route: Route, pending: PendingRegistration) -> str:
         if pending.expired:
             raise await self._engine.confirmation.expired(
-                pending.request_id, self._keys, "The code has expired, so it was not asked for."
+                pending.request_id, "The code has expired, so it was not asked for."
             )
         code = await route.read_code(pending)
         self._reach(State.CODE_READ)
