@@ -224,14 +224,14 @@ class Engine:
         )
         return evolve(pending, key_name=key_name)
 
-    async def confirm(
+    def confirm(
         self,
         pending: PendingRegistration | str,
         code: str,
         *,
         keys: KeyManager | None = None,
         before_sending: Callable[[], None] | None = None,
-    ) -> Workspace:
+    ) -> Coroutine[None, None, Workspace]:
         """Use a one-time code, and save the key before anything else."""
         window = pending if isinstance(pending, PendingRegistration) else None
         request_id = check_request_id(window.request_id if window else pending)
@@ -239,7 +239,7 @@ class Engine:
         call = calls.verify_code(request_id, digits.reveal())
         keys = keys or self.keys_for()
         keys.name = keys.name or (window.key_name if window else None)
-        return await self._confirm(Use(call, request_id, digits, window, keys, before_sending))
+        return self._confirm(Use(call, request_id, digits, window, keys, before_sending))
 
     async def confirm_invite(
         self,

@@ -72,7 +72,7 @@ async def _answer(requests: Mapping[str, JSON], on_input: OnInput | None) -> Map
             input_requests=requests,
         )
     given = on_input(requests)
-    answers: object = await given if inspect.isawaitable(given) else given
+    answers = cast("object", await given if inspect.isawaitable(given) else given)
     if not isinstance(answers, Mapping):
         # With anything else the server would only ask again.
         raise _unfinished("on_input returned no answers")

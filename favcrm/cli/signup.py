@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from contextlib import suppress
@@ -13,11 +12,11 @@ import click
 from favcrm._text import clean
 from favcrm.cli.keys import receive
 from favcrm.cli.options import Given, action, key_options
-from favcrm.cli.output import Found
+from favcrm.cli.output import Found, time_left
 from favcrm.errors import PORTAL, StoreError
 from favcrm.events import EventKind
 from favcrm.ledger_file import FileLedger
-from favcrm.settings import Settings, config_path
+from favcrm.settings import config_path
 from favcrm.stores import MemoryStore
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ SHOWN = (
     "This sign-up is confirmed already, and its key was shown and not saved.",
     f'If you do not have the key, sign in at {PORTAL}, create a key under Settings, MCP Keys, and run "favcrm login".',
 )
-MINUTE = 60
-HASH_LENGTH = 12
 
 
 @click.group()
@@ -66,7 +63,7 @@ def request(
 
     While the code of an earlier request is good, no second email is sent.
     """
-    ledger = pending_ledger(given)
+    ledger = pending_ledger()
     events: list[Event] = []
     with given.provisioner(ledger=ledger, on_event=events.append) as favcrm:
         pending = favcrm.initiate(
@@ -97,7 +94,7 @@ def request(
 def verify(given: Given, *, request_id: str, code: str, no_save: bool, show_key: bool) -> Found:
     """Confirm the code, and save the key in the config file."""
     need_a_place_for_the_key(given, no_save=no_save, show_key=show_key)
-    ledger = pending_ledger(given)
+    ledger = pending_ledger()
     if (confirmed := how_confirmed(request_id, ledger)) is not None:
         raise StoreError(f"{confirmed[0]} The code was not used.", next_step=confirmed[1])
     return receive(
@@ -129,16 +126,10 @@ def how_confirmed(request_id: str, ledger: FileLedger | None) -> tuple[str, str]
     return SHOWN if ref.scheme == MemoryStore.scheme else SAVED
 
 
-def pending_ledger(given: Given) -> FileLedger | None:
+def pending_ledger() -> FileLedger | None:
     """Return what remembers requests from one command to the next, or None where there is no place for a file."""
     path = config_path(os.environ, sys.platform)
-    if path is None:
-        return None
-    # A file for each endpoint, because a code of one endpoint means nothing to another. The endpoint is hashed,
-    # because an address may hold a secret.
-    endpoint = Settings.load(endpoint=given.url).endpoint
-    name = hashlib.sha256(endpoint.encode()).hexdigest()[:HASH_LENGTH]
-    return FileLedger(path.with_name(f"pending-{name}.json"))
+    return None if path is None else FileLedger(path.with_name("pending.json"))
 
 
 def asked(pending: PendingRegistration) -> dict[str, JSON]:
@@ -152,8 +143,7 @@ def asked(pending: PendingRegistration) -> dict[str, JSON]:
 
 def told(pending: PendingRegistration, *, reused: bool = False) -> tuple[str, ...]:
     """Return what was asked for, for people."""
-    seconds = pending.remaining()
-    time = f"{seconds / MINUTE:.0f} minutes" if seconds >= 2 * MINUTE else f"{seconds:.0f} seconds"
+    time = time_left(pending)
     if reused:
         return (
             f"A code was sent by an earlier request, and is good for {time} more. No second email was sent.",

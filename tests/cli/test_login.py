@@ -147,7 +147,9 @@ def test_a_malformed_key_replaces_none(
 
 
 def test_login_for_another_address_says_how_the_key_is_used(succeed: Any, url: str, sandbox: Sandbox) -> None:
-    assert f'write this line into that file: url = "{url}"' in succeed("login", new_key(sandbox))
+    assert f'write this line into that file: url = "{url}"' in succeed(
+        "login", new_key(sandbox), FAVCRM_API_KEY=OTHER_KEY
+    )
 
 
 def test_wrong_settings_save_no_key(fail: Any, config: Path) -> None:

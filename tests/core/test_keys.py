@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from colours import Colour, client, provisioner, transport_to
+from colours import Colour, client, own_transport, provisioner, transport_to
 from core.flows import EMAIL, REGISTRATION, VERIFY, WHO, Full, confirmed, provisioned, sign_up
 
 from favcrm import FileLedger, KeyNotStoredWarning, PendingRegistration, Secret, SecretRef, errors
 from favcrm._flows.keys import key_name_of
 from favcrm.sandbox import Sandbox
 from favcrm.stores import ConfigFileStore, MemoryStore
+from favcrm.transports import Response
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +76,18 @@ async def test_an_adopted_key_goes_to_the_escrow_too(sandbox: Sandbox, colour: C
     with pytest.raises(errors.StoreError, match="It is in the escrow"):
         await sign_up(sandbox, colour, store=Full(), escrow=escrow).adopt("k" * 20)
     assert len(escrow) == 1
+
+
+async def test_a_store_with_another_key_keeps_it_and_the_adopted_key_is_not_called_new(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    store = MemoryStore()
+    ref = store.put("workspace", Secret("not-a-real-key-6789"), {})
+    with pytest.raises(errors.StoreError, match="Another key is stored") as caught:
+        await sign_up(sandbox, colour, store=store).adopt("not-a-real-key-1234")
+    assert "new key" not in str(caught.value)
+    assert caught.value.next_step.startswith("The key that you gave is as good as before.")
+    assert store.get(ref) == Secret("not-a-real-key-6789")
 
 
 # What a store's `put` returns
@@ -341,6 +354,29 @@ async def test_a_refused_key_names_where_it_came_from(sandbox: Sandbox, colour: 
     crm = client(colour, transport=transport_to(sandbox, colour), api_key="not-a-real-key-6789")
     with pytest.raises(errors.AuthenticationError, match="The key came from the argument api_key"):
         await crm.call_tool("list_services")
+
+
+async def test_a_call_without_a_key_says_that_none_was_sent_and_where_keys_are_looked_for(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    with pytest.raises(errors.AuthenticationError) as caught:
+        await client(colour, transport=transport_to(sandbox, colour)).call_tool("list_services")
+    assert caught.value.message.startswith("The server asks for a key, and none was sent. Nothing was done.")
+    assert caught.value.summary in caught.value.message
+    assert caught.value.key_source is None
+    assert caught.value.next_step == (
+        "Give a key: it is looked for in the argument api_key, the variable FAVCRM_API_KEY and the variable "
+        "FAVCRM_MCP_TOKEN."
+    )
+
+
+async def test_a_sign_up_that_asks_for_a_key_is_none_of_favcrm(colour: Colour) -> None:
+    refuse = own_transport(colour, lambda _: Response(status=401))
+    favcrm = provisioner(colour, transport=refuse, api_key="not-a-real-key-6789")
+    with pytest.raises(errors.AuthenticationError) as caught:
+        await favcrm.initiate(**WHO)
+    assert caught.value.message == "The server asks for a key, and none was sent. Nothing was done."
+    assert caught.value.next_step.startswith("Check the endpoint")
 
 
 async def test_an_error_names_the_endpoint_without_what_is_secret_in_it(colour: Colour) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -106,6 +108,11 @@ async def test_provisioning_reaches_every_state_and_ends_in_a_working_client(
     run = Run(sandbox, colour)
     store = MemoryStore()
     done = await run.provision(store=store)
+    states = [event for event in run.events if event.kind is EventKind.STATE_CHANGED]
+    (registration,) = {event.registration_id for event in states[1:]}
+    assert states[0].registration_id is None
+    assert registration is not None
+    assert registration.startswith("signup_req_")
     assert run.states == [
         "store checked",
         "code requested",
@@ -376,6 +383,9 @@ def test_rule_8_a_pending_registration_is_kept_without_the_masked_email(sandbox:
     assert again.key_name == pending.key_name == key_name_of(REGISTRATION)
     assert again.remaining() == pytest.approx(pending.remaining(), abs=5)
     assert again.masked_email == ""
+    pickled: PendingRegistration = pickle.loads(pickle.dumps(pending))  # noqa: S301  # our own bytes
+    assert (pickled.request_id, pickled.masked_email) == (pending.request_id, "")
+    assert copy.copy(pending) is copy.deepcopy(pending) is pending
 
 
 @pytest.mark.parametrize(
