@@ -153,9 +153,9 @@ class Confirmation:
                 return known
             before = await self._records.state(use.request_id)
             if use.pending and use.pending.expired:
-                raise await self.expired_error(use.request_id, use.keys, NOT_SENT_SINCE_EXPIRED)
+                raise await self.expired_error(use.request_id, NOT_SENT_SINCE_EXPIRED)
             if before.refused and use.fingerprint() in before.refused:
-                made = "" if before.sent else " No workspace was created."
+                made = "" if before.sent else " Nothing was created."
                 raise InvalidCodeError(f"{NOT_SENT_SINCE_REFUSED}{made}")
             await use.keys.check_writable(use.request_id)
             # Nobody may cancel from here to the store's commit, because the server shows the key only once.
@@ -176,12 +176,12 @@ class Confirmation:
             return True
         return (await self._records.state(request_id)).ref is not None
 
-    async def expired_error(self, request_id: str, keys: KeyManager, message: str) -> FavCRMError:
+    async def expired_error(self, request_id: str, message: str) -> FavCRMError:
         """Return the error for a code that has died: an earlier one that was sent may have made a workspace."""
         await self._records.forget(request_id)
         error = CodeExpiredError(message)
         state = await self._records.state(request_id)
-        return self.unknown_error(request_id, keys, SENT_BEFORE, error) if state.sent else error
+        return self.unknown_error(request_id, SENT_BEFORE, error) if state.sent else error
 
     async def restore(self, request_id: str, keys: KeyManager) -> Workspace | None:
         """Return the workspace of a registration that is confirmed already, or None where it is not.
@@ -301,8 +301,8 @@ class Confirmation:
             await self._records.forget(use.request_id)
             what = unknown[0].error.message if unknown else SENT_BEFORE
             cause = unknown[0].error if unknown else error
-            raise self.unknown_error(use.request_id, use.keys, what, cause, len(attempts.outcomes))
-        raise self._caller.with_origin(error, use.keys)
+            raise self.unknown_error(use.request_id, what, cause, len(attempts.outcomes))
+        raise self._caller.with_origin(error)
 
     async def _note_refusal(self, use: CodeUse, error: FavCRMError) -> None:
         refused = use.fingerprint() if isinstance(error, InvalidCodeError) else None
@@ -311,7 +311,7 @@ class Confirmation:
             await self._records.forget(use.request_id)
 
     def unknown_error(
-        self, request_id: str, keys: KeyManager, what: str, error: FavCRMError, attempts: int | None = None
+        self, request_id: str, what: str, error: FavCRMError, attempts: int | None = None
     ) -> OutcomeUnknownError:
         """Emit that an outcome is unknown, and return the error that says so."""
         self._emit(
@@ -327,5 +327,5 @@ class Confirmation:
             human_action=LOOK_FOR_WORKSPACE,
             request_id=error.request_id,
         )
-        self._caller.with_origin(unknown, keys)
+        self._caller.with_origin(unknown)
         return unknown
