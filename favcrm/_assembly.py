@@ -9,8 +9,8 @@ from attrs import field, frozen
 from favcrm._flows.engine import Engine
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
-from favcrm.secret import Secret, SecretRef
-from favcrm.settings import Settings, as_secret
+from favcrm.secret import Secret, SecretRef, as_secret
+from favcrm.settings import Settings
 from favcrm.stores.memory import MemoryStore
 
 if TYPE_CHECKING:

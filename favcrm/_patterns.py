@@ -22,3 +22,7 @@ class _Pattern:
 def lazy_pattern(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
     """Return what behaves like ``re.compile(text, flags)``, and costs nothing until it is used."""
     return cast("re.Pattern[AnyStr]", _Pattern(text, flags))
+
+
+VISIBLE = lazy_pattern("[!-~]+")
+"""Visible ASCII: what a key and an id of a session are made of."""

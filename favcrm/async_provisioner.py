@@ -16,8 +16,7 @@ from favcrm.ledger import Ledger
 from favcrm.models import AsyncReadCode, DiagnosticReport, PendingRegistration, Provisioned, Workspace
 from favcrm.registration import Industry, Registration, registration_of
 from favcrm.retry import RetryPolicy
-from favcrm.secret import Secret, SecretRef
-from favcrm.settings import as_secret
+from favcrm.secret import Secret, SecretRef, as_secret
 from favcrm.store import Store
 from favcrm.transport import AsyncHTTPClient, AsyncTransport
 from favcrm.typing import Era, Profile

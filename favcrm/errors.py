@@ -335,3 +335,9 @@ class CodeUnavailableError(FavCRMError):
 
 class KeyNotStoredWarning(UserWarning):
     """A sign-up without a store: its only key ends with the process."""
+
+
+def raise_problems(checks: Mapping[str, str | None]) -> None:
+    """Raise one `InvalidInputError` that names every check that found something, if one did."""
+    if found := [Problem(name, message) for name, message in checks.items() if message]:
+        raise InvalidInputError(found)

@@ -17,8 +17,7 @@ from favcrm.ledger import Ledger
 from favcrm.models import DiagnosticReport, PendingRegistration, Provisioned, ReadCode, Workspace
 from favcrm.registration import Industry, Registration, registration_of
 from favcrm.retry import RetryPolicy
-from favcrm.secret import Secret, SecretRef
-from favcrm.settings import as_secret
+from favcrm.secret import Secret, SecretRef, as_secret
 from favcrm.store import Store
 from favcrm.transport import HTTPClient, Transport
 from favcrm.typing import Era, Profile

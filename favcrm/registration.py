@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import cast
 
@@ -12,7 +12,7 @@ from attrs import field, frozen
 from favcrm._boundary import boundaries
 from favcrm._patterns import lazy_pattern
 from favcrm._warn import warn
-from favcrm.errors import InvalidInputError, Problem
+from favcrm.errors import raise_problems
 
 __all__ = ["Industry", "Registration"]
 
@@ -168,12 +168,6 @@ def registration_of(  # noqa: PLR0917  # the arguments of Registration, in its o
     both = "give either a Registration or its fields"
     raise_problems({name: both for name, value in fields.items() if value is not None})
     return registration
-
-
-def raise_problems(checks: Mapping[str, str | None]) -> None:
-    """Raise one `InvalidInputError` for every check that found something."""
-    if found := [Problem(name, message) for name, message in checks.items() if message]:
-        raise InvalidInputError(found)
 
 
 def check_email(value: object) -> str | None:

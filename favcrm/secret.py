@@ -110,3 +110,8 @@ class SecretRef(str):
     def name(self) -> str:
         """The name that the secret has in its store."""
         return unquote(self.rpartition("/")[2])
+
+
+def as_secret(key: str | Secret) -> Secret:
+    """Return a key as a secret."""
+    return key if isinstance(key, Secret) else Secret(key.strip())

@@ -5,7 +5,6 @@ Everything is read when an object is made, never at import.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
@@ -18,11 +17,12 @@ from attrs import frozen
 
 from favcrm._atomic import read
 from favcrm._boundary import boundary
-from favcrm._patterns import lazy_pattern
+from favcrm._patterns import VISIBLE, lazy_pattern
 from favcrm._text_files import UnreadableError, text_in, toml_in
 from favcrm.endpoint import PROFILES, Endpoint, same_origin
 from favcrm.errors import InvalidInputError, Problem
-from favcrm.secret import Secret
+from favcrm.events import logger
+from favcrm.secret import Secret, as_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -34,7 +34,6 @@ __all__ = ["Settings"]
 DEFAULT_ENDPOINT = "https://api.favcrm.io/mcp"
 DEFAULT_TIMEOUT = 30.0
 MILLISECONDS = 1000
-VISIBLE = lazy_pattern("[!-~]+")
 
 ENDPOINT_VARIABLES = {"FAVCRM_MCP_URL": "", "FAVCRM_MCP_ENDPOINT": "", "FAVCRM_API_BASE": "/mcp"}
 """Each variable that may hold the endpoint, and what is appended to it; the first that is set counts."""
@@ -62,8 +61,6 @@ BRACKETS = frozenset("{}<>")
 """A placeholder inside of an address has these; no address does."""
 
 NOT_FILLED_IN = "is a placeholder: nothing was put in its place"
-
-logger: logging.Logger = logging.getLogger("favcrm")
 
 
 @frozen(kw_only=True, eq=False)
@@ -140,11 +137,6 @@ class Settings:
         if sources.problems:
             raise InvalidInputError(sources.problems)
         return settings
-
-
-def as_secret(key: str | Secret) -> Secret:
-    """Return a key as a secret."""
-    return key if isinstance(key, Secret) else Secret(key.strip())
 
 
 def is_filled_in(text: str) -> bool:

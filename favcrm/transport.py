@@ -16,7 +16,7 @@ from favcrm.models import Progress
 from favcrm.secret import Secret
 from favcrm.typing import JSON
 
-LONGEST_REQUEST_ID = 200
+LONGEST_X_REQUEST_ID = 200
 
 
 @frozen
@@ -83,7 +83,7 @@ class Response:
     def x_request_id(self) -> str | None:
         """The server's ``X-Request-Id``, as it can be shown, if it gave one."""
         told = self.headers.get("x-request-id")
-        return clean(told, longest=LONGEST_REQUEST_ID) or None if told else None
+        return clean(told, longest=LONGEST_X_REQUEST_ID) or None if told else None
 
 
 class Transport(Protocol):

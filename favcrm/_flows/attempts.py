@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 from favcrm._flows.refusal_rules import tells_of_a_fault
 from favcrm._flows.refusals import find_failure, to_error
 from favcrm._flows.waits import retry_after
+from favcrm._mcp.negotiation import SERVER_ERRORS
 from favcrm._mcp.payloads import Answer
 from favcrm._text import mask_error
 from favcrm.errors import (
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-SERVER_ERRORS = range(HTTPStatus.INTERNAL_SERVER_ERROR, 600)
 NOT_SENT_SINCE_LATE = "The time for the call was over before it was made. Nothing was sent."
 NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. Nothing was created."
 

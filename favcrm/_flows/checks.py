@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 
 from favcrm._patterns import lazy_pattern
-from favcrm.registration import ascii_domain, check_email, raise_problems
+from favcrm.errors import raise_problems
+from favcrm.registration import ascii_domain, check_email
 from favcrm.secret import Secret
 from favcrm.typing import JSON
 
-LONGEST_REQUEST_ID = 512
+LONGEST_REGISTRATION_ID = 512
 LONGEST_PERSON = 120
 LONGEST_INVITE = 336
 ROLES = ("manager", "staff")
@@ -39,8 +40,8 @@ def check_request_id(request_id: object) -> str:
     problem = None
     if not isinstance(request_id, str) or not request_id.strip():
         problem = "must be the request_id of a pending registration"
-    elif len(request_id) > LONGEST_REQUEST_ID:
-        problem = f"must be at most {LONGEST_REQUEST_ID} characters"
+    elif len(request_id) > LONGEST_REGISTRATION_ID:
+        problem = f"must be at most {LONGEST_REGISTRATION_ID} characters"
     raise_problems({"request_id": problem})
     return str(request_id).strip()
 

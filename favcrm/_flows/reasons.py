@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from favcrm._flows.waits import told_wait
+from favcrm._mcp.negotiation import SUCCESS
 from favcrm._patterns import lazy_pattern
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from favcrm.transport import Response
     from favcrm.typing import JSON
-
-SUCCESS = range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)
 
 # A server's code is one word, while a sentence has blanks.
 ERROR_WORD = lazy_pattern(r"[A-Za-z0-9_.:/-]{1,100}")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from favcrm._flows.reasons import SUCCESS, TEXT_FIELDS, find_reason, read_challenge, read_failure
+from favcrm._flows.reasons import TEXT_FIELDS, find_reason, read_challenge, read_failure
 from favcrm._flows.redaction import mask_fields
 from favcrm._flows.refusal_rules import find_rule, names_a_refusal
 from favcrm._flows.waits import WAIT_FIELDS
 from favcrm._mcp import payloads
+from favcrm._mcp.negotiation import REDIRECTS, SUCCESS
 from favcrm._text import clean, mask, masked, without_emails, without_query
 from favcrm.errors import PORTAL, AlreadyRegisteredError, AuthenticationError, PlanLimitError, RefusedError
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from favcrm.transport import Response
     from favcrm.typing import JSON
 
-REDIRECT = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 REASON_FIELDS = {"success", "code", "errors", *TEXT_FIELDS, *WAIT_FIELDS, "loginUrl", "upgradeAction"}
 INSUFFICIENT_SCOPE = "insufficient_scope"
 
@@ -189,7 +188,7 @@ def _quoting(message: str, fields: RefusalFields) -> str:
 def _message_for_status(failure: Failure, response: Response) -> str:
     if failure.status is None:
         return "The server refused the request. Nothing was done."
-    redirect = f", which {response.defect}" if failure.status in REDIRECT else ""
+    redirect = f", which {response.defect}" if failure.status in REDIRECTS else ""
     return f"The server answered HTTP {failure.status}{redirect}. Nothing was done."
 
 
@@ -197,7 +196,7 @@ def _step_for_status(failure: Failure) -> str | None:
     """Say what to do about a bare HTTP status, which tells of the endpoint rather than of the tool."""
     if failure.status is None:
         return None
-    if failure.status in REDIRECT:
+    if failure.status in REDIRECTS:
         return "Set the endpoint to the address that the server really has: redirects elsewhere are not followed."
     return "Check that the endpoint is the address of a FavCRM MCP endpoint."
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from favcrm._mcp import payloads
-from favcrm.registration import raise_problems
+from favcrm.errors import raise_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from favcrm.registration import raise_problems
+from favcrm.errors import raise_problems
 
 if TYPE_CHECKING:
     from favcrm._flows.engine import Engine

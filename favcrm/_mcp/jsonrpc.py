@@ -33,13 +33,13 @@ OWN_ID = lazy_pattern("[1-9][0-9]{0,17}")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def encode_request(request_id: int, method: str, params: Mapping[str, JSON]) -> bytes:
+def encode_request(message_id: int, method: str, params: Mapping[str, JSON]) -> bytes:
     """Return the bytes of one request.
 
     Raises:
         InvalidInputError: The parameters hold something that JSON cannot carry.
     """
-    return encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+    return encode({"jsonrpc": "2.0", "id": message_id, "method": method, "params": params})
 
 
 def encode(message: Mapping[str, JSON]) -> bytes:
@@ -76,7 +76,7 @@ class AnswerReader:
     around an answer is passed over.
 
     Args:
-        request_id: The id of the request that is being answered.
+        message_id: The id of the request that is being answered.
         status: The HTTP status.
         headers: The HTTP headers, names in lower case.
         max_bytes: How many bytes are read at most.
@@ -84,13 +84,13 @@ class AnswerReader:
 
     def __init__(
         self,
-        request_id: int,
+        message_id: int,
         status: int,
         headers: Mapping[str, str],
         *,
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
-        self._request_id = request_id
+        self._message_id = message_id
         self._status = status
         self._headers = headers
         self._room = max_bytes
@@ -179,7 +179,7 @@ class AnswerReader:
         found = read_message(event.data) if event.name == MESSAGE else None
         messages = [member for member in _members(found) if isinstance(member.get("method"), str)]
         self._stray = self._stray or _pick_stray(found)
-        self._answer = _pick(found, self._request_id)
+        self._answer = _pick(found, self._message_id)
         self._messages += messages
         if self._answer is None and not messages:
             # Kept, because an event that cannot be read, or that has another name or id, may hold a key.
@@ -189,10 +189,10 @@ class AnswerReader:
         body = bytes(self._body)
         if not cut:
             found = read_message(body.decode("utf-8", "replace"))
-            self._answer = _pick(found, self._request_id) or _pick_stray(found, any_id=True)
+            self._answer = _pick(found, self._message_id) or _pick_stray(found, any_id=True)
         # JSON that broke off is no answer, even if it can be read. A complete event is one.
         for event in () if self._answer else EventDecoder().feed(body):
-            self._answer = self._answer or _pick(read_message(event.data), self._request_id)
+            self._answer = self._answer or _pick(read_message(event.data), self._message_id)
         if self._answer is None and not cut:
             self._defect = "is no JSON-RPC answer" if body.strip() else "is empty"
 
@@ -205,9 +205,9 @@ def read_message(text: str) -> JSON:
     return as_json(text.removeprefix("\ufeff"))
 
 
-def _pick(message: JSON, request_id: int) -> Mapping[str, JSON] | None:
+def _pick(message: JSON, message_id: int) -> Mapping[str, JSON] | None:
     """Return the answer to our request: the message itself, or its member in a batch; a result before an error."""
-    ours = [member for member in _members(message) if as_id(member.get("id")) == request_id]
+    ours = [member for member in _members(message) if as_id(member.get("id")) == message_id]
     results = [member for member in ours if "result" in member]
     errors = [member for member in ours if read_error(member.get("error"))]
     return next(iter(results + errors), None)

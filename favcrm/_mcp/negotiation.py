@@ -21,7 +21,7 @@ from attrs import field, frozen
 
 import favcrm
 from favcrm._mcp.payloads import as_json
-from favcrm._patterns import lazy_pattern
+from favcrm._patterns import VISIBLE, lazy_pattern
 from favcrm._text import clean
 from favcrm.errors import NotSentError
 from favcrm.secret import Secret
@@ -82,7 +82,6 @@ SESSION_IS_OVER = lazy_pattern(
 OF_A_SIGN_UP = lazy_pattern(
     r"\bcode\b(?![\\\"])|\botp\b|sign-?\s?up|registration|register|verif|invit", re.IGNORECASE
 )
-VISIBLE = lazy_pattern("[!-~]+")
 
 ServerEra: TypeAlias = Literal["bare", "legacy", "modern"]
 
@@ -261,13 +260,13 @@ class Recovery(Enum):
     LIST_TOOLS = auto()
 
 
-def find_recovery(protocol: NegotiatedProtocol, response: Response, *, confirmed: bool) -> Recovery | None:
+def find_recovery(protocol: NegotiatedProtocol, response: Response, *, has_answered: bool) -> Recovery | None:
     """Return what to do after an answer that proves that the call did not run, or None for any other answer.
 
     Args:
         protocol: The protocol in which the call was written.
         response: The answer.
-        confirmed: Whether a call was answered in this protocol before.
+        has_answered: Whether a call was answered in this protocol before.
     """
     code, status = _code(response), response.status
     if response.result is not None:
@@ -281,7 +280,7 @@ def find_recovery(protocol: NegotiatedProtocol, response: Response, *, confirmed
         return None
     if protocol.era == "modern" and code == HEADER_MISMATCH:
         return Recovery.LIST_TOOLS
-    return Recovery.NEGOTIATE if _speaks_another_era(protocol, response, confirmed=confirmed) else None
+    return Recovery.NEGOTIATE if _speaks_another_era(protocol, response, has_answered=has_answered) else None
 
 
 def _session_is_over(response: Response) -> bool:
@@ -312,14 +311,14 @@ def _has_no_reason(response: Response) -> bool:
     return response.error is None and response.body.lstrip()[:1] in {"", "<"}
 
 
-def _speaks_another_era(protocol: NegotiatedProtocol, response: Response, *, confirmed: bool) -> bool:
+def _speaks_another_era(protocol: NegotiatedProtocol, response: Response, *, has_answered: bool) -> bool:
     code, modern = _code(response), protocol.era == "modern"
     words = _words(response)
     if code in LEGACY_CODES and (SPEAKS_OF_THE_ERA.search(words) or _names_a_session(words)):
         return True
     if not modern and (code == HEADER_MISMATCH or (code == INVALID_PARAMS and META in words)):
         return True
-    doubtful = response.error is None if modern else not confirmed
+    doubtful = response.error is None if modern else not has_answered
     return doubtful and response.status in NOT_UNDERSTOOD and _was_not_understood(response)
 
 

@@ -29,13 +29,13 @@ class Outgoing:
     """One HTTP request, before the headers that do not depend on the era.
 
     Attributes:
-        request_id: The JSON-RPC id of the answer, or None if nobody waits for an answer.
+        message_id: The JSON-RPC id of the answer, or None if nobody waits for an answer.
         headers: The headers.
         content: The body.
         http_method: ``POST``, ``GET`` to go on reading an answer, or ``DELETE`` to end a session.
     """
 
-    request_id: int | None
+    message_id: int | None
     headers: Mapping[str, str]
     content: bytes = b""
     http_method: str = "POST"
@@ -61,7 +61,7 @@ def with_meta(
 
 def write_request(
     protocol: NegotiatedProtocol,
-    request_id: int,
+    message_id: int,
     method: str,
     params: Mapping[str, JSON],
     tool_headers: ToolHeaders | None = None,
@@ -71,16 +71,16 @@ def write_request(
     Raises:
         InvalidInputError: The parameters hold something that JSON cannot carry.
     """
-    content = encode_request(request_id, method, params)
+    content = encode_request(message_id, method, params)
     if protocol is BARE:
-        return Outgoing(request_id, COMMON_HEADERS, content)
+        return Outgoing(message_id, COMMON_HEADERS, content)
     headers = era_headers(protocol)
     if protocol.era == "modern":
         headers["Mcp-Method"] = method
         if method == "tools/call":
             headers["Mcp-Name"] = as_header_value(str(params["name"]))
             headers |= tool_headers.of(params) if tool_headers else {}
-    return Outgoing(request_id, headers, content)
+    return Outgoing(message_id, headers, content)
 
 
 def write_notification(protocol: NegotiatedProtocol, method: str, params: Mapping[str, JSON]) -> Outgoing:
@@ -89,9 +89,9 @@ def write_notification(protocol: NegotiatedProtocol, method: str, params: Mappin
     return Outgoing(None, era_headers(protocol), encode(message | ({"params": params} if params else {})))
 
 
-def write_cancellation(protocol: NegotiatedProtocol, request_id: int) -> Outgoing:
+def write_cancellation(protocol: NegotiatedProtocol, message_id: int) -> Outgoing:
     """Write the notice that nobody waits for the answer to a request any longer."""
-    params: Mapping[str, JSON] = {"requestId": request_id, "reason": "no longer waited for"}
+    params: Mapping[str, JSON] = {"requestId": message_id, "reason": "no longer waited for"}
     return write_notification(protocol, "notifications/cancelled", params)
 
 
@@ -112,10 +112,10 @@ def write_answer(protocol: NegotiatedProtocol, asked: Mapping[str, JSON]) -> Out
     return Outgoing(None, era_headers(protocol), content)
 
 
-def write_resumption(protocol: NegotiatedProtocol, request_id: int, last_event_id: str) -> Outgoing:
+def write_resumption(protocol: NegotiatedProtocol, message_id: int, last_event_id: str) -> Outgoing:
     """Write the request that goes on reading a stream after an event."""
     headers = {**_without_body(protocol), "Accept": ACCEPT_STREAM, "Last-Event-ID": last_event_id}
-    return Outgoing(request_id, headers, http_method="GET")
+    return Outgoing(message_id, headers, http_method="GET")
 
 
 def write_goodbye(protocol: NegotiatedProtocol) -> Outgoing:

@@ -13,9 +13,9 @@ from favcrm._boundary import boundaries
 from favcrm._threads import result_of, result_within
 from favcrm.codes._imap import SILENT, Wait, find_mails, opened_folder, read_mail, troubles
 from favcrm.codes._mails import codes_in
-from favcrm.errors import CodeExpiredError, CodeUnavailableError
+from favcrm.errors import CodeExpiredError, CodeUnavailableError, raise_problems
 from favcrm.models import PendingRegistration
-from favcrm.registration import EMAIL, raise_problems
+from favcrm.registration import EMAIL
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:

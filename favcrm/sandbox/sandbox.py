@@ -246,8 +246,8 @@ class SandboxTransport:
             NotSentError: A fault refused the connection.
             OutcomeUnknownError: A fault broke the connection, or kept the answer back.
         """
-        request_id = next(self._ids)
-        body = encode_request(request_id, request.method, request.params)
+        message_id = next(self._ids)
+        body = encode_request(message_id, request.method, request.params)
         key = None if request.api_key is None else request.api_key.reveal()
         answer = self._sandbox.handle(body, key=key, ip=self._ip)
         match answer.ending:
@@ -263,7 +263,7 @@ class SandboxTransport:
                     f"No answer came within {request.timeout:g} seconds, and the request may have been carried out."
                 )
             case _:
-                reader = AnswerReader(request_id, answer.status, answer.headers)
+                reader = AnswerReader(message_id, answer.status, answer.headers)
                 reader.feed(answer.body)
                 return reader.finish(cut=answer.ending is Ending.CUT)
 

@@ -482,5 +482,5 @@ EVIDENCE: dict[str, Row] = {
 @pytest.mark.parametrize("failure", EVIDENCE)
 def test_a_call_is_recovered_only_where_it_did_not_run(era: str, failure: str) -> None:
     row = EVIDENCE[failure]
-    assert find_recovery(ERAS[era], row.response, confirmed=True) == row.confirmed.get(era)
-    assert find_recovery(ERAS[era], row.response, confirmed=False) == row.doubtful.get(era)
+    assert find_recovery(ERAS[era], row.response, has_answered=True) == row.confirmed.get(era)
+    assert find_recovery(ERAS[era], row.response, has_answered=False) == row.doubtful.get(era)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from favcrm import Industry, InvalidInputError, Registration, RetryPolicy
-from favcrm._flows.checks import LONGEST_REQUEST_ID, check_request_id, parse_code
+from favcrm._flows.checks import LONGEST_REGISTRATION_ID, check_request_id, parse_code
 from favcrm.countries import COUNTRIES
 from favcrm.timezones import can_be_zone
 
@@ -243,7 +243,7 @@ def test_any_text_is_read_as_six_digits_or_refused(text: str) -> None:
     assert code.isdigit()
 
 
-@pytest.mark.parametrize("request_id", ["", "  ", None, 7, "x" * (LONGEST_REQUEST_ID + 1)])
+@pytest.mark.parametrize("request_id", ["", "  ", None, 7, "x" * (LONGEST_REGISTRATION_ID + 1)])
 def test_an_invalid_request_id_is_refused(request_id: object) -> None:
     with pytest.raises(InvalidInputError, match="request_id"):
         check_request_id(request_id)

@@ -53,7 +53,7 @@ META = (
 def test_a_call_of_the_older_eras(protocol: NegotiatedProtocol, headers: dict[str, str]) -> None:
     outgoing = write_request(protocol, 3, "tools/call", with_meta(protocol, CALL, capabilities={}))
     assert outgoing.headers == {**JSON_BODY, **headers}
-    assert (outgoing.http_method, outgoing.request_id, outgoing.content) == ("POST", 3, CALLED)
+    assert (outgoing.http_method, outgoing.message_id, outgoing.content) == ("POST", 3, CALLED)
 
 
 def modern(request_id: int, method: str, params: dict[str, JSON], **more: Any) -> Any:
@@ -148,7 +148,7 @@ def test_a_notification_has_no_id() -> None:
     outgoing = write_notification(OPEN, "notifications/initialized", {})
     assert outgoing.headers == {**JSON_BODY, **VERSION, **SESSION}
     assert outgoing.content == b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
-    assert (outgoing.http_method, outgoing.request_id) == ("POST", None)
+    assert (outgoing.http_method, outgoing.message_id) == ("POST", None)
     cancelled = write_notification(OLDER, "notifications/cancelled", {"requestId": 3})
     assert (
         cancelled.content == b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}'
@@ -172,7 +172,7 @@ def test_a_ping_is_answered_and_any_other_question_refused(asked: dict[str, JSON
     assert outgoing is not None
     assert outgoing.content == content
     assert outgoing.headers == {**JSON_BODY, **VERSION, **SESSION}
-    assert outgoing.request_id is None
+    assert outgoing.message_id is None
 
 
 @pytest.mark.parametrize("unfit", [None, 1.5, float("nan"), [1], "\ud800"])
@@ -188,12 +188,12 @@ def test_a_resumption_is_a_get() -> None:
         **VERSION,
         **SESSION,
     }
-    assert (outgoing.http_method, outgoing.request_id, outgoing.content) == ("GET", 3, b"")
+    assert (outgoing.http_method, outgoing.message_id, outgoing.content) == ("GET", 3, b"")
 
 
 def test_a_session_ends_with_a_delete() -> None:
     outgoing = write_goodbye(OPEN)
-    assert (outgoing.http_method, outgoing.request_id, outgoing.content) == ("DELETE", None, b"")
+    assert (outgoing.http_method, outgoing.message_id, outgoing.content) == ("DELETE", None, b"")
     assert outgoing.headers == {**ACCEPT, **VERSION, **SESSION}
 
 

@@ -21,7 +21,7 @@ from favcrm.transports.http.auth import BearerAuth
 from favcrm.transports.http.backends import AsyncLock, BlockingHTTP, BlockingLock
 from favcrm.transports.http.clients import ClientPool, Clients, parse_endpoint
 from favcrm.transports.http.limits import LIMITS, Limits
-from favcrm.transports.http.session import Exchange, McpSession
+from favcrm.transports.http.session import Exchange, McpClient
 from favcrm.typing import JSON, Era, Profile
 
 if TYPE_CHECKING:
@@ -50,23 +50,23 @@ class BlockingEndpoint:
         self._clients = Clients(parsed, http_client, clock=self.clock, limits=limits)
         self._longest = limits.timeout
 
-        def make() -> tuple[BlockingHTTP, McpSession]:
-            session = McpSession(parsed, era, BlockingLock(), on_input, now=self.clock.monotonic())
-            return self._clients.blocking(), session
+        def make() -> tuple[BlockingHTTP, McpClient]:
+            mcp = McpClient(parsed, era, BlockingLock(), on_input, now=self.clock.monotonic())
+            return self._clients.blocking(), mcp
 
         self._of_process = Bound(make, this_process, http_client)
 
     def request(self, request: Request) -> Coroutine[None, None, Response]:
         """Send one request and return what came back."""
         ends_at = self.clock.monotonic() + min(request.timeout, self._longest)
-        backend, session = self._of_process.here()
-        return session.request(Exchange(request, backend, ends_at))
+        backend, mcp = self._of_process.here()
+        return mcp.request(Exchange(request, backend, ends_at))
 
     def close(self) -> None:
         """End the session, and close the client if it was made here."""
         if (here := self._of_process.close()) is not None:
-            backend, session = here
-            run_sync(session.end(backend))
+            backend, mcp = here
+            run_sync(mcp.end(backend))
             if self._clients.owned:
                 backend.client.close()
 
@@ -92,8 +92,8 @@ class AsyncEndpoint:
         clients = Clients(parsed, http_client, clock=self.clock, limits=limits)
 
         def make() -> _OfEventLoop:
-            session = McpSession(parsed, era, AsyncLock(), on_input, now=self.clock.monotonic())
-            return _OfEventLoop(ClientPool(clients), session)
+            mcp = McpClient(parsed, era, AsyncLock(), on_input, now=self.clock.monotonic())
+            return _OfEventLoop(ClientPool(clients), mcp)
 
         self._of_loop = Bound(make, this_event_loop, http_client)
 
@@ -104,7 +104,7 @@ class AsyncEndpoint:
         here = self._of_loop.here()
         await here.close_with_loop(self._of_loop.take)
         async with here.pool.lease(timeout) as backend:
-            return await here.session.request(Exchange(request, backend, ends_at))
+            return await here.mcp.request(Exchange(request, backend, ends_at))
 
     async def aclose(self) -> None:
         """End the session, and close the clients if they were made here."""
@@ -115,9 +115,9 @@ class AsyncEndpoint:
 class _OfEventLoop:
     """What one event loop has of its own."""
 
-    def __init__(self, pool: ClientPool, session: McpSession) -> None:
+    def __init__(self, pool: ClientPool, mcp: McpClient) -> None:
         self.pool = pool
-        self.session = session
+        self.mcp = mcp
         self._until_end: AsyncGenerator[None, None] | None = None
 
     async def close_with_loop(self, forget: Callable[[], object]) -> None:
@@ -141,7 +141,7 @@ class _OfEventLoop:
 
     async def aclose(self) -> None:
         """End the session, and close the clients if they were made here."""
-        await self.session.end(self.pool.first)
+        await self.mcp.end(self.pool.first)
         if self._until_end is not None:
             await self._until_end.aclose()
 

@@ -96,10 +96,10 @@ async def send(
     redirects_left = MAX_REDIRECTS
     while True:
         answer = await _begin(backend, endpoint, outgoing, headers, ends_at)
-        if outgoing.request_id is None:
+        if outgoing.message_id is None:
             reply = await _discard(backend, answer)
         else:
-            reply = await _receive(backend, answer, outgoing.request_id, ends_at, on_message)
+            reply = await _receive(backend, answer, outgoing.message_id, ends_at, on_message)
         if reply.response.status not in REDIRECTS:
             return reply
         target = _redirect_target(backend.httpx, endpoint, reply.response) if redirects_left else None
@@ -202,13 +202,13 @@ async def _discard(backend: HTTPBackend, answer: Any) -> Reply:
 
 
 async def _receive(
-    backend: HTTPBackend, answer: Any, request_id: int, ends_at: float, on_message: OnMessage | None
+    backend: HTTPBackend, answer: Any, message_id: int, ends_at: float, on_message: OnMessage | None
 ) -> Reply:
     """Read an answer to its end or to the message that matters."""
     clock, grace, max_bytes = backend.clock, backend.limits.grace, backend.limits.answer_bytes
     # A mapping of httpx looks through all its headers for each one, but not for its items.
     headers = dict(answer.headers.items())
-    reader = AnswerReader(request_id, answer.status_code, headers, max_bytes=max_bytes)
+    reader = AnswerReader(message_id, answer.status_code, headers, max_bytes=max_bytes)
     # A body that a hook of the client's owner has read is inflated already.
     encoding = "" if answer.is_stream_consumed else headers.get("content-encoding", "")
     inflater = Inflater(encoding, max_bytes=max_bytes)

@@ -111,7 +111,7 @@ class Exchange(NamedTuple):
         return self._replace(request=evolve(self.request, method=method, params=params))
 
 
-class McpSession:
+class McpClient:
     """All that is known of one endpoint: the protocol in which it is spoken to, and its session if there is one.
 
     Args:
@@ -134,13 +134,13 @@ class McpSession:
         self._lock = lock
         self._on_input = on_input
         self._capabilities: Mapping[str, JSON] = {"elicitation": {}} if on_input else {}
-        self._request_ids = itertools.count(1)
+        self._message_ids = itertools.count(1)
         self._tool_headers = ToolHeaders()
         self._api_key: Secret | None = None
         first = era or ("bare" if endpoint.favcrms_own else ERA_CACHE.recall(endpoint.url, now))
         self._protocol: NegotiatedProtocol | None = {"bare": BARE, "modern": MODERN}.get(first)
         self._probe = first == "auto"
-        self._confirmed = False
+        self._has_answered = False
 
     async def request(self, exchange: Exchange) -> Response:
         """Send a request. Negotiate before it where needed, and again if an answer proves that it did not run."""
@@ -156,9 +156,9 @@ class McpSession:
                 raise NotSentError("No time was left when the server was understood. The call was not sent.")
             ask = self._ask_in_rounds if protocol.era == "modern" else self._ask
             response = await ask(exchange, protocol)
-            recovery = find_recovery(protocol, response, confirmed=self._confirmed)
+            recovery = find_recovery(protocol, response, has_answered=self._has_answered)
             if recovery is None or recovery in tried:
-                self._confirmed = self._confirmed or response.result is not None
+                self._has_answered = self._has_answered or response.result is not None
                 return response
             tried.add(recovery)
             answer = await self._recover(exchange, protocol, recovery, response)
@@ -189,7 +189,8 @@ class McpSession:
             if refused.error is None:
                 return refused
             raise
-        return refused if self._protocol is BARE is protocol else early
+        still_bare = protocol is BARE and self._protocol is BARE
+        return refused if still_bare else early
 
     async def _negotiate(
         self, exchange: Exchange, seen: NegotiatedProtocol | None, *, probe: bool
@@ -201,7 +202,7 @@ class McpSession:
             found = await negotiate(partial(self._send_step, exchange), probe=probe)
             if isinstance(found, Response):
                 return found
-            self._protocol, self._confirmed, self._api_key = found, False, exchange.request.api_key
+            self._protocol, self._has_answered, self._api_key = found, False, exchange.request.api_key
             ERA_CACHE.remember(self._endpoint.url, found.era, exchange.backend.clock.monotonic())
             return None
 
@@ -211,7 +212,7 @@ class McpSession:
             outgoing = write_notification(step.protocol, step.method, step.params)
         else:
             params = with_meta(step.protocol, step.params, capabilities=self._capabilities)
-            outgoing = write_request(step.protocol, next(self._request_ids), step.method, params)
+            outgoing = write_request(step.protocol, next(self._message_ids), step.method, params)
         try:
             return (await self._send(exchange, outgoing)).response
         except OutcomeUnknownError:
@@ -246,20 +247,20 @@ class McpSession:
 
     async def _ask(self, exchange: Exchange, protocol: NegotiatedProtocol) -> Response:
         """Send a request once, and read its answer."""
-        request, request_id = exchange.request, next(self._request_ids)
-        token = None if request.on_progress is None else request_id
+        request, message_id = exchange.request, next(self._message_ids)
+        token = None if request.on_progress is None else message_id
         params = request.params
         if token is not None or protocol.era == "modern":
             params = with_meta(protocol, params, capabilities=self._capabilities, progress_token=token)
-        outgoing = write_request(protocol, request_id, request.method, params, self._tool_headers)
+        outgoing = write_request(protocol, message_id, request.method, params, self._tool_headers)
         on_message: OnMessage | None = None
         if token is not None or protocol.era == "legacy":
-            on_message = partial(self._take_message, exchange, protocol, request_id)
+            on_message = partial(self._take_message, exchange, protocol, message_id)
         settled = protocol.era != "legacy"
         try:
             reply = await self._send(exchange, outgoing, on_message)
             if reply.last_event_id and not reply.response.complete:
-                reply = await self._resume(exchange, protocol, request_id, reply, on_message)
+                reply = await self._resume(exchange, protocol, message_id, reply, on_message)
             settled = settled or reply.response.complete
         except NotSentError:
             settled = True
@@ -267,14 +268,14 @@ class McpSession:
         finally:
             if not settled:
                 # A closed connection alone does not cancel a request of a session.
-                await self._tell(exchange.backend, write_cancellation(protocol, request_id), request.api_key)
+                await self._tell(exchange.backend, write_cancellation(protocol, message_id), request.api_key)
         return reply.response
 
     async def _resume(
         self,
         exchange: Exchange,
         protocol: NegotiatedProtocol,
-        request_id: int,
+        message_id: int,
         reply: Reply,
         on_message: OnMessage | None,
     ) -> Reply:
@@ -285,7 +286,7 @@ class McpSession:
             if failures == backend.limits.vain_resumptions or wait >= exchange.remaining:
                 break
             await backend.sleep(wait)
-            resumption = write_resumption(protocol, request_id, reply.last_event_id)
+            resumption = write_resumption(protocol, message_id, reply.last_event_id)
             try:
                 more = await self._send(exchange, resumption, on_message)
             except TransportError:
@@ -310,13 +311,13 @@ class McpSession:
         return send(exchange.backend, self._endpoint, outgoing, api_key, seconds, on_message=on_message)
 
     async def _take_message(
-        self, exchange: Exchange, protocol: NegotiatedProtocol, request_id: int, message: Mapping[str, JSON]
+        self, exchange: Exchange, protocol: NegotiatedProtocol, message_id: int, message: Mapping[str, JSON]
     ) -> None:
         """Take a notification or a request that a server sends before its answer."""
         request = exchange.request
         if "id" not in message:
             if request.on_progress is not None and exchange.remaining:
-                report_progress(message, request_id, request.on_progress)
+                report_progress(message, message_id, request.on_progress)
         elif protocol.era == "legacy" and (answer := write_answer(protocol, message)) is not None:
             # The answers share the deadline of the call, because a server may ask without end.
             with suppress(TransportError):
