@@ -72,7 +72,7 @@ class Options:
 
     @property
     def reference(self) -> SecretRef | None:
-        """The key's reference, also where it was kept as plain text and read back; no key looks like an address."""
+        """The reference, where one was given in place of a key."""
         return self.api_key if isinstance(self.api_key, SecretRef) else None
 
     def engine(self, backend: Backend, settings: Settings) -> Engine:

@@ -37,7 +37,7 @@ KEYS = lazy_pattern(r"fav_[a-z0-9]+_[A-Za-z0-9_-]{4,}|(?<=[Bb]earer )\S+")
 
 
 def without_emails(text: str) -> str:
-    """Return a sign-up's text with every email masked, and so every masked one."""
+    """Return a sign-up's text with a mask in place of every email, also of one that the server masked in part."""
     if "@" not in text and "%40" not in text:
         return text
     for pattern in (MASKED_EMAIL, EMAIL, QUOTED_EMAIL):

@@ -27,7 +27,7 @@ POLL = 0.05
 async def uninterrupted(
     task: Callable[[], Coroutine[Any, Any, T]], *, is_driven: Callable[[], bool] = lambda: True
 ) -> T:
-    """Run a task as a section.
+    """Run a task to its end, whatever signal comes meanwhile.
 
     Args:
         task: The task.
@@ -37,7 +37,7 @@ async def uninterrupted(
         What the task returns.
 
     Raises:
-        BaseException: What a signal handler raised meanwhile, in place of the task's own outcome.
+        BaseException: What a signal handler raised meanwhile. The task's own result or error is dropped then.
         NotSentError: The process is ending or was interrupted, so the task was not begun.
     """
     section = Section(is_driven)
@@ -56,7 +56,7 @@ async def uninterrupted(
 
 
 class Section:
-    """What runs to its end.
+    """One task that runs to its end.
 
     Args:
         is_driven: Tells whether its event loop runs.
@@ -99,7 +99,8 @@ class Sections:
             NotSentError: The process is ending or was interrupted.
         """
         self._open.add(section)
-        # Looked at once the section is open: either this sees that the process ends, or the end sees the section.
+        # Asked after the section was added. So either this thread sees that the process is ending, or the thread that
+        # ends the process sees the section and waits for it.
         ends = self._signals.holds_something if section.in_main_thread else self._process_ends
         if ends:
             self.end(section)

@@ -140,7 +140,8 @@ def _finder_in_c() -> Callable[[int], int | None] | None:
 def _now_right(disposition: Disposition) -> Disposition:
     """Return Python's own handler in place of that of an `asyncio.run` that has ended meanwhile.
 
-    It puts Python's back itself if its own is still set, which it was not.
+    `asyncio.run` restores Python's handler only if its own handler is still installed. Ours was, so we restore
+    Python's.
     """
     main_task = getattr(disposition, "keywords", {}).get("main_task")
     return _signal.default_int_handler if main_task is not None and main_task.done() else disposition

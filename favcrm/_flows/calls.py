@@ -103,12 +103,12 @@ def request_code(registration: Registration, clock: Clock) -> Call[PendingRegist
     )
 
 
-def verify_code(request_id: str, code: str) -> Call[Workspace]:
+def verify_code(registration_id: str, code: str) -> Call[Workspace]:
     """Use a one-time code. The server takes it once, so the same code may be sent once more when unknown."""
     return Call(
         phase="confirm",
         tool="register_organisation_verify",
-        params=_named("register_organisation_verify", {"requestId": request_id, "code": code}),
+        params=_named("register_organisation_verify", {"requestId": registration_id, "code": code}),
         find_anywhere=partial(answers.find_workspace, hide=(code,)),
         read_good=answers.raise_without_key,
         promised="apiKey",

@@ -51,7 +51,7 @@ class CodeUse:
 
     Args:
         call: The call that uses the code.
-        request_id: The registration.
+        registration_id: The registration.
         code: The code.
         pending: The pending registration, which says how long the code lives, or None.
         keys: What saves the key.
@@ -61,14 +61,14 @@ class CodeUse:
     def __init__(  # noqa: PLR0917  # all of them, always
         self,
         call: Call[Workspace],
-        request_id: str,
+        registration_id: str,
         code: Secret,
         pending: PendingRegistration | None,
         keys: KeyManager,
         before_sending: Callable[[], None] | None,
     ) -> None:
         self.call = call
-        self.request_id = request_id
+        self.registration_id = registration_id
         self.pending = pending
         self.keys = keys
         self.before_sending = before_sending
@@ -76,7 +76,7 @@ class CodeUse:
 
     def fingerprint(self) -> str:
         """Return the fingerprint by which the code is remembered if it is wrong."""
-        return code_fingerprint(self.request_id, self._code)
+        return code_fingerprint(self.registration_id, self._code)
 
 
 class Receipt(NamedTuple):
@@ -102,14 +102,14 @@ class Received:
         self._receipts: dict[str, Receipt] = {}
         self.last: Workspace | None = None
 
-    def find(self, request_id: str) -> Receipt | None:
+    def find(self, registration_id: str) -> Receipt | None:
         """Return the workspace of a registration, or None."""
-        return self._receipts.get(request_id)
+        return self._receipts.get(registration_id)
 
-    def remember(self, request_id: str, workspace: Workspace, store: Store | None) -> None:
+    def remember(self, registration_id: str, workspace: Workspace, store: Store | None) -> None:
         """Remember a workspace. It raises nothing: a key has just come."""
         self.last = workspace
-        self._receipts[request_id] = Receipt(workspace, store)
+        self._receipts[registration_id] = Receipt(workspace, store)
         if len(self._receipts) <= MOST_KEPT:
             return
         # A copy, because other threads change the original meanwhile.
@@ -142,22 +142,22 @@ class Confirmation:
 
     async def confirm(self, use: CodeUse) -> Workspace:
         """Use a code, or return the workspace that it made already."""
-        reservation = self._records.reservation(use.request_id)
+        reservation = self._records.reservation(use.registration_id)
         others = WaitForOthers(
             self._backend, self._caller.policy.deadline, "uses a code of the same registration"
         )
         try:
             while not await reservation.take():
                 await others.wait()
-            if (known := await self.restore(use.request_id, use.keys)) is not None:
+            if (known := await self.restore(use.registration_id, use.keys)) is not None:
                 return known
-            before = await self._records.state(use.request_id)
+            before = await self._records.state(use.registration_id)
             if use.pending and use.pending.expired:
-                raise await self.expired_error(use.request_id, NOT_SENT_SINCE_EXPIRED)
+                raise await self.expired_error(use.registration_id, NOT_SENT_SINCE_EXPIRED)
             if before.refused and use.fingerprint() in before.refused:
                 made = "" if before.sent else " Nothing was created."
                 raise InvalidCodeError(f"{NOT_SENT_SINCE_REFUSED}{made}")
-            await use.keys.check_writable(use.request_id)
+            await use.keys.check_writable(use.registration_id)
             # Nobody may cancel from here to the store's commit, because the server shows the key only once.
             return await self._backend.uncancelled(partial(self._use, use, before))
         finally:
@@ -170,32 +170,32 @@ class Confirmation:
         else:
             await close()
 
-    async def knows(self, request_id: str) -> bool:
+    async def knows(self, registration_id: str) -> bool:
         """Tell whether a registration is confirmed already."""
-        if self.received.find(request_id) is not None:
+        if self.received.find(registration_id) is not None:
             return True
-        return (await self._records.state(request_id)).ref is not None
+        return (await self._records.state(registration_id)).ref is not None
 
-    async def expired_error(self, request_id: str, message: str) -> FavCRMError:
+    async def expired_error(self, registration_id: str, message: str) -> FavCRMError:
         """Return the error for a code that has died: an earlier one that was sent may have made a workspace."""
-        await self._records.forget(request_id)
+        await self._records.forget(registration_id)
         error = CodeExpiredError(message)
-        state = await self._records.state(request_id)
-        return self.unknown_error(request_id, SENT_BEFORE, error) if state.sent else error
+        state = await self._records.state(registration_id)
+        return self.unknown_error(registration_id, SENT_BEFORE, error) if state.sent else error
 
-    async def restore(self, request_id: str, keys: KeyManager) -> Workspace | None:
+    async def restore(self, registration_id: str, keys: KeyManager) -> Workspace | None:
         """Return the workspace of a registration that is confirmed already, or None where it is not.
 
         Raises:
             StoreError: It is confirmed, and its key is not in the store and could not be saved there.
         """
         workspace = None
-        receipt = self.received.find(request_id)
+        receipt = self.received.find(registration_id)
         if receipt is not None:
             workspace = receipt.workspace
             if workspace.ref is None or receipt.store is not keys.store:
-                return await self._keep(request_id, workspace, keys)
-        ref = (await self._records.state(request_id)).ref if workspace is None else workspace.ref
+                return await self._keep(registration_id, workspace, keys)
+        ref = (await self._records.state(registration_id)).ref if workspace is None else workspace.ref
         if ref is None:
             return None
         # Read from its store, where somebody may have replaced or deleted it since.
@@ -207,7 +207,7 @@ class Confirmation:
             )
         workspace = Workspace(api_key=key, ref=ref) if workspace is None else evolve(workspace, api_key=key)
         if store is not keys.store:
-            return await self._keep(request_id, workspace, keys)
+            return await self._keep(registration_id, workspace, keys)
         keys.key = ref
         return workspace
 
@@ -224,33 +224,33 @@ class Confirmation:
                     await closing()
 
     async def _send(self, use: CodeUse, before: CodeState) -> Workspace:
-        request_id = use.request_id
+        registration_id = use.registration_id
         # Emitted before the mark is made, because nothing was sent if the user's callback does not come back.
         if use.before_sending is not None:
             use.before_sending()
-        self._emit(EventKind.VERIFY_SENT, registration_id=request_id)
-        await self._records.mark_sent(request_id, sent=True)
+        self._emit(EventKind.VERIFY_SENT, registration_id=registration_id)
+        await self._records.mark_sent(registration_id, sent=True)
         started = self._backend.clock.monotonic()
         attempts = Attempts(self._caller, use.call, use.keys, use.pending)
         outcome = await attempts.settle()
         if isinstance(outcome, Failed):
             await self._raise_unconfirmed(use, outcome, attempts, before)
-        self.received.remember(request_id, outcome.value, use.keys.store)
+        self.received.remember(registration_id, outcome.value, use.keys.store)
         emit_received = partial(
             self._emit,
             EventKind.KEY_RECEIVED,
-            registration_id=request_id,
+            registration_id=registration_id,
             organisation_id=outcome.value.organisation_id,
             fingerprint=outcome.value.api_key.fingerprint,
             attempt=len(attempts.outcomes),
             duration=self._backend.clock.monotonic() - started,
             x_request_id=outcome.value.x_request_id,
         )
-        return await self._keep(request_id, outcome.value, use.keys, emit_received)
+        return await self._keep(registration_id, outcome.value, use.keys, emit_received)
 
     async def _keep(
         self,
-        request_id: str,
+        registration_id: str,
         workspace: Workspace,
         keys: KeyManager,
         emit_received: Callable[[], None] | None = None,
@@ -263,18 +263,18 @@ class Confirmation:
         keys.key = workspace.api_key
         if keys.store is None:
             # The mark stays, because no other process can get the key, and the server would refuse its code.
-            await self._records.forget(request_id)
+            await self._records.forget(registration_id)
             if emit_received is not None:
                 emit_received()
             return workspace
-        saved = await keys.put(workspace, request_id)
+        saved = await keys.put(workspace, registration_id)
         if saved.ref is not None:
-            await self._records.mark_sent(request_id, sent=False, ref=saved.ref)
+            await self._records.mark_sent(registration_id, sent=False, ref=saved.ref)
         if saved.failure is None:
-            self.received.remember(request_id, saved.workspace, keys.store)
+            self.received.remember(registration_id, saved.workspace, keys.store)
         if emit_received is not None:
             emit_received()
-        return keys.announce_or_raise(saved, request_id)
+        return keys.announce_or_raise(saved, registration_id)
 
     async def _raise_unconfirmed(
         self, use: CodeUse, outcome: Failed, attempts: Attempts[Workspace], before: CodeState
@@ -298,25 +298,25 @@ class Confirmation:
         else:
             # An earlier attempt may have used the code, and the server refuses a used code. So the refusal does not
             # prove that there is no workspace. `initiate` asks for a fresh code from now on; this one stays marked.
-            await self._records.forget(use.request_id)
+            await self._records.forget(use.registration_id)
             what = unknown[0].error.message if unknown else SENT_BEFORE
             cause = unknown[0].error if unknown else error
-            raise self.unknown_error(use.request_id, what, cause, len(attempts.outcomes))
+            raise self.unknown_error(use.registration_id, what, cause, len(attempts.outcomes))
         raise self._caller.with_origin(error)
 
     async def _note_refusal(self, use: CodeUse, error: FavCRMError) -> None:
         refused = use.fingerprint() if isinstance(error, InvalidCodeError) else None
-        await self._records.mark_sent(use.request_id, sent=False, refused=refused)
+        await self._records.mark_sent(use.registration_id, sent=False, refused=refused)
         if isinstance(error, CodeExpiredError | TooManyAttemptsError):
-            await self._records.forget(use.request_id)
+            await self._records.forget(use.registration_id)
 
     def unknown_error(
-        self, request_id: str, what: str, error: FavCRMError, attempts: int | None = None
+        self, registration_id: str, what: str, error: FavCRMError, attempts: int | None = None
     ) -> OutcomeUnknownError:
         """Emit that an outcome is unknown, and return the error that says so."""
         self._emit(
             EventKind.OUTCOME_UNKNOWN,
-            registration_id=request_id,
+            registration_id=registration_id,
             error=type(error).__name__,
             attempt=attempts,
             x_request_id=error.request_id,

@@ -1,7 +1,7 @@
-"""The flows: what is asked and done, and in which order, once for sync and async.
+"""The flows: what is asked of the server and in which order, written once for sync and async.
 
-A flow awaits only its backend and what is built over the backend. An attempt at a call is a value, and the error of a
-call is raised once.
+A flow awaits its backend and other flows, and nothing else. An attempt at a call returns what became of it, and the call
+raises one error after its last attempt.
 """
 
 from __future__ import annotations
@@ -160,15 +160,15 @@ class Engine:
         """Ask for the one-time code of an invitation, unless one is still good."""
         name = name_of_invitation(token, self.endpoint)
         call = calls.request_invite_code(token.reveal(), self.backend.clock)
-        request_id, key_name = id_of_invitation(token), key_name_of_invitation(token)
+        registration_id, key_name = id_of_invitation(token), key_name_of_invitation(token)
         try:
             return await self._ask_for_code(
-                name, key_name, call, resend=resend, spent=spent, settles=request_id
+                name, key_name, call, resend=resend, spent=spent, settles=registration_id
             )
         except RefusedError as error:
-            if not (await self._records.state(request_id)).sent:
+            if not (await self._records.state(registration_id)).sent:
                 raise
-            raise self.confirmation.unknown_error(request_id, SENT_BEFORE, error) from None
+            raise self.confirmation.unknown_error(registration_id, SENT_BEFORE, error) from None
 
     async def _ask_for_code(
         self,
@@ -240,12 +240,12 @@ class Engine:
     ) -> Coroutine[None, None, Workspace]:
         """Use a one-time code, and save the key before anything else."""
         known = pending if isinstance(pending, PendingRegistration) else None
-        request_id = check_request_id(known.request_id if known else pending)
+        registration_id = check_request_id(known.request_id if known else pending)
         digits = parse_code(code)
-        call = calls.verify_code(request_id, digits.reveal())
+        call = calls.verify_code(registration_id, digits.reveal())
         keys = keys or self.keys_for()
         keys.name = keys.name or (known.key_name if known else None)
-        return self._confirm(CodeUse(call, request_id, digits, known, keys, before_sending))
+        return self._confirm(CodeUse(call, registration_id, digits, known, keys, before_sending))
 
     async def confirm_invite(
         self,
@@ -259,13 +259,13 @@ class Engine:
     ) -> Workspace:
         """Use the one-time code of an invitation, with the same care as that of a registration."""
         digits = parse_code(code)
-        request_id = id_of_invitation(token)
+        registration_id = id_of_invitation(token)
         if pending is None:
             pending = await self._records.find(name_of_invitation(token, self.endpoint))
         call = calls.verify_invite(token.reveal(), digits.reveal(), person)
         keys = keys or self.keys_for()
         keys.name = keys.name or key_name_of_invitation(token)
-        return await self._confirm(CodeUse(call, request_id, digits, pending, keys, before_sending))
+        return await self._confirm(CodeUse(call, registration_id, digits, pending, keys, before_sending))
 
     async def _confirm(self, use: CodeUse) -> Workspace:
         if use.keys.store is None:

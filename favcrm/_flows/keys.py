@@ -160,7 +160,7 @@ class KeyManager:
             if store is not None:
                 await self.ask(lambda asked: asked.check(), store)
 
-    async def check_writable(self, request_id: str) -> None:
+    async def check_writable(self, registration_id: str) -> None:
         """Check, before a code is used, that the store can be written and that the place of the key is free.
 
         Raises:
@@ -168,9 +168,9 @@ class KeyManager:
         """
         await self.check_stores()
         if self.store is not None:
-            await self.check_place(request_id)
+            await self.check_place(registration_id)
 
-    async def check_place(self, request_id: str = "") -> None:
+    async def check_place(self, registration_id: str = "") -> None:
         """Find out whether the place is free, or has a key that may be replaced.
 
         A store with room for one key alone answers to any name where its key has none, and refuses to answer where
@@ -179,7 +179,7 @@ class KeyManager:
         Raises:
             StoreError: It is not, or the store cannot be read.
         """
-        name = self._name_for(request_id)
+        name = self._name_for(registration_id)
 
         def is_free(store: Store) -> bool:
             try:
@@ -205,17 +205,17 @@ class KeyManager:
                     return await self.get(ref, store), store
         return None, None
 
-    async def save(self, workspace: Workspace, request_id: str = "") -> Workspace:
+    async def save(self, workspace: Workspace, registration_id: str = "") -> Workspace:
         """Put a key into the store, or else into the escrow, emit that, and return its workspace with the reference.
 
         Raises:
             StoreError: The store did not take it. The workspace is in the error, with the escrow's reference.
         """
-        return self.announce_or_raise(await self.put(workspace, request_id), request_id)
+        return self.announce_or_raise(await self.put(workspace, registration_id), registration_id)
 
-    async def put(self, workspace: Workspace, request_id: str = "") -> Saved:
+    async def put(self, workspace: Workspace, registration_id: str = "") -> Saved:
         """Put a key into the store, or else into the escrow. No event is emitted."""
-        name = self._name_for(request_id, workspace.organisation_id)
+        name = self._name_for(registration_id, workspace.organisation_id)
         ref, failure = await self._try_to_put(workspace, name, self.store)
         if ref is not None:
             self.key = ref
@@ -225,7 +225,7 @@ class KeyManager:
         ref, escrow_failure = await self._try_to_put(workspace, name, self.escrow)
         return Saved(workspace if ref is None else evolve(workspace, ref=ref), ref, failure, escrow_failure)
 
-    def announce_or_raise(self, saved: Saved, request_id: str = "") -> Workspace:
+    def announce_or_raise(self, saved: Saved, registration_id: str = "") -> Workspace:
         """Emit where a key was put, and return its workspace, or raise that the store did not take it.
 
         Raises:
@@ -233,7 +233,7 @@ class KeyManager:
         """
         workspace, ref, failure, escrow_failure = saved
         emit = partial(
-            self._emit, registration_id=request_id or None, organisation_id=workspace.organisation_id
+            self._emit, registration_id=registration_id or None, organisation_id=workspace.organisation_id
         )
         fingerprint = workspace.api_key.fingerprint
         if failure is None:
@@ -248,9 +248,9 @@ class KeyManager:
             what = f"{what} Neither could the escrow take it: {escrow_failure.message}"
         raise StoreError(what, workspace=workspace, next_step=SAVE_IT)
 
-    def _name_for(self, request_id: str, organisation_id: str | None = None) -> str:
+    def _name_for(self, registration_id: str, organisation_id: str | None = None) -> str:
         """Return the name of the key of a registration, also where the answer does not name the organisation."""
-        return self.name or organisation_id or f"workspace-{_short_hash(request_id)}"
+        return self.name or organisation_id or f"workspace-{_short_hash(registration_id)}"
 
     async def _try_to_put(
         self, workspace: Workspace, name: str, store: Store | None

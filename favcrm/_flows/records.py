@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
 ROUNDS = 50_000
-"""Of hashing a wrong code: some 15 milliseconds, and hours for all codes."""
+"""How often a wrong code is hashed. One code takes some 15 milliseconds, and all the million codes take hours."""
 
 
 def name_of_registration(registration: Registration, endpoint: str) -> str:
@@ -51,9 +51,9 @@ def id_of_invitation(token: Secret) -> str:
     return f"invite_{hashlib.sha256(token.reveal().encode()).hexdigest()[:12]}"
 
 
-def code_fingerprint(request_id: str, code: Secret) -> str:
+def code_fingerprint(registration_id: str, code: Secret) -> str:
     """Return the fingerprint of a wrong code. It is slow to make, because there are only a million codes to try."""
-    return hashlib.pbkdf2_hmac("sha256", code.reveal().encode(), request_id.encode(), ROUNDS).hex()[:16]
+    return hashlib.pbkdf2_hmac("sha256", code.reveal().encode(), registration_id.encode(), ROUNDS).hex()[:16]
 
 
 class WaitForOthers:
@@ -109,9 +109,9 @@ class Records:
         """Remember a pending registration."""
         await self.ask(lambda ledger: ledger.keep(name, pending), None)
 
-    async def forget(self, request_id: str) -> None:
+    async def forget(self, registration_id: str) -> None:
         """Drop a pending registration, so that the next one who asks is sent a fresh code."""
-        await self.ask(lambda ledger: ledger.forget(request_id), None)
+        await self.ask(lambda ledger: ledger.forget(registration_id), None)
 
     async def state(self, subject: str) -> CodeState:
         """Return what is known of a code, by its request id, or of asking for one, by the registration's name."""
@@ -209,15 +209,15 @@ class Reservation:
 
 
 def blocks(asked: object) -> bool:
-    """Tell whether a ledger or store may wait for a disk or a network, which it denies by an attribute."""
+    """Tell whether a ledger or store may wait for a disk or a network. Where its ``blocks`` is false, it never does."""
     return bool(getattr(asked, "blocks", True))
 
 
 def _is_same(one: PendingRegistration, other: PendingRegistration) -> bool:
-    """Tell whether two are one code's; an invitation has the same id for each of its codes."""
+    """Tell whether two are of the same code. The id alone does not tell, because an invitation keeps its id."""
     return (one.request_id, one.expires_at) == (other.request_id, other.expires_at)
 
 
 def _alive(pending: PendingRegistration | None) -> PendingRegistration | None:
-    """Return a registration if its code lives; a ledger of the user's may not look."""
+    """Return a registration if its code lives, because a ledger of the user's may return an expired one."""
     return None if pending is None or pending.expired else pending

@@ -154,7 +154,7 @@ async def test_a_defect_of_ours_keeps_its_frames_emptied(
     sandbox: Sandbox, colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facade = provisioner(colour, transport=transport_to(sandbox, colour))
-    monkeypatch.setattr("favcrm._flows.engine.read_code", None)
+    monkeypatch.setattr("favcrm._flows.engine.parse_code", None)
     with pytest.raises(TypeError) as caught:
         await facade.confirm("signup_req_1", "271828")
     assert ours(caught.value)[-1] == "confirm"
