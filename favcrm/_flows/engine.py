@@ -1,7 +1,7 @@
 """The flows: what is asked of the server and in which order, written once for sync and async.
 
-A flow awaits its backend and other flows, and nothing else. An attempt at a call returns what became of it, and the call
-raises one error after its last attempt.
+A flow awaits its backend and other flows, and nothing else. An attempt at a call returns what became of it, and the
+call raises one error after its last attempt.
 """
 
 from __future__ import annotations
