@@ -18,6 +18,7 @@ from favcrm import (
 )
 from favcrm.cli import stop
 from favcrm.cli.options import read_hidden
+from favcrm.cli.output import time_left
 from favcrm.sandbox import Sandbox, SandboxClock
 from favcrm.stores import MemoryStore
 
@@ -35,7 +36,6 @@ REGISTRATION = Registration(
 )
 MEMBER = {"name": "Ada Lovelace", "phone": "+852 5555 0100"}
 QUESTION = "The code (hidden while you type): "
-MINUTE = 60
 IN_PROCESS = 'in this process, because the extra "sandbox" is not installed'
 
 CONFIG_FILE_VARIABLES = ("HOME", "XDG_CONFIG_HOME", "APPDATA")
@@ -81,7 +81,7 @@ def sign_up_and_work(output: Output, resources: ExitStack, *, ask: bool) -> None
     favcrm = resources.enter_context(FavCRMProvisioner(url, transport=transport, store=store))
     with output.phase("initiate", "Ask for a code") as phase:
         pending = favcrm.initiate(REGISTRATION)
-        phase.result = f"sent to {pending.masked_email}, {time_left(pending)} left"
+        phase.result = f"sent to {pending.masked_email}, good for {time_left(pending)}"
     if ask:
         output.mail(sandbox.inbox.last_to(REGISTRATION.email), aside=True)
         workspace = confirm(output, favcrm, pending, type_code, "typed", InvalidCodeError, InvalidInputError)
@@ -148,12 +148,6 @@ def type_code() -> str:
     raise FavCRMError(
         "No code was typed.", next_step="Run the demo again, and type the code that is in the mail."
     )
-
-
-def time_left(pending: PendingRegistration) -> str:
-    """Return how long the code lives, for people."""
-    minutes, seconds = divmod(int(pending.remaining()), MINUTE)
-    return f"{minutes} min {seconds} s"
 
 
 def part(result: ToolResult, name: str) -> Any:

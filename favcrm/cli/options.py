@@ -16,13 +16,14 @@ from attrs import evolve, frozen
 import favcrm
 from favcrm.cli import NOTHING_CHANGED, stop
 from favcrm.cli.keys import keep_aside, name_missing_key, show_workspace
+from favcrm.cli.output import JSONOutput, Output
 from favcrm.errors import AuthenticationError, FavCRMError, InvalidInputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from favcrm import Event, FavCRMClient, FavCRMProvisioner, Ledger, Secret, Store
-    from favcrm.cli.output import Found, Output
+    from favcrm.cli.output import Found
 
 __all__ = ["Given", "action", "json_option", "key_options", "read_hidden", "with_given"]
 
@@ -50,7 +51,12 @@ class Given:
     @property
     def output(self) -> Output:
         """How to show things where this runs."""
-        return choose_output(as_json=self.as_json)
+        # Here, because rich takes longer to load than most commands take to run.
+        from favcrm.cli.terminal import TerminalOutput
+
+        if self.as_json:
+            return JSONOutput()
+        return TerminalOutput() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else Output()
 
     def warn(self, words: str) -> None:
         """Write a warning to stderr."""
@@ -163,16 +169,6 @@ def show(given: Given, found: Found) -> None:
         if found.unsaved is not None:
             given.warn(keep_aside(found.unsaved))
         raise
-
-
-def choose_output(*, as_json: bool) -> Output:
-    """Return how to show things where this runs."""
-    from favcrm.cli.output import JSONOutput, Output
-    from favcrm.cli.terminal import TerminalOutput
-
-    if as_json:
-        return JSONOutput()
-    return TerminalOutput() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else Output()
 
 
 def read_hidden(question: str) -> str:

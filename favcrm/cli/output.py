@@ -23,7 +23,7 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from favcrm.models import Check, DiagnosticReport, Invitation, ToolResult
+    from favcrm.models import Check, DiagnosticReport, Invitation, PendingRegistration, ToolResult
     from favcrm.sandbox import Mail
     from favcrm.typing import JSON
 
@@ -32,6 +32,7 @@ __all__ = ["Found", "JSONOutput", "Output", "Phase", "answered"]
 ENDPOINT_VARIABLE = "FAVCRM_MCP_URL"
 HEADINGS = ("Check", "Status", "Time", "Found")
 MILLISECONDS = 1000
+MINUTE = 60
 CHECK_FIELDS = ("name", "status", "detail", "advice", "duration")
 PHASE_FIELDS = ("name", "status", "duration")
 DIGITS = 6
@@ -241,6 +242,12 @@ def took(seconds: float) -> str:
     if seconds >= 1:
         return f"{seconds:.1f} s"
     return f"{seconds * MILLISECONDS:.0f} ms"
+
+
+def time_left(pending: PendingRegistration) -> str:
+    """Return how long a code is good, for people."""
+    seconds = pending.remaining()
+    return f"{seconds / MINUTE:.0f} minutes" if seconds >= 2 * MINUTE else f"{seconds:.0f} seconds"
 
 
 def row(check: Check) -> tuple[str, str, str, str]:

@@ -13,7 +13,7 @@ import click
 from favcrm._text import clean
 from favcrm.cli.keys import receive
 from favcrm.cli.options import Given, action, key_options
-from favcrm.cli.output import Found
+from favcrm.cli.output import Found, time_left
 from favcrm.errors import PORTAL, StoreError
 from favcrm.events import EventKind
 from favcrm.ledger_file import FileLedger
@@ -35,7 +35,6 @@ SHOWN = (
     "This sign-up is confirmed already, and its key was shown and not saved.",
     f'If you do not have the key, sign in at {PORTAL}, create a key under Settings, MCP Keys, and run "favcrm login".',
 )
-MINUTE = 60
 HASH_LENGTH = 12
 
 
@@ -152,8 +151,7 @@ def asked(pending: PendingRegistration) -> dict[str, JSON]:
 
 def told(pending: PendingRegistration, *, reused: bool = False) -> tuple[str, ...]:
     """Return what was asked for, for people."""
-    seconds = pending.remaining()
-    time = f"{seconds / MINUTE:.0f} minutes" if seconds >= 2 * MINUTE else f"{seconds:.0f} seconds"
+    time = time_left(pending)
     if reused:
         return (
             f"A code was sent by an earlier request, and is good for {time} more. No second email was sent.",

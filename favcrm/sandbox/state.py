@@ -65,10 +65,6 @@ class Rules:
     list_checks_key: bool = False
     page_size: int | None = None
 
-    def windows(self) -> tuple[tuple[float, int], ...]:
-        """Return the rate limits of sign-up requests: seconds, and how many requests in them."""
-        return (HOUR, self.requests_per_hour), (DAY, self.requests_per_day)
-
 
 @frozen(kw_only=True)
 class Mail:
@@ -229,9 +225,10 @@ class State:
         """Count a sign-up request. Raises a `Refusal` where this address made too many."""
         now = self.clock.time()
         times = self.requests.setdefault(ip, [])
+        windows = (HOUR, self.rules.requests_per_hour), (DAY, self.rules.requests_per_day)
         waits = [
             earlier + seconds - now
-            for seconds, most in self.rules.windows()
+            for seconds, most in windows
             if most <= len(times) and (earlier := times[-most]) + seconds > now
         ]
         if waits:
