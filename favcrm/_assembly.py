@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, TypedDict
 
 from attrs import field, frozen
 
-from favcrm._backends.asynchronous import AsyncBackend
-from favcrm._backends.blocking import BlockingBackend
 from favcrm._flows.engine import Engine
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.retry import RetryPolicy
@@ -111,6 +109,8 @@ def blocking_engine(
     http_client: HTTPClient | None,
 ) -> tuple[Engine, Callable[[], None]]:
     """Return a blocking engine, and what closes the transport that was made for it."""
+    from favcrm._backends.blocking import BlockingBackend
+
     options.check_transport(transport, http_client, "close")
     settings = options.settings(transport)
     if transport is not None:
@@ -127,6 +127,8 @@ def async_engine(
     http_client: AsyncHTTPClient | None,
 ) -> tuple[Engine, Callable[[], Awaitable[None]]]:
     """Return an asynchronous engine, and what closes the transport that was made for it."""
+    from favcrm._backends.asynchronous import AsyncBackend
+
     options.check_transport(transport, http_client, "aclose")
     settings = options.settings(transport)
     if transport is not None:

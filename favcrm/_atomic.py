@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import re
 import shutil
@@ -135,6 +134,8 @@ def dry_run_create(path: Path, content: bytes) -> None:
 
 def leftovers(path: Path) -> list[Path]:
     """Return what processes that were killed while they wrote a file have left of it."""
+    import glob
+
     return sorted(path.parent.glob(f"{glob.escape(_draft_prefix(path))}*/draft"))
 
 

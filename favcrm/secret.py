@@ -6,7 +6,6 @@ and some call any method named ``get_secret_value`` and write down what it retur
 
 from __future__ import annotations
 
-import hmac
 from typing import ClassVar, Never, final
 from urllib.parse import quote, unquote
 
@@ -59,7 +58,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self.__value.encode(), other.__value.encode())
+        from hmac import compare_digest
+
+        return compare_digest(self.__value.encode(), other.__value.encode())
 
     # Equal secrets would have equal hashes, from which a short secret can be guessed.
     __hash__: ClassVar[None] = None  # type: ignore[assignment]  # the documented way to be unhashable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import suppress
 from functools import lru_cache, partial
 from importlib import import_module
@@ -17,14 +16,16 @@ if TYPE_CHECKING:
     Handler: TypeAlias = Callable[[int, FrameType | None], Any]
     Disposition: TypeAlias = Handler | int | None
 
-# The module behind `signal`. `signal` itself turns each number into an enumeration, which takes as long as a call.
+# The module behind `signal`. `signal` itself makes enumerations when it is loaded, and turns each number into one of
+# them, which takes as long as a call.
 _signal: Any = import_module("_signal")
 
+VALID: set[int] = _signal.valid_signals()
 # The signals that come from outside and end a process that does not handle them. A system has most of them.
 ENDING: set[int] = {
-    getattr(signal, f"SIG{name}")
+    getattr(_signal, f"SIG{name}")
     for name in ("HUP", "INT", "QUIT", "BREAK", "PIPE", "ALRM", "TERM", "USR1", "USR2", "XCPU")
-    if hasattr(signal, f"SIG{name}")
+    if hasattr(_signal, f"SIG{name}")
 }
 
 
@@ -65,7 +66,7 @@ class HeldSignals:
         raised, self._raised = self._raised, []
         noted, self._noted = self._noted, []
         for number in noted:
-            signal.raise_signal(number)
+            _signal.raise_signal(number)
         return raised[0] if raised else None
 
     def forget(self) -> None:
@@ -82,7 +83,7 @@ class HeldSignals:
             del self._wrapped[number]
 
     def _wrap_all(self) -> None:
-        handlers = {number: _signal.getsignal(number) for number in _signal.valid_signals()}
+        handlers = {number: _signal.getsignal(number) for number in VALID}
         ending = [
             number
             for number in ENDING
@@ -107,7 +108,7 @@ class HeldSignals:
         if self.holds_something and not self._is_needed():
             # Nobody is left who would release them, and a process must not become deaf to its signals.
             self.forget()
-            signal.raise_signal(number)
+            _signal.raise_signal(number)
         elif callable(disposition):
             try:
                 disposition(number, frame)
@@ -142,4 +143,4 @@ def _now_right(disposition: Disposition) -> Disposition:
     It puts Python's back itself if its own is still set, which it was not.
     """
     main_task = getattr(disposition, "keywords", {}).get("main_task")
-    return signal.default_int_handler if main_task is not None and main_task.done() else disposition
+    return _signal.default_int_handler if main_task is not None and main_task.done() else disposition

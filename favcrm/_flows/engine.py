@@ -222,21 +222,21 @@ class Engine:
         )
         return pending
 
-    async def confirm(
+    def confirm(
         self,
         pending: PendingRegistration | str,
         code: str,
         *,
         keys: KeyManager | None = None,
         before_sending: Callable[[], None] | None = None,
-    ) -> Workspace:
+    ) -> Coroutine[None, None, Workspace]:
         """Use a one-time code, and save the key before anything else."""
         window = pending if isinstance(pending, PendingRegistration) else None
         request_id = check_request_id(window.request_id if window else pending)
         digits = read_code(code)
         call = calls.verify_code(request_id, digits.reveal())
         keys = keys or self.keys_for()
-        return await self._confirm(Use(call, request_id, digits, window, keys, before_sending))
+        return self._confirm(Use(call, request_id, digits, window, keys, before_sending))
 
     async def confirm_invite(
         self,

@@ -150,11 +150,15 @@ class KeyManager:
             StoreError: It is not, or the store cannot be read.
         """
         name = self._name_for(request_id)
-        try:
-            await self.ask(lambda store: store.get(SecretRef.of(store.scheme, name)))
-        except MissingKeyError:
-            return
-        if not self._replace:
+
+        def is_free(store: Store) -> bool:
+            try:
+                store.get(SecretRef.of(store.scheme, name))
+            except MissingKeyError:
+                return True
+            return False
+
+        if not await self.ask(is_free) and not self._replace:
             what = (
                 "The store holds another key already"
                 if self._name is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from attrs import evolve
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from favcrm.registration import Registration
     from favcrm.secret import Secret
 
+    ReadCode: TypeAlias = Callable[[PendingRegistration], Awaitable[str]]
+
 LONGEST_SLUG = 40
 CODE_ATTEMPTS = 3
 # Each fresh code is one more email, of three that FavCRM sends in an hour.
@@ -52,31 +54,28 @@ class Route(NamedTuple):
     """
 
     key_name: str
-    read_code: Callable[[PendingRegistration], Awaitable[str]]
+    read_code: ReadCode
     request: Callable[[PendingRegistration | None], Coroutine[None, None, PendingRegistration]]
     confirm: Callable[
         [PendingRegistration, str, KeyManager, Callable[[], None]], Coroutine[None, None, Workspace]
     ]
 
 
-def signing_up(
-    engine: Engine, registration: Registration, read_code: Callable[[PendingRegistration], Awaitable[str]]
-) -> Route:
+def signing_up(engine: Engine, registration: Registration, read_code: ReadCode) -> Route:
     """Return the way of registering a new organisation."""
-    return Route(
-        key_name_of(registration),
-        read_code,
-        lambda besides: engine.initiate(registration, resend=besides is not None, besides=besides),
-        lambda pending, code, keys, sent: engine.confirm(pending, code, keys=keys, before_sending=sent),
-    )
+
+    def request(besides: PendingRegistration | None) -> Coroutine[None, None, PendingRegistration]:
+        return engine.initiate(registration, resend=besides is not None, besides=besides)
+
+    def confirm(
+        pending: PendingRegistration, code: str, keys: KeyManager, sent: Callable[[], None]
+    ) -> Coroutine[None, None, Workspace]:
+        return engine.confirm(pending, code, keys=keys, before_sending=sent)
+
+    return Route(key_name_of(registration), read_code, request, confirm)
 
 
-def joining(
-    engine: Engine,
-    token: Secret,
-    person: str | None,
-    read_code: Callable[[PendingRegistration], Awaitable[str]],
-) -> Route:
+def joining(engine: Engine, token: Secret, person: str | None, read_code: ReadCode) -> Route:
     """Return the way of joining a workspace by an invitation.
 
     Args:
@@ -85,14 +84,20 @@ def joining(
         person: The name of who joins, or None.
         read_code: Brings the code.
     """
-    return Route(
-        f"invite-{hashlib.sha256(token.reveal().encode()).hexdigest()[:8]}",
-        read_code,
-        lambda besides: engine.request_invite(token, resend=besides is not None, besides=besides),
-        lambda pending, code, keys, sent: engine.confirm_invite(
+
+    def request(besides: PendingRegistration | None) -> Coroutine[None, None, PendingRegistration]:
+        return engine.request_invite(token, resend=besides is not None, besides=besides)
+
+    def confirm(
+        pending: PendingRegistration, code: str, keys: KeyManager, sent: Callable[[], None]
+    ) -> Coroutine[None, None, Workspace]:
+        return engine.confirm_invite(
             token, code, pending=pending, person=person, keys=keys, before_sending=sent
-        ),
-    )
+        )
+
+    # The same in every run, without the token.
+    key_name = f"invite-{hashlib.sha256(token.reveal().encode()).hexdigest()[:8]}"
+    return Route(key_name, read_code, request, confirm)
 
 
 def key_name_of(registration: Registration) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from contextlib import suppress
@@ -17,7 +16,7 @@ from favcrm.cli.output import Found, time_left
 from favcrm.errors import PORTAL, StoreError
 from favcrm.events import EventKind
 from favcrm.ledger_file import FileLedger
-from favcrm.settings import Settings, config_path
+from favcrm.settings import config_path
 from favcrm.stores import MemoryStore
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ SHOWN = (
     "This sign-up is confirmed already, and its key was shown and not saved.",
     f'If you do not have the key, sign in at {PORTAL}, create a key under Settings, MCP Keys, and run "favcrm login".',
 )
-HASH_LENGTH = 12
 
 
 @click.group()
@@ -63,7 +61,7 @@ def request(
 
     While the code of an earlier request is good, no second email is sent.
     """
-    ledger = pending_ledger(given)
+    ledger = pending_ledger()
     events: list[Event] = []
     with given.provisioner(ledger=ledger, on_event=events.append) as favcrm:
         pending = favcrm.initiate(
@@ -94,7 +92,7 @@ def request(
 def verify(given: Given, *, request_id: str, code: str, no_save: bool, show_key: bool) -> Found:
     """Confirm the code, and save the key in the config file."""
     need_a_place_for_the_key(given, no_save=no_save, show_key=show_key)
-    ledger = pending_ledger(given)
+    ledger = pending_ledger()
     if (confirmed := how_confirmed(given, request_id, ledger)) is not None:
         raise StoreError(f"{confirmed[0]} The code was not used.", next_step=confirmed[1])
     return receive(
@@ -129,16 +127,10 @@ def how_confirmed(given: Given, request_id: str, ledger: FileLedger | None) -> t
     return SAVED, " ".join((*other_address(given), WHOAMI))
 
 
-def pending_ledger(given: Given) -> FileLedger | None:
+def pending_ledger() -> FileLedger | None:
     """Return what remembers requests from one command to the next, or None where there is no place for a file."""
     path = config_path(os.environ, sys.platform)
-    if path is None:
-        return None
-    # A file for each endpoint, because a code of one endpoint means nothing to another. The endpoint is hashed,
-    # because an address may hold a secret.
-    endpoint = Settings.load(endpoint=given.url).endpoint
-    name = hashlib.sha256(endpoint.encode()).hexdigest()[:HASH_LENGTH]
-    return FileLedger(path.with_name(f"pending-{name}.json"))
+    return None if path is None else FileLedger(path.with_name("pending.json"))
 
 
 def asked(pending: PendingRegistration) -> dict[str, JSON]:

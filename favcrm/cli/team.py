@@ -50,7 +50,7 @@ def create(
 @action(stopped=EMAIL_SENT)
 def accept_request(given: Given, *, token: str) -> Found:
     """Ask for the code that goes with an invitation."""
-    with given.provisioner(ledger=pending_ledger(given)) as favcrm:
+    with given.provisioner(ledger=pending_ledger()) as favcrm:
         pending = favcrm.request_invite_code(token)
     then = "Then: favcrm team invite accept-verify --token TOKEN --code CODE"
     return Found(asked(pending), (*told(pending), then))
@@ -70,7 +70,7 @@ def accept_verify(
     return receive(
         given,
         lambda favcrm: favcrm.confirm_invite(token, code, person=name),
-        ledger=pending_ledger(given),
+        ledger=pending_ledger(),
         save=not no_save,
         show_key=show_key,
     )

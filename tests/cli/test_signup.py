@@ -33,11 +33,6 @@ def key_in(config: Path) -> str:
     return str(tomllib.loads(config.read_text())["api_key"])
 
 
-def pending_file(config: Path) -> Path:
-    (path,) = config.parent.glob("pending-*.json")
-    return path
-
-
 # The request
 
 
@@ -49,7 +44,7 @@ def test_a_second_request_sends_no_second_email(load: Any, config: Path, sandbox
     assert (asked["reused"], found["reused"]) == (False, True)
     assert found["requestId"] == asked["requestId"]
     assert len(sandbox.inbox) == 1
-    path = pending_file(config)
+    path = config.with_name("pending.json")
     assert "example.com" not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -119,7 +114,7 @@ def test_an_unusable_ledger_is_a_warning(
     spoil: Callable[[Path], None], load: Any, command: Command, config: Path, sandbox: Sandbox
 ) -> None:
     load(*REQUEST)
-    spoil(pending_file(config))
+    spoil(config.with_name("pending.json"))
     ran = command(*REQUEST)
     warned = ran.stderr.splitlines()
     assert ran.exit_code == 0

@@ -199,7 +199,7 @@ def test_a_server_that_is_gone_for_a_while_is_tried_again(pymap: MailServer, wai
         ({"port": 1}, "cannot be reached", "Check host and port"),
     ],
 )
-def test_a_mailbox_that_cannot_be_read_says_why(
+def test_a_mailbox_that_cannot_be_read_raises_an_error_that_says_why(
     pymap: MailServer, waiting: Waiting, changes: dict[str, Any], said: str, advice: str
 ) -> None:
     for call in (mailbox(pymap, **changes).check, partial(mailbox(pymap, **changes), waiting.pending())):
@@ -285,7 +285,7 @@ def test_senders_that_are_no_addresses_are_refused(senders: Any) -> None:
         MailboxCode("imap.example.com", username="a", password="b", senders=senders)
 
 
-def test_without_the_extra_it_says_what_to_install(
+def test_a_missing_extra_raises_an_error_that_says_what_to_install(
     pymap: MailServer, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "imap_tools", None)

@@ -31,7 +31,7 @@ def found(raw: bytes) -> set[str]:
         "123456. Ticket #777777, HK$666666, +852555555, FAV-444444, 333333-1, 222222.50, 12345678, 111111%",
     ],
 )
-def test_a_code_stands_alone(text: str) -> None:
+def test_a_number_that_stands_alone_is_the_code(text: str) -> None:
     assert found(mail(text)) == {"123456"}
 
 

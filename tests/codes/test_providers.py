@@ -108,7 +108,7 @@ def test_a_server_that_opens_no_folder_for_strangers_says_to_look_at_its_setting
     ],
 )
 @pytest.mark.parametrize("password", ["not-a-real-one", "n\u00f6t-a-real-one"])
-def test_a_server_that_takes_no_password_any_more_says_so(
+def test_a_server_that_takes_no_password_raises_an_error_that_names_the_token(
     scripted: ScriptedServer, answer: str, password: str
 ) -> None:
     scripted.login_answer = answer
@@ -118,14 +118,16 @@ def test_a_server_that_takes_no_password_any_more_says_so(
     assert "example.com" not in str(caught.value)
 
 
-def test_no_password_is_sent_where_none_is_taken(scripted: ScriptedServer) -> None:
+def test_a_server_that_takes_no_password_is_sent_none(scripted: ScriptedServer) -> None:
     scripted.capabilities += " LOGINDISABLED AUTH=XOAUTH2"
     with pytest.raises(CodeUnavailableError, match="switched such logins off"):
         mailbox(scripted).check()
     assert not {"LOGIN", "AUTHENTICATE"} & set(scripted.commands)
 
 
-def test_where_only_the_command_login_is_off_the_password_is_sent_otherwise(scripted: ScriptedServer) -> None:
+def test_a_server_without_the_command_login_is_sent_the_password_by_authenticate(
+    scripted: ScriptedServer,
+) -> None:
     scripted.capabilities += " LOGINDISABLED AUTH=PLAIN"
     mailbox(scripted).check()
     assert "LOGIN" not in scripted.commands
@@ -197,7 +199,9 @@ def test_a_token_with_control_characters_is_not_sent(scripted: ScriptedServer, t
     [{}, {"password": PASSWORD, "oauth_token": TOKEN}, {"oauth_token": "a\nb"}],
     ids=["none", "both", "bad"],
 )
-def test_it_takes_either_a_password_or_a_token(given: dict[str, Any]) -> None:
+def test_a_mailbox_with_neither_or_both_of_password_and_token_raises_invalid_input_error(
+    given: dict[str, Any],
+) -> None:
     with pytest.raises(InvalidInputError) as caught:
         MailboxCode("imap.example.com", username=USERNAME, senders=[SENDER], **given)
     assert [problem.field for problem in caught.value.problems] == ["password"]

@@ -245,7 +245,9 @@ def report_with(answers: Mapping[str, Any], *, has_key: bool = True) -> Diagnost
     ],
     ids=range(10),
 )
-def test_the_organisation(companies: object, organisation: str | None) -> None:
+def test_the_organisation_is_found_under_each_of_its_names(
+    companies: object, organisation: str | None
+) -> None:
     assert report_of(companies=companies).organisation == organisation
 
 
@@ -262,7 +264,9 @@ def test_the_organisation(companies: object, organisation: str | None) -> None:
     ],
     ids=range(7),
 )
-def test_the_plan(plan: object, status: str | None, check_status: CheckStatus) -> None:
+def test_the_plan_is_found_and_a_suspended_one_is_not_ready(
+    plan: object, status: str | None, check_status: CheckStatus
+) -> None:
     report = report_of(plan=plan)
     assert (report.plan_status, statuses(report)["plan"]) == (status, check_status)
     assert report.ready is (check_status is not FAILED)
@@ -282,7 +286,7 @@ def test_the_plan(plan: object, status: str | None, check_status: CheckStatus) -
     ],
     ids=range(7),
 )
-def test_whatsapp(whatsapp: object, connected: bool | None) -> None:
+def test_whatsapp_is_connected_where_the_answer_says_so(whatsapp: object, connected: bool | None) -> None:
     assert report_of(whatsapp=whatsapp).whatsapp_connected is connected
 
 

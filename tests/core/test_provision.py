@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -375,6 +377,9 @@ def test_rule_8_a_pending_registration_is_kept_without_the_masked_email(sandbox:
     assert (again.request_id, again.expires_at) == (pending.request_id, pending.expires_at)
     assert again.remaining() == pytest.approx(pending.remaining(), abs=5)
     assert again.masked_email == ""
+    pickled: PendingRegistration = pickle.loads(pickle.dumps(pending))  # noqa: S301  # our own bytes
+    assert (pickled.request_id, pickled.masked_email) == (pending.request_id, "")
+    assert copy.copy(pending) is copy.deepcopy(pending) is pending
 
 
 @pytest.mark.parametrize(

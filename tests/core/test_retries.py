@@ -146,7 +146,9 @@ class Phase:
 
 @pytest.mark.parametrize("phase", TOOL)
 @pytest.mark.parametrize("outcome", ["answered", *OUTCOMES])
-async def test_a_cell(sandbox: Sandbox, colour: Colour, phase: str, outcome: str) -> None:
+async def test_a_call_does_what_its_cell_of_the_table_says(
+    sandbox: Sandbox, colour: Colour, phase: str, outcome: str
+) -> None:
     cell = TABLE[phase, outcome]
     run = Phase(sandbox, colour, phase, outcome, POLICY)
     await run.prepare()

@@ -131,7 +131,7 @@ def test_a_signal_that_would_end_the_process_is_sent_again_afterwards(
     def record(number: int) -> None:
         done.append((number, signal.getsignal(number)))
 
-    monkeypatch.setattr(signal, "raise_signal", record)
+    monkeypatch.setattr("_signal.raise_signal", record)
     run(task)
     assert done == ["stored", (NUMBER, signal.SIG_DFL)]
 

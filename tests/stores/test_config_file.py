@@ -126,7 +126,7 @@ def test_a_byte_order_mark_stays_before_the_text(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_where_the_directory_is_no_directory_there_is_no_key_and_no_room(path: Path) -> None:
+def test_a_path_below_a_file_has_no_key_and_takes_none(path: Path) -> None:
     path.touch()
     store = ConfigFileStore(path / "config.toml")
     with pytest.raises(MissingKeyError):

@@ -140,7 +140,7 @@ def test_a_key_that_git_would_commit_can_be_removed(tree: Path, path: Path, key:
     assert there(tree) == {".git", ".env"}
 
 
-def test_a_link_counts_as_what_it_leads_to(
+def test_git_judges_the_file_that_a_link_leads_to(
     tree: Path, key: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     outside = tmp_path_factory.mktemp("outside")
@@ -173,7 +173,7 @@ def slow(*_: object, **__: object) -> None:
     raise subprocess.TimeoutExpired("git", 10)
 
 
-def test_where_git_cannot_tell_nothing_is_written(
+def test_a_file_that_git_cannot_judge_raises_store_error(
     tree: Path, path: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tree / ".gitignore").write_text(".env\n")

@@ -92,7 +92,7 @@ def test_a_key_is_kept_under_the_service_and_its_name(backend: InMemory, key: Se
         KeyringStore(backend, service="agents").get(ref)
 
 
-def test_it_uses_the_keyring_of_the_process(default: None, backend: InMemory, key: Secret) -> None:
+def test_the_keyring_of_the_process_is_the_default(default: None, backend: InMemory, key: Secret) -> None:
     keyring.set_keyring(backend)
     KeyringStore().put("acme", key, {})
     assert list(backend.kept.values()) == [key.reveal()]

@@ -82,7 +82,7 @@ def test_an_unlocked_keyring_keeps_a_key_beyond_the_next_login(desk: Desk) -> No
     assert desk.session("unlocked", "delete", "delete", "get") == ["None", "None", missing]
 
 
-def test_a_locked_keyring_is_told_and_nobody_hangs(desk: Desk) -> None:
+def test_a_locked_keyring_raises_store_error_at_once(desk: Desk) -> None:
     assert desk.session("unlocked", "put") == [REF]
     assert desk.session("locked", "check", "put", "get", "delete") == [
         LOCKED,
@@ -94,7 +94,7 @@ def test_a_locked_keyring_is_told_and_nobody_hangs(desk: Desk) -> None:
     assert desk.session("activated", "check") == [LOCKED]
 
 
-def test_no_collection_is_told_and_none_is_made(desk: Desk) -> None:
+def test_a_missing_collection_raises_store_error_and_is_not_made(desk: Desk) -> None:
     nothing = "the keyring has no collection to keep a key in."
     assert desk.session("locked", "check", "put", "check") == [
         f"StoreError: The store cannot be used: {nothing}",

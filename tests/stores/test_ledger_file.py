@@ -68,7 +68,7 @@ def pending(clock: Clock, request_id: str = "signup_req_1", life: float = LIFE) 
     )
 
 
-def test_another_process_finds_it_with_the_time_that_is_left(path: Path, clock: Clock) -> None:
+def test_another_process_finds_a_registration_with_the_time_that_is_left(path: Path, clock: Clock) -> None:
     first = pending(clock)
     ledger(path, clock).keep(ACME, first)
     clock.advance(100)
@@ -120,7 +120,7 @@ def test_a_registration_can_be_forgotten_and_replaced(path: Path, clock: Clock) 
     assert (request_of(book, ACME), request_of(book, BETA)) == ("signup_req_3", None)
 
 
-def test_nothing_is_made_to_forget_nothing(path: Path, clock: Clock) -> None:
+def test_forgetting_what_is_not_known_makes_no_file(path: Path, clock: Clock) -> None:
     book = ledger(path, clock)
     book.forget("signup_req_1")
     book.release("signup_req_1")
@@ -320,7 +320,9 @@ def test_a_whole_file_is_a_ledger(path: Path, clock: Clock) -> None:
         "[" * 100_000,
     ],
 )
-def test_a_file_that_is_no_ledger_is_left_and_told(path: Path, clock: Clock, content: str) -> None:
+def test_a_file_that_is_no_ledger_raises_store_error_and_stays(
+    path: Path, clock: Clock, content: str
+) -> None:
     path.parent.mkdir()
     path.write_text(content, errors="surrogateescape")
     before, book = path.read_bytes(), ledger(path, clock)
@@ -341,7 +343,7 @@ def test_an_empty_file_is_a_new_ledger(path: Path, clock: Clock) -> None:
     assert book.find(ACME) is not None
 
 
-def test_what_cannot_be_read_or_written_is_told(tmp_path: Path, clock: Clock) -> None:
+def test_a_path_that_cannot_be_read_or_written_raises_store_error(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "file").touch()
     book = ledger(tmp_path / "file" / "pending.json", clock)
     with pytest.raises(StoreError, match="cannot be read: Not a directory"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from typing import NamedTuple
 
 from favcrm._mcp.jsonrpc import MAX_ANSWER_BYTES
 from favcrm._mcp.requests import MAX_PAGES
 
 
-@frozen(kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """The limits of a transport, which a test makes narrower.
 
     Attributes:
