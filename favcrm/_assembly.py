@@ -83,6 +83,7 @@ class Options:
             timeout=settings.timeout,
             key=self.reference or settings.api_key,
             key_source=settings.key_source,
+            missing_key=settings.missing_key,
             store=self.store,
             escrow=self.escrow,
             ledger=self.ledger,

@@ -74,19 +74,19 @@ ERROR_CODES = {
     ),
     "invalid_code": ErrorCode(
         "InvalidCodeError",
-        "The one-time code is wrong. No workspace was created.",
+        "The one-time code is wrong. Nothing was created.",
         "Ask the user for the code in the newest email, and confirm the same registration with that code.",
         "Read the newest email from FavCRM again, and give the code that stands there.",
     ),
     "code_expired": ErrorCode(
         "CodeExpiredError",
-        "The one-time code is too old. No workspace was created.",
+        "The one-time code is too old. Nothing was created.",
         "Ask the server for a fresh code, and confirm with the fresh code.",
         GIVE_FRESH_CODE,
     ),
     "too_many_attempts": ErrorCode(
         "TooManyAttemptsError",
-        "The server takes no more codes for this registration. No workspace was created.",
+        "The server takes no more codes for this registration. Nothing was created.",
         "Ask the server for a fresh code, and check each digit before you confirm.",
         GIVE_FRESH_CODE,
     ),

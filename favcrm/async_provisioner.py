@@ -142,7 +142,7 @@ class AsyncFavCRMProvisioner:
             pending: What `initiate` returned, or its ``request_id``.
             code: The six digits, as text. Blanks and hyphens do not matter.
             store: Where the key goes this time. By default the store of this object.
-            key_name: The name of the key in the store. By default the organisation's id.
+            key_name: The name of the key in the store. By default ``pending.key_name``, else the organisation's id.
 
         Returns:
             The workspace, with its key. A second call returns the same one, and sends nothing.
@@ -238,7 +238,7 @@ class AsyncFavCRMProvisioner:
             pending: What `request_invite_code` returned. By default looked up in the ledger.
             person: The name of who joins.
             store: Where the key goes this time. By default the store of this object.
-            key_name: The name of the key in the store. By default the organisation's id.
+            key_name: The name of the key in the store. By default made from the token.
 
         Returns:
             The workspace, with the key of who joins.
@@ -297,7 +297,8 @@ class AsyncFavCRMProvisioner:
             replace: Whether it may take the place of another key of that name.
 
         Returns:
-            The workspace with only its key and reference, its diagnosis, and a client.
+            The workspace with only its key and reference, a client, and the diagnosis. It says where the server refuses
+            the key, which is stored all the same.
 
         Raises:
             InvalidInputError: The key is empty, or holds characters that no key has; nothing was stored.

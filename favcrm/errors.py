@@ -185,7 +185,7 @@ class RefusedError(FavCRMError):
 
 
 class InvalidCodeError(RefusedError):
-    """The one-time code is wrong. No workspace was created.
+    """The one-time code is wrong. Nothing was created.
 
     The same registration can be confirmed with the right code.
     """
@@ -194,13 +194,13 @@ class InvalidCodeError(RefusedError):
 
 
 class CodeExpiredError(RefusedError):
-    """The one-time code is too old. No workspace was created."""
+    """The one-time code is too old. Nothing was created."""
 
     code = "code_expired"
 
 
 class TooManyAttemptsError(RefusedError):
-    """The server takes no more codes for this registration. No workspace was created."""
+    """The server takes no more codes for this registration. Nothing was created."""
 
     code = "too_many_attempts"
 

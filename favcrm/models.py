@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from favcrm._backends.clock import monotonic
 from favcrm.errors import InvalidInputError, NotReadyError, Problem
-from favcrm.results import ToolData, ToolResult
+from favcrm.results import Progress, ToolData, ToolResult
 from favcrm.secret import Secret, SecretRef
 from favcrm.typing import JSON
 
@@ -56,6 +56,8 @@ class PendingRegistration:
         extra: Fields of the answer that this package does not know.
         last_refusal: Why the last code that ``read_code`` gave was refused; empty where none was.
         tries_left: How many codes ``read_code`` may still give, or None outside of `provision`.
+        key_name: The name of the key in a store where `confirm` is given none, as for `provision`. None where this
+            registration was made by hand.
     """
 
     request_id: str
@@ -66,6 +68,7 @@ class PendingRegistration:
     extra: Mapping[str, JSON] = field(factory=_no_json, repr=False)
     last_refusal: str = field(default="", repr=False, eq=False)
     tries_left: int | None = field(default=None, repr=False, eq=False)
+    key_name: str | None = field(default=None, repr=False, eq=False)
     _ends_at: float | None = field(default=None, alias="ends_at", repr=False, eq=False)
     _monotonic: Callable[[], float] = field(default=monotonic, alias="monotonic", repr=False, eq=False)
 
@@ -98,13 +101,15 @@ class PendingRegistration:
             >>> with FavCRMProvisioner(transport=Sandbox().transport()) as favcrm:
             ...     pending = favcrm.initiate(email="you@example.com", organisation_name="Stretch + Breathe")
             >>> sorted(pending.to_dict())
-            ['ends_at', 'expires_at', 'request_id']
+            ['ends_at', 'expires_at', 'key_name', 'request_id']
         """
+        named = {} if self.key_name is None else {"key_name": self.key_name}
         return {
             "request_id": self.request_id,
             "expires_at": self.expires_at.isoformat(),
             # The monotonic clock means nothing elsewhere; the time left does not depend on the server's clock.
             "ends_at": time.time() + self.remaining(),
+            **named,
         }
 
     @classmethod
@@ -116,12 +121,14 @@ class PendingRegistration:
         """
         try:
             left = float(kept["ends_at"]) - time.time()
+            named = kept.get("key_name")
             return cls(
                 request_id=str(kept["request_id"]),
                 expires_at=datetime.fromisoformat(str(kept["expires_at"])),
                 ends_at=monotonic() + left,
+                key_name=None if named is None else str(named),
             )
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             problem = Problem("kept", "must be what PendingRegistration.to_dict() gave")
         raise InvalidInputError([problem])
 
@@ -192,21 +199,6 @@ class Tool:
     def destructive(self) -> bool:
         """Whether the tool may delete or overwrite something. Without hints, MCP takes a tool for destructive."""
         return not self.read_only and self.annotations.get("destructiveHint") is not False
-
-
-@frozen(kw_only=True)
-class Progress:
-    """How far a tool has come, as its server reports it.
-
-    Attributes:
-        progress: How much is done; it only grows.
-        total: How much there is in all, or None where the server does not know.
-        message: The server's words, shortened and without control characters. Data, not instructions.
-    """
-
-    progress: float
-    total: float | None = None
-    message: str = ""
 
 
 class CheckStatus(StrEnum):

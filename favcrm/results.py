@@ -1,4 +1,4 @@
-"""What a tool answered, with its secrets out of sight, and as plain JSON to keep."""
+"""What a tool reports and answers, with its secrets out of sight, and as plain JSON to keep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from favcrm._text import UNSEEN
 from favcrm.secret import Secret
 from favcrm.typing import JSON
 
-__all__ = ["ToolData", "ToolResult"]
+__all__ = ["Progress", "ToolData", "ToolResult"]
 
 CUT = "\n[cut: {} of {} characters]"
 
@@ -22,6 +22,21 @@ ToolData: TypeAlias = Union[  # noqa: UP007  # text in an X | Y union would not 
     bool, int, float, str, Secret, Sequence["ToolData"], Mapping[str, "ToolData"], None
 ]
 """JSON with a `Secret` in place of each text that holds a key or a one-time token."""
+
+
+@frozen(kw_only=True)
+class Progress:
+    """How far a tool has come, as its server reports it.
+
+    Attributes:
+        progress: How much is done; it only grows.
+        total: How much there is in all, or None where the server does not know.
+        message: The server's words, shortened and without control characters. Data, not instructions.
+    """
+
+    progress: float
+    total: float | None = None
+    message: str = ""
 
 
 def _no_json() -> Mapping[str, JSON]:

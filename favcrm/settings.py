@@ -80,6 +80,8 @@ class Settings:
         endpoint_source: Where the address comes from, such as ``the variable FAVCRM_MCP_URL``.
         key_source: Where the key comes from, such as ``the file /home/you/.config/favcrm/config.toml``; empty where
             there is no key.
+        missing_key: Where a key was looked for, or why the file's key is not used, in sentences; empty where there is
+            a key.
     """
 
     endpoint: str
@@ -90,6 +92,7 @@ class Settings:
     profile: Profile | None = None
     endpoint_source: str = ""
     key_source: str = ""
+    missing_key: str = ""
 
     @classmethod
     @boundary
@@ -132,6 +135,7 @@ class Settings:
             profile=sources.profile(profile),
             endpoint_source=endpoint_source,
             key_source=key_source,
+            missing_key=sources.missing_key if key is None else "",
         )
         if sources.problems:
             raise InvalidInputError(sources.problems)
@@ -177,6 +181,10 @@ class _Sources:
         self._variables = variables
         self._from_file = from_file
         self._path = config_path(variables, sys.platform)
+        places = ["the argument api_key", *(f"the variable {name}" for name in KEY_VARIABLES)]
+        if "api_key" in from_file and self._path is not None:
+            places.append(f"the file {self._path}")
+        self.missing_key = f"Give a key: it is looked for in {', '.join(places[:-1])} and {places[-1]}."
 
     @cached_property
     def _file(self) -> Mapping[str, str]:
@@ -215,6 +223,10 @@ class _Sources:
             return None, ""
         # The file's key belongs to the file's endpoint: an endpoint from elsewhere does not get it.
         if not same_origin(endpoint, self._file.get("url") or DEFAULT_ENDPOINT):
+            self.missing_key = (
+                f"The key in the file {self._path} is for another address, so it was kept back. To send a key to this "
+                f"address, give it as the argument api_key or in the variable {KEY_VARIABLES[0]}."
+            )
             return None, ""
         if is_filled_in(stored):
             return as_secret(stored), f"the file {self._path}"

@@ -46,7 +46,10 @@ R = TypeVar("R")
 
 SERVER_ERRORS = range(HTTPStatus.INTERNAL_SERVER_ERROR, 600)
 NOT_SENT_SINCE_LATE = "The time for the call was over before it was made. Nothing was sent."
-NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. No workspace was created."
+NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. Nothing was created."
+
+NO_KEY_SENT = "The server asks for a key, and none was sent. Nothing was done."
+NEEDS_NO_KEY = "Check the endpoint: FavCRM needs no key for this call, so something else may answer there."
 
 
 class Kind(StrEnum):
@@ -109,13 +112,24 @@ class Caller:
         # That the last attempt was never sent does not undo an earlier one that may have been carried out.
         if outcome.kind is Kind.NEVER_SENT and call.acts and attempts.unknown:
             outcome = attempts.unknown[0]
-        raise self.with_origin(outcome.error, keys)
+        raise self.with_origin(outcome.error, keys if call.authenticated else None)
 
-    def with_origin(self, error: FavCRMError, keys: KeyManager) -> FavCRMError:
-        """Name in an error the endpoint that was asked and, where a key was refused, where the key came from."""
+    def with_origin(self, error: FavCRMError, keys: KeyManager | None = None) -> FavCRMError:
+        """Name in an error the endpoint that was asked and, where a key was refused, where the key came from.
+
+        Args:
+            error: The error.
+            keys: Where the key comes from, or None where the call presents no key.
+        """
         error.endpoint = getattr(self.backend.transport, "endpoint", None)
         if isinstance(error, AuthenticationError):
-            error.key_source = keys.source or None
+            if keys is not None and keys.key is not None:
+                error.key_source = keys.source or None
+            else:
+                error.message = (
+                    f'{NO_KEY_SENT} The server says: "{error.summary}"' if error.summary else NO_KEY_SENT
+                )
+                error.next_step = NEEDS_NO_KEY if keys is None else keys.missing
         return error
 
 

@@ -151,9 +151,9 @@ class Confirmation:
                 return known
             state = await self._records.state(use.request_id)
             if use.window and use.window.expired:
-                raise await self.expired(use.request_id, use.keys, NOT_SENT_SINCE_EXPIRED)
+                raise await self.expired(use.request_id, NOT_SENT_SINCE_EXPIRED)
             if state.refused and use.mark() in state.refused:
-                made = "" if state.sent else " No workspace was created."
+                made = "" if state.sent else " Nothing was created."
                 raise InvalidCodeError(f"{NOT_SENT_SINCE_REFUSED}{made}")
             await use.keys.check_writable(use.request_id)
             # Nobody may cancel from here to the store's commit, because the server shows the key only once.
@@ -174,12 +174,12 @@ class Confirmation:
             return True
         return (await self._records.state(request_id)).ref is not None
 
-    async def expired(self, request_id: str, keys: KeyManager, message: str) -> FavCRMError:
+    async def expired(self, request_id: str, message: str) -> FavCRMError:
         """Return the error for a code that has died: an earlier one that was sent may have made a workspace."""
         await self._records.forget(request_id)
         error = CodeExpiredError(message)
         state = await self._records.state(request_id)
-        return self.unknown(request_id, keys, SENT_BEFORE, error) if state.sent else error
+        return self.unknown(request_id, SENT_BEFORE, error) if state.sent else error
 
     async def find(self, request_id: str, keys: KeyManager) -> Workspace | None:
         """Return the workspace of a registration that is confirmed already, or None where it is not.
@@ -283,20 +283,20 @@ class Confirmation:
             await self._records.mark_sent(use.request_id, sent=False, refused=refused)
             if isinstance(error, CodeExpiredError | TooManyAttemptsError):
                 await self._records.forget(use.request_id)
-            raise self._caller.with_origin(error, use.keys)
+            raise self._caller.with_origin(error)
         if not unknown and outcome.kind in {Kind.NEVER_SENT, Kind.BUSY}:
             # Nothing was done this time, so it is still open what an earlier run did.
             error.next_step = f"{error.next_step} {SENT_BEFORE} Its answer can still settle that."
-            raise self._caller.with_origin(error, use.keys)
+            raise self._caller.with_origin(error)
         # An earlier attempt may have used the code, and the server refuses a used code. So the refusal does not prove
         # that there is no workspace. `initiate` asks for a fresh code from now on; the mark of this one stays.
         await self._records.forget(use.request_id)
         what = unknown[0].error.message if unknown else SENT_BEFORE
         cause = unknown[0].error if unknown else error
-        raise self.unknown(use.request_id, use.keys, what, cause, len(attempts.outcomes))
+        raise self.unknown(use.request_id, what, cause, len(attempts.outcomes))
 
     def unknown(
-        self, request_id: str, keys: KeyManager, what: str, error: FavCRMError, attempts: int | None = None
+        self, request_id: str, what: str, error: FavCRMError, attempts: int | None = None
     ) -> OutcomeUnknownError:
         """Emit that an outcome is unknown, and return the error that says so."""
         self._emit(
@@ -312,5 +312,5 @@ class Confirmation:
             human_action=LOOK_FOR_WORKSPACE,
             request_id=error.request_id,
         )
-        self._caller.with_origin(unknown, keys)
+        self._caller.with_origin(unknown)
         return unknown

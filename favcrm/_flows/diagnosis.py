@@ -1,4 +1,4 @@
-"""From the answers to the questions of a diagnosis to its report.
+"""A diagnosis: its questions, and from their answers to its report.
 
 The names of the fields inside the server's answers are not published, so they are looked for by the names that
 are likely, and the payload is kept with the check.
@@ -6,6 +6,7 @@ are likely, and the payload is kept with the check.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -18,16 +19,19 @@ from favcrm.errors import (
     AuthenticationError,
     FavCRMError,
     RefusedError,
+    StoreError,
     TransportError,
     UnexpectedAnswerError,
 )
+from favcrm.events import EventKind
 from favcrm.models import Check, CheckStatus, DiagnosticReport, Tool, ToolResult
 from favcrm.results import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from favcrm.errors import StoreError
+    from favcrm._flows.engine import Engine
+    from favcrm._flows.keys import KeyManager
     from favcrm.typing import JSON
 
 QUESTIONS = (calls.COMPANIES, calls.PLAN, calls.WHATSAPP)
@@ -98,6 +102,38 @@ class Finding:
         if isinstance(self.answer, FavCRMError):
             return self.answer.request_id
         return self.answer.x_request_id if isinstance(self.answer, ToolResult) else None
+
+
+async def diagnose(engine: Engine, keys: KeyManager) -> DiagnosticReport:
+    """Ask every question side by side, then the server's own doctor where it has one."""
+    clock = engine.backend.clock
+    started = clock.monotonic()
+    has_key, store_error = False, None
+    try:
+        has_key = await keys.current() is not None
+    except StoreError as error:
+        store_error = error
+
+    async def ask(name: str) -> Finding:
+        """Ask one question; its failure is a finding too."""
+        started = clock.monotonic()
+        answer: tuple[Tool, ...] | ToolResult | FavCRMError
+        try:
+            if name == calls.LIST:
+                answer = await engine.list_tools(keys, authenticated=has_key)
+            else:
+                answer = await engine.perform(calls.check_tool(name), keys)
+        except FavCRMError as error:
+            answer = error
+        return Finding(name, answer, clock.monotonic() - started)
+
+    names = (calls.LIST, *QUESTIONS) if has_key else (calls.LIST,)
+    answers = await engine.backend.side_by_side([partial(ask, name) for name in names])
+    findings = {finding.name: finding for finding in answers}
+    if has_key and names_doctor(findings[calls.LIST]):
+        findings[calls.DOCTOR] = await ask(calls.DOCTOR)
+    engine.emit(EventKind.DIAGNOSED, duration=clock.monotonic() - started)
+    return report(findings, has_key=has_key, store_error=store_error)
 
 
 def names_doctor(listing: Finding) -> bool:

@@ -6,14 +6,15 @@ call is raised once.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import evolve
 
 from favcrm._flows import calls
 from favcrm._flows.attempts import Caller
 from favcrm._flows.checks import check_request_id, check_tool_call, read_code
 from favcrm._flows.confirmation import SENT_BEFORE, Confirmation, Use
-from favcrm._flows.keys import KeyManager, check_is_store
+from favcrm._flows.keys import KeyManager, check_is_store, key_name_of, key_name_of_invitation
 from favcrm._flows.records import (
     Records,
     Turns,
@@ -27,11 +28,9 @@ from favcrm._mcp.requests import read_pages
 from favcrm._warn import warn
 from favcrm.errors import (
     CodeExpiredError,
-    FavCRMError,
     KeyNotStoredWarning,
     OutcomeUnknownError,
     RefusedError,
-    StoreError,
     UnexpectedAnswerError,
 )
 from favcrm.events import Emitter, Event, EventKind
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
     from favcrm._backends import Backend
     from favcrm._flows.calls import Call
-    from favcrm._flows.diagnosis import Finding
     from favcrm.ledger import Ledger
     from favcrm.models import DiagnosticReport, Progress, Tool, ToolResult, Workspace
     from favcrm.registration import Registration
@@ -51,8 +49,6 @@ if TYPE_CHECKING:
     from favcrm.secret import Secret, SecretRef
     from favcrm.store import Store
     from favcrm.typing import JSON
-
-    Question: TypeAlias = Callable[[], Coroutine[None, None, tuple[Tool, ...] | ToolResult]]
 
 R = TypeVar("R")
 
@@ -82,6 +78,7 @@ class Engine:
         timeout: float,
         key: Secret | SecretRef | None = None,
         key_source: str = "",
+        missing_key: str = "",
         store: Store | None = None,
         escrow: Store | None = None,
         ledger: Ledger | None = None,
@@ -99,6 +96,7 @@ class Engine:
         self._warned = False
         self._accepted: list[Store] = []
         self.keys = KeyManager(backend, self.emit, key=key, store=store, source=key_source)
+        self.keys.missing = missing_key
         self._caller = Caller(backend, policy=policy, timeout=timeout)
         self._records = Records(backend, MemoryLedger() if ledger is None else ledger)
         self.confirmation = Confirmation(self._caller, self._records, self.emit)
@@ -154,7 +152,7 @@ class Engine:
         """
         name = name_of_registration(registration, self.endpoint)
         call = calls.request_code(registration, self.backend.clock)
-        return self._ask_for_code(name, call, resend=resend, besides=besides)
+        return self._ask_for_code(name, key_name_of(registration), call, resend=resend, besides=besides)
 
     async def request_invite(
         self, token: Secret, *, resend: bool = False, besides: PendingRegistration | None = None
@@ -162,17 +160,20 @@ class Engine:
         """Ask for the one-time code of an invitation, unless one is still good."""
         name = name_of_invitation(token, self.endpoint)
         call = calls.request_invite_code(token.reveal(), self.backend.clock)
-        request_id = id_of_invitation(token)
+        request_id, key_name = id_of_invitation(token), key_name_of_invitation(token)
         try:
-            return await self._ask_for_code(name, call, resend=resend, besides=besides, settles=request_id)
+            return await self._ask_for_code(
+                name, key_name, call, resend=resend, besides=besides, settles=request_id
+            )
         except RefusedError as error:
             if not (await self._records.state(request_id)).sent:
                 raise
-            raise self.confirmation.unknown(request_id, self.keys, SENT_BEFORE, error) from None
+            raise self.confirmation.unknown(request_id, SENT_BEFORE, error) from None
 
     async def _ask_for_code(
         self,
         name: str,
+        key_name: str,
         call: Call[PendingRegistration],
         *,
         resend: bool,
@@ -189,7 +190,8 @@ class Engine:
                 known = await reservation.find_or_take(besides=besides)
                 if known is not None:
                     self.emit(EventKind.CODE_REUSED, registration_id=known.request_id)
-                    return known
+                    # A ledger need not keep the name of the key.
+                    return evolve(known, key_name=key_name)
                 if not reservation.refused:
                     break
                 waited = True
@@ -208,7 +210,7 @@ class Engine:
                 await self._records.mark_sent(name, sent=False)
             if pending.expired:
                 raise CodeExpiredError(
-                    "The answer came after the code had expired by the server's own clock. No workspace was created."
+                    "The answer came after the code had expired by the server's own clock. Nothing was created."
                 )
             if settles is not None and (await self._records.state(settles)).sent:
                 # The server gives a code for an invitation that is open, so no code before was accepted.
@@ -220,7 +222,7 @@ class Engine:
         self.emit(
             EventKind.CODE_REQUESTED, registration_id=pending.request_id, x_request_id=pending.x_request_id
         )
-        return pending
+        return evolve(pending, key_name=key_name)
 
     def confirm(
         self,
@@ -236,6 +238,7 @@ class Engine:
         digits = read_code(code)
         call = calls.verify_code(request_id, digits.reveal())
         keys = keys or self.keys_for()
+        keys.name = keys.name or (window.key_name if window else None)
         return self._confirm(Use(call, request_id, digits, window, keys, before_sending))
 
     async def confirm_invite(
@@ -255,6 +258,7 @@ class Engine:
             pending = await self._records.find(name_of_invitation(token, self.endpoint))
         call = calls.verify_invite(token.reveal(), digits.reveal(), person)
         keys = keys or self.keys_for()
+        keys.name = keys.name or key_name_of_invitation(token)
         return await self._confirm(Use(call, request_id, digits, pending, keys, before_sending))
 
     async def _confirm(self, use: Use) -> Workspace:
@@ -267,43 +271,11 @@ class Engine:
             if use.keys.key is not None:
                 self.keys = use.keys
 
-    async def diagnose(self, keys: KeyManager | None = None) -> DiagnosticReport:
+    def diagnose(self, keys: KeyManager | None = None) -> Coroutine[None, None, DiagnosticReport]:
         """Ask every question side by side, then the server's own doctor where it has one."""
-        from favcrm._flows import diagnosis
+        from favcrm._flows.diagnosis import diagnose
 
-        keys = keys or self.keys
-        started = self.backend.clock.monotonic()
-        has_key, store_error = False, None
-        try:
-            has_key = await keys.current() is not None
-        except StoreError as error:
-            store_error = error
-        questions: dict[str, Question] = {calls.LIST: partial(self.list_tools, keys, authenticated=has_key)}
-        if has_key:
-            questions |= {name: self._asker(name, keys) for name in diagnosis.QUESTIONS}
-        answers = await self.backend.side_by_side(
-            [partial(self._ask, *question) for question in questions.items()]
-        )
-        findings = {finding.name: finding for finding in answers}
-        if has_key and diagnosis.names_doctor(findings[calls.LIST]):
-            findings[calls.DOCTOR] = await self._ask(calls.DOCTOR, self._asker(calls.DOCTOR, keys))
-        self.emit(EventKind.DIAGNOSED, duration=self.backend.clock.monotonic() - started)
-        return diagnosis.report(findings, has_key=has_key, store_error=store_error)
-
-    def _asker(self, name: str, keys: KeyManager) -> Question:
-        return partial(self._caller.perform, calls.check_tool(name), keys)
-
-    async def _ask(self, name: str, question: Question) -> Finding:
-        """Ask one question; its failure is a finding too."""
-        from favcrm._flows.diagnosis import Finding
-
-        started = self.backend.clock.monotonic()
-        answer: tuple[Tool, ...] | ToolResult | FavCRMError
-        try:
-            answer = await question()
-        except FavCRMError as error:
-            answer = error
-        return Finding(name, answer, self.backend.clock.monotonic() - started)
+        return diagnose(self, keys or self.keys)
 
     def call_tool(
         self,
@@ -317,9 +289,9 @@ class Engine:
         check_not_reserved(name, arguments)
         return self.perform(calls.any_tool(name, arguments, on_progress=on_progress))
 
-    def perform(self, call: Call[R]) -> Coroutine[None, None, R]:
-        """Make a call with the current key."""
-        return self._caller.perform(call, self.keys)
+    def perform(self, call: Call[R], keys: KeyManager | None = None) -> Coroutine[None, None, R]:
+        """Make a call, by default with the current key."""
+        return self._caller.perform(call, keys or self.keys)
 
     async def list_tools(
         self, keys: KeyManager | None = None, *, authenticated: bool = True

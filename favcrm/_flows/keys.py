@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -14,19 +15,22 @@ from favcrm._flows.records import blocks
 from favcrm._text import mask_error
 from favcrm.errors import MissingKeyError, StoreError
 from favcrm.events import Emitter, EventKind
-from favcrm.secret import SecretRef
+from favcrm.secret import Secret, SecretRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from favcrm._backends import Backend
     from favcrm.models import Workspace
-    from favcrm.secret import Secret
+    from favcrm.registration import Registration
     from favcrm.store import Store
 
 T = TypeVar("T")
 
+LONGEST_SLUG = 40
+
 SAVE_IT = "Save the new key, which came with this error, elsewhere now: FavCRM shows a key only once."
+WHAT_GET_RETURNS = "The get of a store must return a Secret, and raise MissingKeyError where there is no key."
 WRITE_A_STORE = "Give a store of favcrm.stores, or an object with the methods of favcrm.Store."
 METHODS: dict[str, tuple[object, ...]] = {
     "check": (),
@@ -38,6 +42,19 @@ TAKEN = (
     "Use the key that is there, or confirm the code again with another store or another name for the new key."
 )
 MOVE_IT = "Move the key from the escrow to a store that works, and delete the copy in the escrow."
+
+
+def key_name_of(registration: Registration) -> str:
+    """Return the name of a registration's key in a store: the same in every run, without the email."""
+    slug = re.sub(r"[^a-z0-9]+", "-", registration.organisation_name.lower())
+    slug = slug.strip("-")[:LONGEST_SLUG] or "workspace"
+    told_apart = f"{registration.email}\n{registration.organisation_name}".casefold()
+    return f"{slug}-{_short_hash(told_apart)}"
+
+
+def key_name_of_invitation(token: Secret) -> str:
+    """Return the name of the key that an invitation brings, without its token."""
+    return f"invite-{_short_hash(token.reveal())}"
 
 
 class Saved(NamedTuple):
@@ -56,6 +73,19 @@ class Saved(NamedTuple):
     second: StoreError | None = None
 
 
+def _checked(told: object) -> Secret:
+    """Return what a store returned as a key, which may be a store of the user's.
+
+    Raises:
+        StoreError: What it returned is no `Secret`.
+    """
+    if isinstance(told, Secret):
+        return told
+    raise StoreError(
+        f"The store returned {type(told).__name__} instead of a Secret.", next_step=WHAT_GET_RETURNS
+    )
+
+
 class KeyManager:
     """One key, or where it is, and the stores around it. Each sign-up has a manager of its own.
 
@@ -65,9 +95,12 @@ class KeyManager:
         key: The key or its reference, if there is one.
         store: Where the key is or goes.
         escrow: Where the key goes if the store fails.
-        name: The name of the key in the store; the organisation's id where it is None.
+        name: The name of the key in the store; the organisation's id where it stays None.
         replace: Whether the key may take the place of another one.
         source: Where the key came from, for people.
+
+    Attributes:
+        missing: Where there is no key, where it was looked for, for people.
     """
 
     def __init__(
@@ -85,11 +118,12 @@ class KeyManager:
         self._backend = backend
         self._emit = emit
         self._source = source
-        self._name = name
+        self.name = name
         self._replace = replace
         self.key = key
         self.store = store
         self.escrow = escrow
+        self.missing = ""
 
     @property
     def source(self) -> str:
@@ -99,7 +133,16 @@ class KeyManager:
     async def current(self) -> Secret | None:
         """Return the key, read from its store at this moment, so that a rotated key works at once."""
         key = self.key
-        return await self.ask(lambda store: store.get(key)) if isinstance(key, SecretRef) else key
+        return await self.get(key) if isinstance(key, SecretRef) else key
+
+    async def get(self, ref: SecretRef, store: Store | None = None) -> Secret:
+        """Return a key from a store, by default the one of this sign-up.
+
+        Raises:
+            MissingKeyError: There is no key at the reference.
+            StoreError: The store raised something else, or returned what is no `Secret`.
+        """
+        return await self.ask(lambda asked: _checked(asked.get(ref)), store)
 
     async def ask(
         self, question: Callable[[Store], T], store: Store | None = None, *, hide: Secret | None = None
@@ -153,7 +196,7 @@ class KeyManager:
 
         def is_free(store: Store) -> bool:
             try:
-                store.get(SecretRef.of(store.scheme, name))
+                _checked(store.get(SecretRef.of(store.scheme, name)))
             except MissingKeyError:
                 return True
             return False
@@ -161,7 +204,7 @@ class KeyManager:
         if not await self.ask(is_free) and not self._replace:
             what = (
                 "The store holds another key already"
-                if self._name is None
+                if self.name is None
                 else f"Another key is stored as {name}"
             )
             raise StoreError(f"{what}. The code was not used.", next_step=TAKEN)
@@ -171,7 +214,7 @@ class KeyManager:
         for store in (self.store, self.escrow):
             if store is not None and store.scheme == ref.scheme:
                 with suppress(MissingKeyError):
-                    return await self.ask(lambda asked: asked.get(ref), store), store
+                    return await self.get(ref, store), store
         return None, None
 
     async def save(self, workspace: Workspace, request_id: str = "") -> Workspace:
@@ -219,7 +262,7 @@ class KeyManager:
 
     def _name_for(self, request_id: str, organisation_id: str | None = None) -> str:
         """Return the name of the key of a registration, also where the answer does not name the organisation."""
-        return self._name or organisation_id or f"workspace-{_short_hash(request_id)}"
+        return self.name or organisation_id or f"workspace-{_short_hash(request_id)}"
 
     async def _try_to_put(
         self, workspace: Workspace, name: str, store: Store | None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from attrs import evolve
 
+from favcrm._flows.keys import key_name_of, key_name_of_invitation
 from favcrm.errors import (
     AlreadyRegisteredError,
     CodeExpiredError,
@@ -37,10 +36,13 @@ if TYPE_CHECKING:
 
     ReadCode: TypeAlias = Callable[[PendingRegistration], Awaitable[str]]
 
-LONGEST_SLUG = 40
 CODE_ATTEMPTS = 3
 # Each fresh code is one more email, of three that FavCRM sends in an hour.
 FRESH_CODES = 1
+ADOPT_ELSEWHERE = (
+    "The key that you gave is as good as before. Adopt it into another store or under another name; replace a key that "
+    "is there only if nobody needs that key, because FavCRM shows a key only once."
+)
 
 
 class Route(NamedTuple):
@@ -95,17 +97,7 @@ def joining(engine: Engine, token: Secret, person: str | None, read_code: ReadCo
             token, code, pending=pending, person=person, keys=keys, before_sending=sent
         )
 
-    # The same in every run, without the token.
-    key_name = f"invite-{hashlib.sha256(token.reveal().encode()).hexdigest()[:8]}"
-    return Route(key_name, read_code, request, confirm)
-
-
-def key_name_of(registration: Registration) -> str:
-    """Return the name of a registration's key in a store: the same in every run, without the email."""
-    slug = re.sub(r"[^a-z0-9]+", "-", registration.organisation_name.lower())
-    slug = slug.strip("-")[:LONGEST_SLUG] or "workspace"
-    told_apart = f"{registration.email}\n{registration.organisation_name}".casefold()
-    return f"{slug}-{hashlib.sha256(told_apart.encode()).hexdigest()[:8]}"
+    return Route(key_name_of_invitation(token), read_code, request, confirm)
 
 
 class Provisioning:
@@ -133,11 +125,12 @@ class Provisioning:
         self._engine = engine
         self._name = name
         self._replace = replace
+        self._registration_id: str | None = None
         self._keys = engine.keys_for(store=self.store, name=self._name, replace=replace)
 
     def _reach(self, state: State) -> None:
         """Tell that a state is reached."""
-        self._engine.emit(EventKind.STATE_CHANGED, state=state.value)
+        self._engine.emit(EventKind.STATE_CHANGED, state=state.value, registration_id=self._registration_id)
 
     async def provision(self, route: Route) -> tuple[Workspace, DiagnosticReport]:
         """Go all the way."""
@@ -171,19 +164,22 @@ class Provisioning:
         await self._check_store()
         if self._replace:
             await self._keys.check_place()
-        return await self._finish(await self._keys.save(Workspace(api_key=api_key)))
+        try:
+            workspace = await self._keys.save(Workspace(api_key=api_key))
+        except StoreError as error:
+            if error.workspace is not None and error.workspace.ref is None:
+                error.next_step = ADOPT_ELSEWHERE
+            raise
+        return await self._finish(workspace)
 
     async def _check_store(self) -> None:
         await self._keys.check_stores()
         self._reach(State.STORE_CHECKED)
 
     async def _existing_key(self) -> Workspace | None:
-        def look(store: Store) -> tuple[SecretRef, Secret]:
-            ref = SecretRef.of(store.scheme, self._name)
-            return ref, store.get(ref)
-
+        ref = SecretRef.of(self.store.scheme, self._name)
         try:
-            ref, key = await self._keys.ask(look)
+            key = await self._keys.get(ref)
         except MissingKeyError:
             return None
         self._keys.key = ref
@@ -195,7 +191,7 @@ class Provisioning:
             return None
         ref = SecretRef.of(escrow.scheme, self._name)
         try:
-            key = await self._keys.ask(lambda store: store.get(ref), escrow)
+            key = await self._keys.get(ref, escrow)
         except MissingKeyError:
             return None
         workspace = await self._keys.save(Workspace(api_key=key, ref=ref))
@@ -234,6 +230,7 @@ class Provisioning:
 
     async def _request(self, route: Route, *, besides: PendingRegistration | None) -> PendingRegistration:
         pending = await route.request(besides)
+        self._registration_id = pending.request_id
         self._reach(State.CODE_REQUESTED)
         return pending
 
@@ -253,7 +250,7 @@ class Provisioning:
     async def _read_code(self, route: Route, pending: PendingRegistration) -> str:
         if pending.expired:
             raise await self._engine.confirmation.expired(
-                pending.request_id, self._keys, "The code has expired, so it was not asked for."
+                pending.request_id, "The code has expired, so it was not asked for."
             )
         code = await route.read_code(pending)
         self._reach(State.CODE_READ)

@@ -1,4 +1,4 @@
-"""Which error a refusal is: two tables, looked up by the server's codes, then by its words, then by its status."""
+"""Which error a refusal is: three tables, looked up by the server's codes, then by its words, then by its status."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from favcrm.errors import (
     InvalidCodeError,
     PlanLimitError,
     RateLimitError,
+    RefusedError,
     TooManyAttemptsError,
 )
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from favcrm._flows.reasons import Failure
-    from favcrm.errors import RefusedError, ServerBusyError
+    from favcrm.errors import ServerBusyError
     from favcrm.typing import JSON
 
 
@@ -34,6 +35,7 @@ class Rule(NamedTuple):
         words: A pattern that is searched for in the server's words.
         statuses: The HTTP statuses.
         codes: A pattern that a whole code of the server's fits.
+        next_step: What the caller does, if not what the error's own step says.
     """
 
     error: type[RefusedError | ServerBusyError]
@@ -41,24 +43,41 @@ class Rule(NamedTuple):
     words: str
     statuses: frozenset[int] = frozenset()
     codes: str | None = None
+    next_step: str | None = None
 
+
+INVITATION_RULES = (
+    Rule(
+        RefusedError,
+        "The invitation has expired. Nothing was created.",
+        words=r"^(?!.*\bcode\b).*\binvit\w*\b[^.]{0,40}\b(expired|no longer valid)",
+        next_step="Ask whoever sent the invitation for a new one: a fresh code does not help.",
+    ),
+    Rule(
+        RefusedError,
+        "No code was requested for the invitation yet, so no code is right. Nothing was created.",
+        words=r"\bcode\b[^.]{0,20}\b(not|never)\b( been)? requested|\b(no code|none)\b[^.]{0,20}\brequested",
+        next_step="Request the code of the invitation, then confirm with the code in that email.",
+    ),
+)
+"""Asked before the others, because the same code of a server's may speak of an invitation or of a one-time code."""
 
 SIGN_UP_RULES = (
     Rule(
         CodeExpiredError,
-        "The code has expired. No workspace was created.",
+        "The code has expired. Nothing was created.",
         words=r"expired|no longer valid",
         statuses=frozenset({HTTPStatus.GONE}),
     ),
     Rule(
         TooManyAttemptsError,
-        "Too many wrong codes were given. No workspace was created.",
+        "Too many wrong codes were given. Nothing was created.",
         words=r"too many (\w+ ){0,8}(attempts|tries|codes)|max attempts|attempts? exceeded|no (more )?attempts",
         statuses=frozenset({HTTPStatus.LOCKED}),
     ),
     Rule(
         InvalidCodeError,
-        "The code is wrong. No workspace was created.",
+        "The code is wrong. Nothing was created.",
         words=r"\b(invalid|incorrect|wrong)\b[^.]{0,40}\b(code|otp)\b"
         r"|\b(code|otp)\b[^.]{0,40}\b(invalid|incorrect|wrong|mismatch|not match|not correct)",
     ),
@@ -115,7 +134,8 @@ def find_rule(failure: Failure, *, sign_up: bool) -> Rule | None:
     """
     rules = SIGN_UP_RULES + GENERAL_RULES if sign_up else GENERAL_RULES
     return (
-        _by_code(rules, failure.codes)
+        (_by_words(INVITATION_RULES, [*failure.texts, *map(_as_words, failure.codes)]) if sign_up else None)
+        or _by_code(rules, failure.codes)
         # A code of a sign-up counts by its words, such as EMAIL_TAKEN; elsewhere PLAN_NOT_FOUND would tell of a limit.
         or (_by_words(SIGN_UP_RULES, map(_as_words, failure.codes)) if sign_up else None)
         or _by_words(rules, failure.texts)

@@ -143,6 +143,7 @@ def to_error(
         fields["next_step"] = _step_for_status(failure)
         return RefusedError(_quoting(_message_for_status(failure, response), fields), **fields)
     message, error = _quoting(rule.message, fields), rule.error
+    fields["next_step"] = rule.next_step
     if issubclass(error, AuthenticationError):
         return _authentication_error(message, response, shown, fields)
     if issubclass(error, AlreadyRegisteredError):

@@ -14,6 +14,7 @@ import click
 from attrs import evolve, frozen
 
 import favcrm
+from favcrm._flows.attempts import NEEDS_NO_KEY
 from favcrm.cli import NOTHING_CHANGED, stop
 from favcrm.cli.keys import keep_aside, name_missing_key, show_workspace
 from favcrm.cli.output import JSONOutput, Output
@@ -148,7 +149,11 @@ def fail(given: Given, error: FavCRMError) -> None:
     if isinstance(error, StoreError) and error.workspace is not None:
         # A key that could not be saved is shown, because the server shows it only once.
         show(given, show_workspace(error.workspace, None, show_key=True, given=given))
-    if isinstance(error, AuthenticationError) and error.key_source is None:
+    if (
+        isinstance(error, AuthenticationError)
+        and error.key_source is None
+        and error.next_step != NEEDS_NO_KEY
+    ):
         name_missing_key(given, error)
     given.output.error(error)
     sys.exit(WRONG_USE if isinstance(error, InvalidInputError) else FAILED)

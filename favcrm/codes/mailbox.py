@@ -269,4 +269,4 @@ def _in_time(code: str | None, wait: Wait) -> str:
     if code is not None:
         return code
     came = f" {len(wait.unclear)} came without a code or with several." if wait.unclear else ""
-    raise CodeExpiredError(f"No mail with the code came in time.{came} No workspace was created.")
+    raise CodeExpiredError(f"No mail with the code came in time.{came} Nothing was created.")

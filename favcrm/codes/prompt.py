@@ -63,7 +63,7 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
     for _ in range(QUESTIONS):
         minutes, seconds = divmod(int(pending.remaining()), 60)
         if pending.expired:
-            raise CodeExpiredError("The code expired before it was typed. No workspace was created.")
+            raise CodeExpiredError("The code expired before it was typed. Nothing was created.")
         digits = _type(f"{question} ({minutes}:{seconds:02} left): ") if hidden else None
         if digits is None:
             raise CodeUnavailableError(

@@ -37,6 +37,8 @@ class RefusalReason(Enum):
     INVALID_CODE = "INVALID_CODE", 422, -32007
     TOO_MANY_ATTEMPTS = "TOO_MANY_ATTEMPTS", 423, -32008
     RATE_LIMITED = "RATE_LIMITED", 429, -32009
+    INVITATION_EXPIRED = "INVITATION_EXPIRED", 410, -32010
+    CODE_NOT_REQUESTED = "CODE_NOT_REQUESTED", 422, -32011
 
     def __init__(self, word: str, status: int, rpc_code: int) -> None:
         self.word = word

@@ -167,7 +167,7 @@ def accept_team_invite_verify(
     state = context.state
     invite = _find_invite(state, token)
     if invite.emailed is None:
-        raise Refusal(RefusalReason.INVALID_CODE, "Invalid code: none was requested yet.")
+        raise Refusal(RefusalReason.CODE_NOT_REQUESTED, "No code was requested for this invitation yet.")
     state.check_code(invite.emailed, code)
     del state.invites[token]
     state.accounts.add(invite.email.casefold())
@@ -192,7 +192,9 @@ def _find_invite(state: State, token: str) -> Invite:
     if invite is None:
         raise not_found("Invitation")
     if state.clock.time() >= invite.expires_at:
-        raise Refusal(RefusalReason.CODE_EXPIRED, "This invitation has expired. Please ask for a new one.")
+        raise Refusal(
+            RefusalReason.INVITATION_EXPIRED, "This invitation has expired. Please ask for a new one."
+        )
     return invite
 
 

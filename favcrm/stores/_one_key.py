@@ -17,7 +17,10 @@ from favcrm.settings import as_secret, is_filled_in
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONG_KEY = "k" * 4096
 """What a check writes, so that a disk with less room than that is found out."""
-OTHER_KEY = "Delete that key there if it is not needed, or use another store or another place."
+OTHER_KEY = (
+    "Give another store or another place for the new key. Leave the key that is there: it may be the only copy, "
+    "because FavCRM shows a key only once."
+)
 
 Changes: TypeAlias = Mapping[str, str | None]
 
@@ -104,7 +107,11 @@ class OneKeyStore(ABC):
             # `get` is called before a code is used, so a name that cannot be written must be refused here.
             self._check_name(ref.name)
         elif not self._holds(found, ref):
-            raise StoreError(f"The key in {self._place} is another workspace's.", next_step=OTHER_KEY)
+            named = found[self._name_label]
+            raise StoreError(
+                f"The key in {self._place} has the name {named}, and {ref.name} was asked for.",
+                next_step=f"To work with the key that is there, give the name {named}. {OTHER_KEY}",
+            )
         return secret
 
     def _holds(self, found: Mapping[str, str], ref: SecretRef) -> bool:

@@ -150,9 +150,8 @@ def test_login_for_another_address_says_how_the_key_is_used(
     succeed: Any, url: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     config = tmp_path / "favcrm" / "config.toml"
-    assert f'write this line into {config}: url = "{url}"' in succeed(
-        "login", new_key(sandbox), FAVCRM_API_KEY=OTHER_KEY
-    )
+    told = succeed("login", new_key(sandbox), FAVCRM_API_KEY=OTHER_KEY)
+    assert f'write this line into {config}: url = "{url}"' in told
 
 
 def test_wrong_settings_save_no_key(fail: Any, config: Path) -> None:

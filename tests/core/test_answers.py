@@ -411,6 +411,25 @@ def test_a_status_decides_where_the_body_is_a_page_or_empty(
     assert type(error_of(VERIFY, Response(status=status, body=body))) is kind
 
 
+@pytest.mark.parametrize(
+    ("words", "of_an_invitation"),
+    [
+        ("This invitation has expired.", True),
+        ("The invite is no longer valid.", True),
+        ("The code for this invitation has expired.", False),
+        ("The code was not requested.", True),
+        ("Invalid code: none was requested yet.", True),
+        ("Invalid code. Please request a new one.", False),
+    ],
+)
+@pytest.mark.parametrize("code", ["CODE_EXPIRED", "INVALID_CODE"])
+def test_words_about_an_invitation_decide_before_a_code(
+    words: str, of_an_invitation: bool, code: str
+) -> None:
+    error = error_of(VERIFY, enveloped({"code": code, "message": words}, isError=True))
+    assert (type(error) is errors.RefusedError) == of_an_invitation
+
+
 def test_words_decide_before_the_http_status() -> None:
     body = json.dumps({"message": "Too many wrong attempts."})
     assert isinstance(error_of(VERIFY, Response(status=429, body=body)), errors.TooManyAttemptsError)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from colours import Colour, client, provisioner, transport_to
-from core.flows import EMAIL, VERIFY, WHO, Full, confirmed, provisioned, sign_up
+from colours import Colour, client, own_transport, provisioner, transport_to
+from core.flows import EMAIL, REGISTRATION, VERIFY, WHO, Full, confirmed, provisioned, sign_up
 
-from favcrm import KeyNotStoredWarning, Secret, SecretRef, errors
+from favcrm import FileLedger, KeyNotStoredWarning, PendingRegistration, Secret, SecretRef, errors
+from favcrm._flows.keys import key_name_of
 from favcrm.sandbox import Sandbox
 from favcrm.stores import ConfigFileStore, MemoryStore
+from favcrm.transports import Response
 
 pytestmark = pytest.mark.anyio
 
@@ -76,6 +78,18 @@ async def test_an_adopted_key_goes_to_the_escrow_too(sandbox: Sandbox, colour: C
     assert len(escrow) == 1
 
 
+async def test_a_store_with_another_key_keeps_it_and_the_adopted_key_is_not_called_new(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    store = MemoryStore()
+    ref = store.put("workspace", Secret("not-a-real-key-6789"), {})
+    with pytest.raises(errors.StoreError, match="Another key is stored") as caught:
+        await sign_up(sandbox, colour, store=store).adopt("not-a-real-key-1234")
+    assert "new key" not in str(caught.value)
+    assert caught.value.next_step.startswith("The key that you gave is as good as before.")
+    assert store.get(ref) == Secret("not-a-real-key-6789")
+
+
 # What a store's `put` returns
 
 
@@ -92,6 +106,30 @@ async def test_a_store_that_returns_no_reference_is_read_at_its_own(
     assert isinstance(done.ref, SecretRef)
     assert store.get(done.ref) == done.workspace.api_key
     assert done.report.ready
+
+
+# What a store's `get` returns
+
+
+@pytest.mark.parametrize("told", [None, "not-a-real-key-6789"], ids=["nothing", "text"])
+async def test_a_store_that_returns_no_secret_raises_store_error_and_uses_no_code(
+    sandbox: Sandbox, colour: Colour, told: Any
+) -> None:
+    class Odd(Mapped):
+        def get(self, ref: str) -> Any:  # type: ignore[override]  # a store's contract, not a mapping's
+            return told
+
+    favcrm = sign_up(sandbox, colour, store=Odd())
+    what = rf"The store returned {type(told).__name__} instead of a Secret\. The get of a store must return"
+    with pytest.raises(errors.StoreError, match=what) as caught:
+        await confirmed(favcrm, sandbox)
+    assert caught.value.workspace is None
+    with pytest.raises(errors.StoreError, match=what):
+        await provisioned(favcrm, sandbox)
+    crm = client(colour, transport=transport_to(sandbox, colour), store=Odd(), api_key="mapped://favcrm/acme")
+    with pytest.raises(errors.StoreError, match=what):
+        await crm.call_tool("list_services")
+    assert sandbox.count(VERIFY) == 0
 
 
 # What is no store
@@ -143,18 +181,72 @@ async def test_an_escrow_that_cannot_be_written_is_found_before_the_code_is_used
     assert sandbox.count(VERIFY) == 0
 
 
+# The name of a key
+
+
+async def test_provisioning_after_a_sign_up_in_two_steps_finds_its_key(
+    sandbox: Sandbox, colour: Colour, tmp_path: Path
+) -> None:
+    store = ConfigFileStore(tmp_path / "config.toml")
+    workspace = await confirmed(sign_up(sandbox, colour, store=store), sandbox)
+    done = await provisioned(sign_up(sandbox, colour, store=store), sandbox)
+    assert (done.ref, done.workspace.api_key) == (workspace.ref, workspace.api_key)
+    assert done.report.ready
+    assert sandbox.count(VERIFY) == 1
+
+
+async def test_accepting_an_invitation_after_joining_in_two_steps_finds_its_key(
+    sandbox: Sandbox, colour: Colour, tmp_path: Path
+) -> None:
+    store = ConfigFileStore(tmp_path / "config.toml")
+    owner = client(colour, transport=transport_to(sandbox, colour), api_key=sandbox.add_organisation())
+    token = (await owner.invite(EMAIL)).token
+    favcrm = sign_up(sandbox, colour, store=store)
+    pending = await favcrm.request_invite_code(token)
+    workspace = await favcrm.confirm_invite(token, sandbox.inbox.code_for(EMAIL))
+    assert workspace.ref == SecretRef.of("config", pending.key_name)
+    done = await sign_up(sandbox, colour, store=store).accept_invite(token, read_code=no_code)
+    assert (done.ref, done.workspace.api_key) == (workspace.ref, workspace.api_key)
+
+
+def no_code(_: PendingRegistration) -> str:
+    raise AssertionError
+
+
+async def test_a_registration_in_a_file_keeps_the_name_of_its_key(
+    sandbox: Sandbox, colour: Colour, tmp_path: Path
+) -> None:
+    ledger = FileLedger(tmp_path / "pending.json")
+    first = await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO)
+    again = await sign_up(sandbox, colour, ledger=ledger).initiate(**WHO)
+    assert again.key_name == first.key_name == key_name_of(REGISTRATION)
+
+
+async def test_with_a_request_id_alone_the_key_has_the_name_of_its_organisation(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    favcrm = sign_up(sandbox, colour, store=MemoryStore())
+    pending = await favcrm.initiate(**WHO)
+    workspace = await favcrm.confirm(pending.request_id, sandbox.inbox.code_for(EMAIL))
+    assert workspace.ref == SecretRef.of("memory", workspace.organisation_id)
+
+
 # A place that is taken
 
 
+@pytest.mark.parametrize("by_id", [False, True], ids=["object", "request id"])
 @pytest.mark.parametrize("login", ["", "acme"])
 async def test_a_file_that_has_a_key_already_is_found_before_the_code_is_used(
-    sandbox: Sandbox, tmp_path: Path, login: str
+    sandbox: Sandbox, tmp_path: Path, login: str, by_id: bool
 ) -> None:
     path = tmp_path / "config.toml"
     name = f'\napi_key_name = "{login}"' if login else ""
     path.write_text(f'api_key = "not-a-real-key-6789"{name}\n', encoding="utf-8")
-    with pytest.raises(errors.StoreError, match=r"another workspace's|holds another key") as caught:
-        await confirmed(sign_up(sandbox, "blocking", store=ConfigFileStore(path)), sandbox)
+    favcrm = sign_up(sandbox, "blocking", store=ConfigFileStore(path))
+    pending = await favcrm.initiate(**WHO)
+    given = pending.request_id if by_id else pending
+    with pytest.raises(errors.StoreError, match=r"has the name acme|nother key") as caught:
+        await favcrm.confirm(given, sandbox.inbox.code_for(EMAIL))
     assert caught.value.workspace is None
     assert sandbox.count(VERIFY) == 0
     assert "not-a-real-key-6789" in path.read_text(encoding="utf-8")
@@ -164,9 +256,9 @@ async def test_replacing_a_key_replaces_no_other_workspaces_key(sandbox: Sandbox
     path = tmp_path / "config.toml"
     path.write_text('api_key = "not-a-real-key-6789"\napi_key_name = "acme"\n', encoding="utf-8")
     favcrm = sign_up(sandbox, "blocking", store=ConfigFileStore(path))
-    with pytest.raises(errors.StoreError, match="another workspace's"):
+    with pytest.raises(errors.StoreError, match="has the name acme"):
         await provisioned(favcrm, sandbox, replace=True)
-    with pytest.raises(errors.StoreError, match="another workspace's"):
+    with pytest.raises(errors.StoreError, match="has the name acme"):
         await favcrm.adopt("not-a-real-key-1234", key_name="other", replace=True)
     assert sandbox.count(VERIFY) == 0
     await favcrm.adopt("not-a-real-key-1234", key_name="acme", replace=True)
@@ -262,6 +354,29 @@ async def test_a_refused_key_names_where_it_came_from(sandbox: Sandbox, colour: 
     crm = client(colour, transport=transport_to(sandbox, colour), api_key="not-a-real-key-6789")
     with pytest.raises(errors.AuthenticationError, match="The key came from the argument api_key"):
         await crm.call_tool("list_services")
+
+
+async def test_a_call_without_a_key_says_that_none_was_sent_and_where_keys_are_looked_for(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    with pytest.raises(errors.AuthenticationError) as caught:
+        await client(colour, transport=transport_to(sandbox, colour)).call_tool("list_services")
+    assert caught.value.message.startswith("The server asks for a key, and none was sent. Nothing was done.")
+    assert caught.value.summary in caught.value.message
+    assert caught.value.key_source is None
+    assert caught.value.next_step == (
+        "Give a key: it is looked for in the argument api_key, the variable FAVCRM_API_KEY and the variable "
+        "FAVCRM_MCP_TOKEN."
+    )
+
+
+async def test_a_sign_up_that_asks_for_a_key_is_none_of_favcrm(colour: Colour) -> None:
+    refuse = own_transport(colour, lambda _: Response(status=401))
+    favcrm = provisioner(colour, transport=refuse, api_key="not-a-real-key-6789")
+    with pytest.raises(errors.AuthenticationError) as caught:
+        await favcrm.initiate(**WHO)
+    assert caught.value.message == "The server asks for a key, and none was sent. Nothing was done."
+    assert caught.value.next_step.startswith("Check the endpoint")
 
 
 async def test_an_error_names_the_endpoint_without_what_is_secret_in_it(colour: Colour) -> None:

@@ -102,6 +102,41 @@ async def test_accepting_an_invitation_tells_unknown_outcomes_and_rescues_keys(
     assert (await accept(sandbox, colour, token)).report.auth_configured
 
 
+async def test_an_invitation_that_expired_is_not_called_an_expired_code(sandbox: Sandbox) -> None:
+    token = (await owner(sandbox, "blocking").invite(STAFF)).token
+    facade = provisioner("blocking", transport=transport_to(sandbox, "blocking"))
+    await facade.request_invite_code(token)
+    sandbox.clock.advance(73 * 3600)
+    code = sandbox.inbox.code_for(STAFF)
+    for call in (facade.request_invite_code(token), facade.confirm_invite(token, code)):
+        with pytest.raises(errors.RefusedError, match="The invitation has expired") as caught:
+            await call
+        assert type(caught.value) is errors.RefusedError
+        assert "for a new one" in caught.value.next_step
+
+
+async def test_confirming_an_invitation_before_a_code_was_requested_says_to_request_one(
+    sandbox: Sandbox,
+) -> None:
+    token = (await owner(sandbox, "blocking").invite(STAFF)).token
+    facade = provisioner("blocking", transport=transport_to(sandbox, "blocking"))
+    with pytest.raises(errors.RefusedError, match="No code was requested for the invitation") as caught:
+        await facade.confirm_invite(token, "123456")
+    assert type(caught.value) is errors.RefusedError
+    assert caught.value.next_step.startswith("Request the code of the invitation")
+
+
+async def test_an_error_of_joining_does_not_speak_of_a_new_workspace(sandbox: Sandbox) -> None:
+    token = (await owner(sandbox, "blocking").invite(STAFF)).token
+    facade = provisioner("blocking", transport=transport_to(sandbox, "blocking"))
+    await facade.request_invite_code(token)
+    code = sandbox.inbox.code_for(STAFF)
+    for _ in range(2):
+        with pytest.raises(errors.InvalidCodeError, match="Nothing was created") as caught:
+            await facade.confirm_invite(token, f"{(int(code) + 1) % 10**6:06}")
+        assert "workspace" not in str(caught.value)
+
+
 async def test_an_unknown_invitation_is_refused(sandbox: Sandbox) -> None:
     facade = provisioner("blocking", transport=transport_to(sandbox, "blocking"))
     with pytest.raises(errors.RefusedError):

@@ -24,7 +24,7 @@ from favcrm import (
     SecretRef,
     errors,
 )
-from favcrm._flows.provision import key_name_of
+from favcrm._flows.keys import key_name_of
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
 
@@ -108,6 +108,11 @@ async def test_provisioning_reaches_every_state_and_ends_in_a_working_client(
     run = Run(sandbox, colour)
     store = MemoryStore()
     done = await run.provision(store=store)
+    states = [event for event in run.events if event.kind is EventKind.STATE_CHANGED]
+    (registration,) = {event.registration_id for event in states[1:]}
+    assert states[0].registration_id is None
+    assert registration is not None
+    assert registration.startswith("signup_req_")
     assert run.states == [
         "store checked",
         "code requested",
@@ -372,9 +377,10 @@ def test_rule_8_a_pending_registration_is_kept_without_the_masked_email(sandbox:
     with FavCRMProvisioner(transport=sandbox.transport()) as favcrm:
         pending = favcrm.initiate(REGISTRATION)
     kept = pending.to_dict()
-    assert set(kept) == {"request_id", "expires_at", "ends_at"}
+    assert set(kept) == {"request_id", "expires_at", "ends_at", "key_name"}
     again = PendingRegistration.from_dict(kept)
     assert (again.request_id, again.expires_at) == (pending.request_id, pending.expires_at)
+    assert again.key_name == pending.key_name == key_name_of(REGISTRATION)
     assert again.remaining() == pytest.approx(pending.remaining(), abs=5)
     assert again.masked_email == ""
     pickled: PendingRegistration = pickle.loads(pickle.dumps(pending))  # noqa: S301  # our own bytes

@@ -119,7 +119,9 @@ def test_an_argument_counts_before_the_environment(tmp_path: Path, key: str) -> 
 def test_the_files_key_goes_to_no_other_endpoint(tmp_path: Path, config: Path, key: str) -> None:
     config.write_text(f'api_key = "{key}"\n')
     assert load(tmp_path).api_key == Secret(key)
-    assert load(tmp_path, FAVCRM_MCP_URL="https://elsewhere.example/mcp").api_key is None
+    settings = load(tmp_path, FAVCRM_MCP_URL="https://elsewhere.example/mcp")
+    assert settings.api_key is None
+    assert settings.missing_key.startswith(f"The key in the file {config} is for another address")
     assert load(tmp_path, FAVCRM_MCP_URL="https://api.favcrm.io/mcp/v1").api_key == Secret(key)
 
 

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from colours import Colour, client, own_transport, transport_to
-from core.flows import EMAIL, REQUEST, VERIFY, WHO, confirmed, sign_up, wrong
+from core.flows import EMAIL, REGISTRATION, REQUEST, VERIFY, WHO, confirmed, sign_up, wrong
 
 from favcrm import (
     Event,
@@ -22,6 +22,7 @@ from favcrm import (
     Workspace,
     errors,
 )
+from favcrm._flows.keys import key_name_of
 from favcrm.sandbox import Fault, Sandbox
 from favcrm.stores import MemoryStore
 from favcrm.transport import Request
@@ -226,7 +227,7 @@ async def test_rule_1_the_key_is_stored_before_it_is_returned(sandbox: Sandbox, 
     favcrm = sign_up(sandbox, colour, store=store)
     workspace = await confirmed(favcrm, sandbox)
     assert store.asked == ["check", "get", "put"]
-    assert workspace.ref == f"memory://favcrm/{workspace.organisation_id}"
+    assert workspace.ref == f"memory://favcrm/{key_name_of(REGISTRATION)}"
     assert workspace.ref is not None
     assert store.get(workspace.ref) == workspace.api_key
 

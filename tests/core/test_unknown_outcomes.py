@@ -377,7 +377,7 @@ async def test_a_listener_that_does_not_come_back_before_sending_leaves_no_mark(
     code = sandbox.inbox.code_for(EMAIL)
     with pytest.raises(Exit):
         await favcrm.confirm(pending, code)
-    with pytest.raises(errors.InvalidCodeError, match="No workspace was created"):
+    with pytest.raises(errors.InvalidCodeError, match="Nothing was created"):
         await sign_up(sandbox, colour, ledger=ledger).confirm(pending, wrong(code))
 
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sandbox.clients import EMAIL, InProcess, ask, call, other_code
+from sandbox.clients import EMAIL, InProcess, ask, call, data, other_code
 
 from favcrm.sandbox import AnswerForm, PayloadForm, RefusalForm, RefusalReason, Sandbox
 from favcrm.transport import JSONRPCError
@@ -122,12 +122,14 @@ def provoke(sandbox: Sandbox, reason: RefusalReason, form: RefusalForm) -> Respo
     client = InProcess(sandbox)
     verify = {"requestId": ask(client)["requestId"], "code": sandbox.inbox.code_for(EMAIL)}
     key = sandbox.add_organisation()
+    invited = data(call(client, "create_team_member_invite", key, email=EMAIL))
     arrange: dict[RefusalReason, Callable[[], object]] = {
         RefusalReason.PLAN_LIMIT: lambda: setattr(sandbox.rules, "plan_status", "suspended"),
         RefusalReason.ACCOUNT_EXISTS: lambda: sandbox.add_account(EMAIL),
         RefusalReason.CODE_EXPIRED: lambda: sandbox.clock.advance(600),
         RefusalReason.TOO_MANY_ATTEMPTS: lambda: setattr(sandbox.rules, "code_attempts", 0),
         RefusalReason.RATE_LIMITED: lambda: setattr(sandbox.rules, "requests_per_hour", 1),
+        RefusalReason.INVITATION_EXPIRED: lambda: sandbox.clock.advance(72 * 3600),
     }
     calls: dict[RefusalReason, tuple[str, dict[str, str]]] = {
         RefusalReason.INVALID_INPUT: ("register_organisation_request", {**REQUEST, "email": "nobody"}),
@@ -142,6 +144,11 @@ def provoke(sandbox: Sandbox, reason: RefusalReason, form: RefusalForm) -> Respo
         ),
         RefusalReason.TOO_MANY_ATTEMPTS: ("register_organisation_verify", verify),
         RefusalReason.RATE_LIMITED: ("register_organisation_request", REQUEST),
+        RefusalReason.INVITATION_EXPIRED: ("accept_team_invite_request", {"token": invited["token"]}),
+        RefusalReason.CODE_NOT_REQUESTED: (
+            "accept_team_invite_verify",
+            {"token": invited["token"], "code": "123456"},
+        ),
     }
     arrange.get(reason, lambda: None)()
     sandbox.refusal_form = form
@@ -161,6 +168,8 @@ def provoke(sandbox: Sandbox, reason: RefusalReason, form: RefusalForm) -> Respo
         (RefusalReason.INVALID_CODE, 422, {}),
         (RefusalReason.TOO_MANY_ATTEMPTS, 423, {}),
         (RefusalReason.RATE_LIMITED, 429, {"retryAfter": 3600}),
+        (RefusalReason.INVITATION_EXPIRED, 410, {}),
+        (RefusalReason.CODE_NOT_REQUESTED, 422, {}),
     ],
 )
 def test_each_reason_has_its_status_word_and_details(

@@ -242,7 +242,7 @@ def test_an_invitation_expires(client: SandboxClient, key: Secret) -> None:
 def test_the_code_of_an_invitation_is_checked(client: SandboxClient, key: Secret) -> None:
     token = invite(client, key)
     early = call(client, "accept_team_invite_verify", token=token, code="123456")
-    assert "none was requested" in refusal(early)
+    assert "No code was requested" in refusal(early)
     call(client, "accept_team_invite_request", token=token)
     code = client.sandbox.inbox.code_for(GUEST)
     wrong = call(client, "accept_team_invite_verify", token=token, code=other_code(code))

@@ -65,8 +65,10 @@ def test_the_key_of_another_workspace_is_not_given_away_and_not_called_missing(
 ) -> None:
     acme = store.put("acme", Secret(key), {})
     beta = SecretRef.of(store.scheme, "beta")
-    with pytest.raises(StoreError, match="is another workspace's") as caught:
+    with pytest.raises(StoreError, match="has the name acme, and beta was asked for") as caught:
         store.get(beta)
+    assert "give the name acme" in caught.value.next_step
+    assert "elete" not in caught.value.next_step
     assert not isinstance(caught.value, MissingKeyError)
     assert key not in seen(caught.value)
     store.delete(beta)
