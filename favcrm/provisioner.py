@@ -338,7 +338,7 @@ class FavCRMProvisioner:
         return Provisioned(workspace=workspace, report=report, connect=lambda ref: connect(api_key=ref))
 
     def close(self) -> None:
-        """Close the connections that were opened here; where a code is on its way, once its key has come."""
+        """Close the connections that were opened here. Where a code is being used, they close once its key has come."""
         run_sync(self._engine.close(as_coroutine(self._close)))
 
     def __enter__(self) -> Self:
