@@ -195,7 +195,7 @@ class FavCRMProvisioner:
 
         Raises:
             AlreadyRegisteredError: The email has an account: create a key in the portal, then `adopt` it.
-            FavCRMError: As `initiate` and `confirm`, when no try or fresh code is left.
+            FavCRMError: As `initiate` and `confirm`, when no try or fresh code is left; or what ``read_code`` raised.
         """
         asked = registration_of(registration, email, organisation_name, industry, country, timezone)
         route = signing_up(self._engine, asked, AsyncFunction(read_code))
