@@ -22,6 +22,7 @@ from favcrm._patterns import lazy_pattern
 from favcrm._text_files import UnreadableError, text_in, toml_in
 from favcrm.endpoint import PROFILES, Endpoint, same_origin
 from favcrm.errors import InvalidInputError, Problem
+from favcrm.retry import is_number
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
@@ -142,9 +143,22 @@ class Settings:
         return settings
 
 
-def as_secret(key: str | Secret) -> Secret:
-    """Return a key as a secret."""
-    return key if isinstance(key, Secret) else Secret(key.strip())
+def as_secret(key: str | Secret, field: str = "api_key") -> Secret:
+    """Return a key as a secret.
+
+    Args:
+        key: The key.
+        field: The name of the argument that it was given as.
+
+    Raises:
+        InvalidInputError: It is neither text nor a `Secret`.
+    """
+    given: object = key
+    if isinstance(given, Secret):
+        return given
+    if isinstance(given, str):
+        return Secret(given.strip())
+    raise InvalidInputError([Problem(field, "must be text or a Secret")])
 
 
 def is_filled_in(text: str) -> bool:
@@ -254,7 +268,7 @@ class _Sources:
         """Return the seconds that one attempt may take."""
         if argument is None:
             return self.seconds("FAVCRM_TIMEOUT_MS") or DEFAULT_TIMEOUT
-        if not (argument > 0 and math.isfinite(argument)):
+        if not is_number(argument, above=0):
             self.problems.append(Problem("timeout", "must be a number of seconds above 0"))
         return argument
 
