@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from attrs import field, frozen
 
+from favcrm._patterns import is_number
 from favcrm.errors import InvalidInputError, Problem
 
 __all__ = ["RetryPolicy"]
-
-
-def is_number(value: object, *, above: float | None = None, least: float = 0, most: float = math.inf) -> bool:
-    """Tell whether a value, which may be anything, is a number in a range; where ``above`` is given, a finite one."""
-    if not isinstance(value, int | float):
-        return False
-    return least <= value <= most and (above is None or (value > above and math.isfinite(value)))
 
 
 @frozen(kw_only=True)

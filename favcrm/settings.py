@@ -18,11 +18,10 @@ from attrs import frozen
 
 from favcrm._atomic import read
 from favcrm._boundary import boundary
-from favcrm._patterns import lazy_pattern
+from favcrm._patterns import is_number, lazy_pattern
 from favcrm._text_files import UnreadableError, text_in, toml_in
 from favcrm.endpoint import PROFILES, Endpoint, same_origin
 from favcrm.errors import InvalidInputError, Problem
-from favcrm.retry import is_number
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:

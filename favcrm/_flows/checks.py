@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from favcrm._patterns import lazy_pattern
+from favcrm._patterns import is_number, lazy_pattern
 from favcrm.models import PendingRegistration
 from favcrm.registration import ascii_domain, check_email, raise_problems
-from favcrm.retry import is_number
 from favcrm.secret import Secret
 from favcrm.typing import JSON
 

@@ -317,4 +317,5 @@ def _as_ref(told: object, scheme: str, name: str) -> SecretRef:
     """Return what a store's `put` gave as a reference: a store of the user's may give plain text, or nothing."""
     if isinstance(told, SecretRef):
         return told
-    return SecretRef(told) if isinstance(told, str) and "://" in told else SecretRef.of(scheme, name)
+    whole = isinstance(told, str) and all(told.partition("://"))
+    return SecretRef(cast("str", told)) if whole else SecretRef.of(scheme, name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from favcrm._patterns import is_number
 from favcrm.registration import raise_problems
-from favcrm.retry import is_number
 
 if TYPE_CHECKING:
     from favcrm._flows.engine import Engine

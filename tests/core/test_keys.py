@@ -93,7 +93,11 @@ async def test_a_store_with_another_key_keeps_it_and_the_adopted_key_is_not_call
 # What a store's `put` returns
 
 
-@pytest.mark.parametrize("told", [str, lambda _: "ok", lambda _: None], ids=["text", "word", "nothing"])
+@pytest.mark.parametrize(
+    "told",
+    [str, lambda _: "ok", lambda _: "://", lambda _: None],
+    ids=["text", "word", "no reference", "nothing"],
+)
 async def test_a_store_that_returns_no_reference_is_read_at_its_own(
     sandbox: Sandbox, colour: Colour, told: Callable[[SecretRef], Any]
 ) -> None:
