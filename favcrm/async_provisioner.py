@@ -339,7 +339,7 @@ class AsyncFavCRMProvisioner:
         return Provisioned(workspace=workspace, report=report, connect=lambda ref: connect(api_key=ref))
 
     async def aclose(self) -> None:
-        """Close the connections that were opened here; where a code is on its way, once its key has come."""
+        """Close the connections that were opened here. Where a code was sent, this first waits for its key."""
         await self._engine.confirmation.close(self._close)
 
     async def __aenter__(self) -> Self:

@@ -85,9 +85,9 @@ class FileLedger:
     file can be made or removed beside it.
 
     The file holds no key, no good code and no email, masked or not: a registration is found by a hash of what is
-    registered and where. It is replaced as a whole or not at all, one process at a time, and only its owner can read
-    it. It is read once for each change of it. What is over is dropped whenever it is written. A file that is no ledger
-    is left as it is, and is an error.
+    registered and where. The file is replaced as a whole or not at all, by one process at a time, and only its owner
+    can read it. The file is read again only after it was changed. Each change also drops registrations whose codes have
+    expired, and what is known of a code for more than a day. A file that is no ledger is an error, and stays as it is.
 
     Of several threads and processes that ask for one registration, one asks the server, and the others wait for it
     and take what it got: one email, one workspace. While one of them asks or confirms, a lock file stands beside the
@@ -95,8 +95,10 @@ class FileLedger:
 
     Args:
         path: The file. Missing directories are made.
-        time: Seconds since 1970, as this machine believes. The code's life is counted on it from process to process.
-        monotonic: Seconds that only go forward. What was found counts its life on it.
+        time: Returns the seconds since 1970 by this machine's clock. How long a code lives is kept as such a time,
+            because other processes know no other clock of this one.
+        monotonic: Returns seconds that only go forward. A registration that `find` returns counts its time left by
+            them, so that a clock that is set meanwhile changes nothing.
 
     Example:
         >>> ledger = FileLedger("pending.json")

@@ -337,7 +337,7 @@ class FavCRMProvisioner:
         return Provisioned(workspace=workspace, report=report, connect=lambda ref: connect(api_key=ref))
 
     def close(self) -> None:
-        """Close the connections that were opened here; where a code is on its way, once its key has come."""
+        """Close the connections that were opened here. Where a code was sent, this first waits for its key."""
         run_sync(self._engine.confirmation.close(as_coroutine(self._close)))
 
     def __enter__(self) -> Self:

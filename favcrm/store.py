@@ -9,7 +9,7 @@ from favcrm.secret import Secret, SecretRef
 
 
 class Store(Protocol):
-    """Where a key goes. What is said here of a method holds for each store; a store says what it does besides.
+    """Where a key goes. Each store keeps what is promised here; its own class documents only what differs or is added.
 
     The methods are plain, not coroutines, and may block, so the async side calls them in a worker thread. A store that
     asks neither a disk nor a network says so with an attribute ``blocks`` that is false, and is called directly.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # them, which takes as long as a call.
 _signal: Any = import_module("_signal")
 
+VALID: set[int] = _signal.valid_signals()
 # The signals that come from outside and end a process that does not handle them. A system has most of them.
 ENDING: set[int] = {
     getattr(_signal, f"SIG{name}")
@@ -82,7 +83,7 @@ class HeldSignals:
             del self._wrapped[number]
 
     def _wrap_all(self) -> None:
-        handlers = {number: _signal.getsignal(number) for number in _signal.valid_signals()}
+        handlers = {number: _signal.getsignal(number) for number in VALID}
         ending = [
             number
             for number in ENDING

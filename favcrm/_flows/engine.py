@@ -56,7 +56,7 @@ R = TypeVar("R")
 
 KEY_IS_NOT_KEPT = (
     "No store is given, so the only key ends with this process. Give a store, such as "
-    "one of favcrm.stores: a MemoryStore() says that losing the key is meant."
+    "one of favcrm.stores. Where the key may be lost, give a MemoryStore(): then there is no warning."
 )
 
 

@@ -73,6 +73,19 @@ class Saved(NamedTuple):
     second: StoreError | None = None
 
 
+def _checked(told: object) -> Secret:
+    """Return what a store returned as a key, which may be a store of the user's.
+
+    Raises:
+        StoreError: What it returned is no `Secret`.
+    """
+    if isinstance(told, Secret):
+        return told
+    raise StoreError(
+        f"The store returned {type(told).__name__} instead of a Secret.", next_step=WHAT_GET_RETURNS
+    )
+
+
 class KeyManager:
     """One key, or where it is, and the stores around it. Each sign-up has a manager of its own.
 
@@ -129,12 +142,7 @@ class KeyManager:
             MissingKeyError: There is no key at the reference.
             StoreError: The store raised something else, or returned what is no `Secret`.
         """
-        told: object = await self.ask(lambda asked: asked.get(ref), store)
-        if isinstance(told, Secret):
-            return told
-        raise StoreError(
-            f"The store returned {type(told).__name__} instead of a Secret.", next_step=WHAT_GET_RETURNS
-        )
+        return await self.ask(lambda asked: _checked(asked.get(ref)), store)
 
     async def ask(
         self, question: Callable[[Store], T], store: Store | None = None, *, hide: Secret | None = None
@@ -185,12 +193,15 @@ class KeyManager:
             StoreError: It is not, or the store cannot be read.
         """
         name = self._name_for(request_id)
-        assert self.store is not None  # where there is none, nobody asks
-        try:
-            await self.get(SecretRef.of(self.store.scheme, name))
-        except MissingKeyError:
-            return
-        if not self._replace:
+
+        def is_free(store: Store) -> bool:
+            try:
+                _checked(store.get(SecretRef.of(store.scheme, name)))
+            except MissingKeyError:
+                return True
+            return False
+
+        if not await self.ask(is_free) and not self._replace:
             what = (
                 "The store holds another key already"
                 if self.name is None

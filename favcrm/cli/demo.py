@@ -19,6 +19,7 @@ from favcrm import (
 from favcrm.cli import stop
 from favcrm.cli.options import read_hidden
 from favcrm.cli.output import time_left
+from favcrm.errors import Problem
 from favcrm.sandbox import Sandbox, SandboxClock
 from favcrm.stores import MemoryStore
 
@@ -123,7 +124,11 @@ def confirm(
                 workspace = favcrm.confirm(pending, code)
                 phase.result = f"key {workspace.api_key} received, stored in memory"
         except mistakes as error:
-            output.error(error)
+            if isinstance(error, InvalidInputError):
+                # The error would name an option "--code", which the demo does not have.
+                output.error(InvalidInputError([Problem("the code", wrong) for _, wrong in error.problems]))
+            else:
+                output.error(error)
         else:
             return workspace
 

@@ -70,7 +70,7 @@ def other_address(given: Given) -> tuple[str, ...]:
         return ()
     return (
         f"Commands send this key to {_settings_of_file().endpoint} only.",
-        f'To have the key sent to {here.endpoint}, write this line into that file: url = "{here.endpoint}"',
+        f'To have the key sent to {here.endpoint}, write this line into {config_file()}: url = "{here.endpoint}"',
     )
 
 
@@ -126,7 +126,7 @@ def receive(
     Raises:
         StoreError: The key could not be saved or shown, so the code was not used.
     """
-    path = _place_for_key() if save else None
+    path = _place_for_key(given) if save else None
     if path is None:
         _check_output()
     events: list[Event] = []
@@ -157,8 +157,10 @@ def show_workspace(workspace: Workspace, path: Path | None, *, show_key: bool, g
     lines = [f"Organisation: {workspace.organisation_id}", f"Key: {key}"]
     if path is not None:
         payload["apiKeySavedTo"] = str(path)
-        lines += [f"Saved in: {path}", *other_address(given)]
-    lines += [f"FavCRM says: {step}" for step in workspace.next_steps]
+        lines += [f"Saved in: {path}", *other_address(given), "Then: favcrm whoami"]
+    else:
+        # FavCRM says how to save the key, which helps only while the key is saved nowhere.
+        lines += [f"FavCRM says: {step}" for step in workspace.next_steps]
     return Found(payload, tuple(lines), unsaved=workspace.api_key if path is None else None)
 
 
@@ -173,16 +175,23 @@ def keep_aside(key: Secret) -> str:
     return f"The key is {key.reveal()}"
 
 
-def _place_for_key() -> Path:
+def _place_for_key(given: Given) -> Path:
     """Return the config file. It must have no key, because a code brings a key that would have no room."""
     path = config_file()
     if key_in_file() is not None:
         raise StoreError(
             f"A key is in {path} already. The code was not used.",
-            next_step='See with "favcrm whoami" what that key opens. To receive a second key, give --no-save '
+            next_step=f'See with "{_whoami(given)}" what that key opens. To receive a second key, give --no-save '
             "and --show-key: the new key is then shown and not saved.",
         )
     return path
+
+
+def _whoami(given: Given) -> str:
+    """Return the command that shows what the key in the config file opens, wherever other commands go."""
+    goes_to = _settings_of_file().endpoint
+    here = Settings.load(endpoint=given.url, environment=_environment_without(KEY_VARIABLES)).endpoint
+    return "favcrm whoami" if goes_to == here else f"favcrm --url {goes_to} whoami"
 
 
 def _check_output() -> None:

@@ -23,7 +23,7 @@ from favcrm.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from favcrm.models import Check, DiagnosticReport, Invitation, PendingRegistration, ToolResult
+    from favcrm.models import DiagnosticReport, Invitation, PendingRegistration, ToolResult
     from favcrm.sandbox import Mail
     from favcrm.typing import JSON
 
@@ -174,7 +174,7 @@ class Output:
         """Write the report as a table, and what went wrong."""
         if self.report:
             click.echo()
-            for name, status, duration, found in (HEADINGS, *map(row, self.report.checks)):
+            for name, status, duration, found in (HEADINGS, *rows(self.report)):
                 click.echo(f"{name:<14}{status:<8}{duration:>7}  {found}")
             click.echo()
         if error:
@@ -250,10 +250,15 @@ def time_left(pending: PendingRegistration) -> str:
     return f"{seconds / MINUTE:.0f} minutes" if seconds >= 2 * MINUTE else f"{seconds:.0f} seconds"
 
 
-def row(check: Check) -> tuple[str, str, str, str]:
-    """Return what stands under `HEADINGS` for a check."""
-    found = f"{check.detail.rstrip('.')}. {check.advice}" if check.advice else check.detail
-    return check.name, check.status.value, took(check.duration), found
+def rows(report: DiagnosticReport) -> Generator[tuple[str, str, str, str]]:
+    """Yield what stands under `HEADINGS` for each check. A long text is written once, where it comes first."""
+    first: dict[tuple[str, str], str] = {}
+    for check in report.checks:
+        found = f"{check.detail.rstrip('.')}. {check.advice}" if check.advice else check.detail
+        name = first.setdefault((check.detail, check.advice), check.name)
+        if check.advice and name != check.name:
+            found = f"the same as {name}"
+        yield check.name, check.status.value, took(check.duration), found
 
 
 def letter(mail: Mail) -> list[tuple[str, str]]:
@@ -268,15 +273,15 @@ def sentences(error: FavCRMError) -> dict[str, str]:
     told = {
         "Error": _message(error),
         "Next step": NEXT_STEPS.get(error.code, error.next_step) if usual else error.next_step,
-        "Key from": _key_source(error),
+        "Key from": key_place(getattr(error, "key_source", None) or ""),
         "Wait": "" if error.retry_after is None else f"{error.retry_after:.0f} seconds",
-        "Request id": error.request_id,
+        "Support id": error.request_id,
     }
     return {heading: words for heading, words in told.items() if words}
 
 
-def _key_source(error: FavCRMError) -> str:
-    source = getattr(error, "key_source", None) or ""
+def key_place(source: str) -> str:
+    """Return where a key was found, as a user of the command knows the place."""
     return "--api-key" if source == "the argument api_key" else source
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from favcrm._text import clean
-from favcrm.cli.keys import receive
+from favcrm.cli.keys import other_address, receive
 from favcrm.cli.options import Given, action, key_options
 from favcrm.cli.output import Found, time_left
 from favcrm.errors import PORTAL, StoreError
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["EMAIL_SENT", "asked", "need_a_place_for_the_key", "pending_ledger", "signup", "told"]
 
 EMAIL_SENT = "An email with a code may have been sent."
-SAVED = (
-    "This sign-up is confirmed already, and its key was saved.",
-    'See with "favcrm whoami" which companies the key opens.',
-)
+SAVED = "This sign-up is confirmed already, and its key was saved."
+WHOAMI = 'See with "favcrm whoami" which companies the key opens.'
 SHOWN = (
     "This sign-up is confirmed already, and its key was shown and not saved.",
     f'If you do not have the key, sign in at {PORTAL}, create a key under Settings, MCP Keys, and run "favcrm login".',
@@ -77,7 +75,7 @@ def request(
     if ledger is None:
         given.warn("This request could not be remembered, so asking again sends another email.")
     reused = any(event.kind is EventKind.CODE_REUSED for event in events)
-    confirmed = how_confirmed(pending.request_id, ledger) if reused else None
+    confirmed = how_confirmed(given, pending.request_id, ledger) if reused else None
     payload = {"requestId": pending.request_id, **asked(pending), "reused": reused}
     payload["confirmed"] = confirmed is not None
     if confirmed is not None:
@@ -95,7 +93,7 @@ def verify(given: Given, *, request_id: str, code: str, no_save: bool, show_key:
     """Confirm the code, and save the key in the config file."""
     need_a_place_for_the_key(given, no_save=no_save, show_key=show_key)
     ledger = pending_ledger()
-    if (confirmed := how_confirmed(request_id, ledger)) is not None:
+    if (confirmed := how_confirmed(given, request_id, ledger)) is not None:
         raise StoreError(f"{confirmed[0]} The code was not used.", next_step=confirmed[1])
     return receive(
         given,
@@ -114,7 +112,7 @@ def need_a_place_for_the_key(given: Given, *, no_save: bool, show_key: bool) -> 
         )
 
 
-def how_confirmed(request_id: str, ledger: FileLedger | None) -> tuple[str, str] | None:
+def how_confirmed(given: Given, request_id: str, ledger: FileLedger | None) -> tuple[str, str] | None:
     """Say that a registration is confirmed and what to do then, or return None where it is not confirmed."""
     ref = None
     if ledger is not None:
@@ -123,7 +121,10 @@ def how_confirmed(request_id: str, ledger: FileLedger | None) -> tuple[str, str]
             ref = ledger.state(request_id).ref
     if ref is None:
         return None
-    return SHOWN if ref.scheme == MemoryStore.scheme else SAVED
+    if ref.scheme == MemoryStore.scheme:
+        return SHOWN
+    # The key goes to the address that its file names, so that "whoami" may find no key here.
+    return SAVED, " ".join((*other_address(given), WHOAMI))
 
 
 def pending_ledger() -> FileLedger | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import click
+from attrs import evolve
 
+from favcrm._text import clean
 from favcrm.cli.keys import receive
 from favcrm.cli.options import Given, action, key_options
 from favcrm.cli.output import Found, answered
@@ -35,7 +37,12 @@ def create(
     with given.client() as crm:
         invitation = crm.invite(email, name=name, role=role, expires_in_hours=expires_in_hours)
     # The whole answer is shown, because nobody published which field has the token.
-    return answered(invitation, show_key=True)
+    found = answered(invitation, show_key=True)
+    # The server's sentence has no email, because the email is hidden there; who typed the email may read it.
+    invited = f"{clean(email)} is invited."
+    token = "TOKEN" if invitation.token is None else clean(invitation.token.reveal())
+    then = f"Then, where that person works: favcrm team invite accept-request --token {token}"
+    return evolve(found, lines=(invited, found.lines[-1], then))
 
 
 @invite.command("accept-request")

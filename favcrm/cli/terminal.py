@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
-from favcrm.cli.output import ENDPOINT_VARIABLE, HEADINGS, Output, letter, row, sentences, took
+from favcrm.cli.output import ENDPOINT_VARIABLE, HEADINGS, Output, letter, rows, sentences, took
 from favcrm.models import CheckStatus
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class TerminalOutput(Output):
         """Draw the report as a table."""
         if self.report:
             table = Table(*(Column(heading, overflow="fold") for heading in HEADINGS), box=box.ROUNDED)
-            for check in self.report.checks:
-                name, status, time, found = row(check)
+            for name, status, time, found in rows(self.report):
                 table.add_row(name, Text(status, STYLES[status]), Text(time, "dim", justify="right"), found)
             self._console.print()
             self._console.print(table, width=self._width)

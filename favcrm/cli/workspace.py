@@ -11,13 +11,13 @@ from attrs import evolve
 from favcrm._text import clean
 from favcrm.cli.keys import why_no_key
 from favcrm.cli.options import Given, action
-from favcrm.cli.output import Found, answered
+from favcrm.cli.output import Found, answered, key_place
 from favcrm.errors import FavCRMError, InvalidInputError, Problem
 from favcrm.models import CheckStatus
 from favcrm.settings import Settings
 
 if TYPE_CHECKING:
-    from favcrm import Tool
+    from favcrm import Check, DiagnosticReport, Tool
     from favcrm.typing import JSON
 
 __all__ = ["doctor", "plan", "tool", "whatsapp", "whoami"]
@@ -42,13 +42,13 @@ def doctor(given: Given) -> Found:
     settings = Settings.load(endpoint=given.url, api_key=given.api_key)
     with given.provisioner() as favcrm:
         report = favcrm.diagnose()
+    key = next(check for check in report.checks if check.name == "key")
     if settings.api_key is None:
         detail, advice = why_no_key(given)
-        checks = (
-            evolve(check, detail=detail, advice=advice) if check.name == "key" else check
-            for check in report.checks
-        )
-        report = evolve(report, checks=tuple(checks))
+        report = with_check(report, key, evolve(key, detail=detail, advice=advice))
+    elif key.status is CheckStatus.FAILED:
+        detail = f"{key.detail.rstrip('.')}. Key from: {key_place(settings.key_source)}."
+        report = with_check(report, key, evolve(key, detail=detail))
     named = {check.name: check for check in report.checks}
     document: dict[str, JSON] = {
         "url": settings.endpoint,
@@ -65,6 +65,15 @@ def doctor(given: Given) -> Found:
         elif check.status is not CheckStatus.SKIPPED:
             document[f"{shown}Error"] = check.detail
     return Found(document, report=report)
+
+
+def with_check(report: DiagnosticReport, old: Check, new: Check) -> DiagnosticReport:
+    """Return a report in which each check that says the same as the old one says what the new one says."""
+    checks = (
+        evolve(check, detail=new.detail, advice=new.advice) if check.detail == old.detail else check
+        for check in report.checks
+    )
+    return evolve(report, checks=tuple(checks))
 
 
 @click.command()

@@ -68,7 +68,8 @@ def _ask(pending: PendingRegistration, *, hidden: bool) -> str:
         if digits is None:
             raise CodeUnavailableError(
                 "Nobody can be asked for the code: there is no terminal or notebook to type it in.",
-                next_step="Read the code in the email, and pass it as code= to confirm, or pass another read_code.",
+                next_step="Start the program in a terminal or a notebook, or let it take the code from elsewhere: "
+                "confirm and provision take a code however it was read.",
             )
         if digits:
             return digits

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from favcrm._boundary import boundary
 from favcrm.errors import InvalidInputError, Problem, StoreError
-from favcrm.secret import SecretRef
 from favcrm.store import Store
 from favcrm.stores.memory import MemoryStore
 

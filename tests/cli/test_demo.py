@@ -227,7 +227,7 @@ def test_in_a_terminal_a_person_types_the_code(
     terminal.read_until("✗")
     terminal.read_until(QUESTION)
     terminal.type("a code\n")
-    terminal.read_until("must be exactly six")
+    terminal.read_until("the code: must be exactly")
     terminal.read_until(QUESTION)
     terminal.type(f"{code[:3]} {code[3:]}\n")
     terminal.read_until("╭")

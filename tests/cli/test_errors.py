@@ -43,7 +43,7 @@ def shown(error: errors.FavCRMError, capsys: pytest.CaptureFixture[str]) -> list
 
 def test_a_next_step_of_its_own_is_shown_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
     error = errors.AuthenticationError("No.", next_step="Ask for another scope.", request_id="req_1")
-    assert shown(error, capsys) == ["Error: No.", "Next step: Ask for another scope.", "Request id: req_1"]
+    assert shown(error, capsys) == ["Error: No.", "Next step: Ask for another scope.", "Support id: req_1"]
 
 
 def test_the_usual_next_step_names_the_command_instead(capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,10 +146,12 @@ def test_a_malformed_key_replaces_none(
     assert config.read_text() == saved
 
 
-def test_login_for_another_address_says_how_the_key_is_used(succeed: Any, url: str, sandbox: Sandbox) -> None:
-    assert f'write this line into that file: url = "{url}"' in succeed(
-        "login", new_key(sandbox), FAVCRM_API_KEY=OTHER_KEY
-    )
+def test_login_for_another_address_says_how_the_key_is_used(
+    succeed: Any, url: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    config = tmp_path / "favcrm" / "config.toml"
+    told = succeed("login", new_key(sandbox), FAVCRM_API_KEY=OTHER_KEY)
+    assert f'write this line into {config}: url = "{url}"' in told
 
 
 def test_wrong_settings_save_no_key(fail: Any, config: Path) -> None:

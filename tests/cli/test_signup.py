@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from cli.conftest import ACCEPT, EMAIL, REQUEST, VERIFY, Command, replace_tool
 from cli.processes import PATIENCE, start
+from servers import Peer, Request, message, serve, whole
 
 from favcrm import PendingRegistration, Secret
 from favcrm.cli.signup import told
@@ -163,7 +164,9 @@ def test_a_sign_up_in_words_names_the_next_command(succeed: Any, config: Path, s
     shown = succeed(*verify)
     assert "Key: ..." in shown
     assert f"Saved in: {config}" in shown
-    assert "FavCRM says: Save the API key" in shown
+    # FavCRM says how to save the key, which is done.
+    assert "FavCRM says" not in shown
+    assert shown.endswith("\nThen: favcrm whoami\n")
     assert "fav_mcp_" not in shown
     assert "url =" not in shown
     # The saved key is used from now on.
@@ -200,10 +203,16 @@ def test_no_save_without_show_key_is_a_wrong_use(
     assert "api_key" not in config.read_text()
 
 
-def test_a_key_saved_for_another_address_is_told(succeed: Any, url: str, verification: Any) -> None:
+def test_a_key_saved_for_another_address_is_told(
+    succeed: Any, url: str, verification: Any, tmp_path: Path
+) -> None:
     shown = succeed(*verification())
     assert "Commands send this key to https://api.favcrm.io/mcp only." in shown
-    assert f'To have the key sent to {url}, write this line into that file: url = "{url}"' in shown
+    line = f'write this line into {tmp_path / "favcrm" / "config.toml"}: url = "{url}"'
+    assert f"To have the key sent to {url}, {line}" in shown
+    again = succeed(*REQUEST)
+    assert line in again
+    assert again.endswith('See with "favcrm whoami" which companies the key opens.\n')
 
 
 @each_way
@@ -218,8 +227,23 @@ def test_a_code_is_not_used_while_a_key_is_in_the_file(
     assert sandbox.count(way) == 0
     # The next step that the error names works with the same code.
     assert "give --no-save and --show-key" in said
-    assert "Key: fav_mcp_" in succeed(*verify, "--no-save", "--show-key")
+    shown = succeed(*verify, "--no-save", "--show-key")
+    assert "Key: fav_mcp_" in shown
+    assert "FavCRM says: Save the API key" in shown
     assert config.read_bytes() == before
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["of this address", "of another address"])
+def test_a_key_in_the_file_is_looked_at_where_it_goes(
+    elsewhere: bool, fail: Any, verification: Any, config: Path
+) -> None:
+    verify = verification()
+    text, whoami = config.read_text(), "favcrm whoami"
+    if elsewhere:
+        text, whoami = 'url = "http://127.0.0.1:9/mcp"\n', "favcrm --url http://127.0.0.1:9/mcp whoami"
+    url = tomllib.loads(config.read_text())["url"]
+    config.write_text(f'{text}api_key = "{OTHER_KEY}"\n')
+    assert f'Next step: See with "{whoami}" what that key opens.' in fail("--url", url, *verify)
 
 
 @pytest.mark.parametrize("variable", ["FAVCRM_API_KEY", "FAVCRM_MCP_TOKEN"])
@@ -279,6 +303,32 @@ def test_an_invitation_is_created_and_accepted(succeed: Any, load: Any, fail: An
     assert "apiKeySavedTo" not in joined
     assert "Acme" in succeed("whoami", FAVCRM_API_KEY=joined["apiKey"])
     assert created["token"] not in fail("--json", *invite, *verify)
+
+
+@pytest.mark.usefixtures("key")
+def test_an_invitation_in_words_names_the_person_and_the_next_command(
+    succeed: Any, load: Any, sandbox: Sandbox
+) -> None:
+    lines = succeed("team", "invite", "create", "--email", EMAIL).splitlines()
+    assert lines[0] == f"{EMAIL} is invited."
+    accept = lines[-1].removeprefix("Then, where that person works: favcrm ").split()
+    assert load(*accept)["maskedEmail"] == "yo*@example.com"
+    assert sandbox.inbox.code_for(EMAIL)
+
+
+def test_an_invitation_without_a_token_leaves_the_token_out_of_the_next_command(succeed: Any) -> None:
+    def answer(peer: Peer, request: Request) -> None:
+        if request.json["method"] == "tools/call":
+            peer.send(whole(message(request, {"structuredContent": {"data": {}, "summary": ""}})))
+        else:
+            unknown = {"code": -32601, "message": "Method not found"}
+            answered = {"jsonrpc": "2.0", "id": request.json["id"], "error": unknown}
+            peer.send(whole(json.dumps(answered).encode()))
+
+    with serve(answer) as server:
+        create = ("--url", server.url, "team", "invite", "create", "--email", EMAIL)
+        lines = succeed(*create, FAVCRM_API_KEY=OTHER_KEY).splitlines()
+    assert lines[-1].endswith("favcrm team invite accept-request --token TOKEN")
 
 
 def test_an_invitation_of_no_address_is_a_wrong_use(fail: Any, server: Server) -> None:

@@ -79,6 +79,16 @@ def test_a_refused_key_is_told_with_its_source(fail: Any) -> None:
     assert "\nKey from: --api-key\n" in fail("--api-key", wrong, "whoami")
 
 
+@pytest.mark.usefixtures("url")
+def test_the_doctor_of_a_refused_key_names_its_source_and_tells_the_refusal_once(command: Command) -> None:
+    ran = command("doctor", FAVCRM_API_KEY=secrets.token_urlsafe())
+    assert ran.exit_code == 1
+    assert ran.stdout.count("The server refused the key.") == 1
+    assert ran.stdout.count("  the same as key\n") == 3
+    for shown in (ran.stdout, ran.stderr):
+        assert shown.count("Key from: the variable FAVCRM_API_KEY.") == 1
+
+
 def test_a_saved_key_of_another_address_is_named(
     fail: Any, command: Command, server: Server, config: Path
 ) -> None:

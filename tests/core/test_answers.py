@@ -537,6 +537,7 @@ def test_an_email_that_the_server_repeats_is_hidden() -> None:
     assert EMAIL not in str(error).lower()
     assert clean("a\nb\tc", longest=4) == "a..."
     assert clean("a", hide=("",)) == "a"
+    assert clean("No-Code", hide=("no-code",)) == "[hidden]"
 
 
 # Where a reason stands
@@ -746,6 +747,8 @@ def test_a_date_in_retry_after_counts_by_the_servers_clock() -> None:
         "date": formatdate(NOW + 5000, usegmt=True),
     }
     assert error_of(REQUEST, Response(status=429, headers=headers)).retry_after == 30
+    body = json.dumps({"retryAfter": headers.pop("retry-after")})
+    assert error_of(REQUEST, Response(status=429, headers=headers, body=body)).retry_after == 30
 
 
 @pytest.mark.parametrize(

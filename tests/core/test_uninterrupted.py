@@ -376,7 +376,7 @@ def test_the_end_of_the_process_waits_for_a_section_of_another_thread() -> None:
 
 def test_it_does_not_wait_for_a_loop_that_stands_still() -> None:
     sections, begun, may_end = Sections(), threading.Event(), threading.Event()
-    runs = [True, True]
+    runs = [True, True, True]
 
     def work() -> None:
         sections.begin(Section(lambda: bool(runs and runs.pop())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
+from servers import PATIENCE
 
 from favcrm._mcp.jsonrpc import AnswerReader, encode_request
 from favcrm.errors import NotSentError, OutcomeUnknownError
@@ -22,9 +23,14 @@ HEADERS = {"content-type": "application/json", "accept": "application/json, text
 
 
 class SandboxClient(Protocol):
-    """Calls a sandbox."""
+    """Calls a sandbox.
+
+    Attributes:
+        timeout: Seconds that a client waits for an answer.
+    """
 
     sandbox: Sandbox
+    timeout: float
 
     def request(self, method: str, params: dict[str, Any], key: Secret | None = None) -> Response: ...
 
@@ -34,10 +40,11 @@ class InProcess:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
+        self.timeout = PATIENCE
         self._transport = sandbox.transport()
 
     def request(self, method: str, params: dict[str, Any], key: Secret | None = None) -> Response:
-        return self._transport.request(Request(method, params, api_key=key, timeout=30.0))
+        return self._transport.request(Request(method, params, api_key=key, timeout=self.timeout))
 
 
 class OverHTTP:
@@ -45,6 +52,7 @@ class OverHTTP:
 
     def __init__(self, sandbox: Sandbox, client: httpx.Client, url: str) -> None:
         self.sandbox = sandbox
+        self.timeout = PATIENCE
         self._client = client
         self._url = url
 
@@ -52,7 +60,11 @@ class OverHTTP:
         headers = HEADERS if key is None else {**HEADERS, "authorization": f"Bearer {key.reveal()}"}
         try:
             with self._client.stream(
-                "POST", self._url, content=encode_request(7, method, params), headers=headers
+                "POST",
+                self._url,
+                content=encode_request(7, method, params),
+                headers=headers,
+                timeout=self.timeout,
             ) as answer:
                 reader = AnswerReader(7, answer.status_code, dict(answer.headers))
                 try:

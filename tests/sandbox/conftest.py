@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from sandbox.clients import SHORT, InProcess, OverHTTP
+from sandbox.clients import InProcess, OverHTTP
 
 from favcrm.sandbox import Sandbox, SandboxClock
 
@@ -36,5 +36,5 @@ def client(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Sandbox
     if request.param == "in process":
         yield InProcess(sandbox)
         return
-    with sandbox.serve() as server, httpx.Client(timeout=SHORT) as http:
+    with sandbox.serve() as server, httpx.Client() as http:
         yield OverHTTP(sandbox, http, server.url)

@@ -39,8 +39,9 @@ RequestT = TypeVar("RequestT", bound=SignableRequest)
 class BearerAuth(httpx.Auth):
     """Adds the key to requests of your own httpx or httpx2 client, read at the moment of each request.
 
-    It is added only to requests to the endpoint's own origin. If the server refuses it with 401 and it was replaced
-    meanwhile, an httpx client makes the request once more; an httpx2 client takes no part in that.
+    The key is added only to requests to the endpoint's own origin. If the server refuses the key with 401, and the key
+    was replaced meanwhile, an httpx client makes the request once more with the new key. An httpx2 client does not
+    repeat the request: your program gets the 401.
 
     Args:
         api_key: The key, or a function that returns it, such as ``lambda: store.get(ref)``.

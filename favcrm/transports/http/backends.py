@@ -84,8 +84,8 @@ class Lock(Protocol):
         ...
 
 
-class BlockingHTTP:
-    """Sends with a blocking client."""
+class _HTTP:
+    """What both sides have; `HTTPBackend` says what each attribute is."""
 
     def __init__(
         self, client: object, httpx: ModuleType, proxy: str = "", *, clock: Clock, limits: Limits
@@ -96,6 +96,10 @@ class BlockingHTTP:
         self.own_mcp_headers: frozenset[str] = mcp_headers_of(self.client)
         self.clock = clock
         self.limits = limits
+
+
+class BlockingHTTP(_HTTP):
+    """Sends with a blocking client."""
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
@@ -133,18 +137,8 @@ class BlockingHTTP:
         """Do nothing, because a blocking generator ends when nobody refers to it."""
 
 
-class AsyncHTTP:
+class AsyncHTTP(_HTTP):
     """Sends with an asynchronous client."""
-
-    def __init__(
-        self, client: object, httpx: ModuleType, proxy: str = "", *, clock: Clock, limits: Limits
-    ) -> None:
-        self.client: Any = client
-        self.proxy = proxy
-        self.httpx = httpx
-        self.own_mcp_headers: frozenset[str] = mcp_headers_of(self.client)
-        self.clock = clock
-        self.limits = limits
 
     async def send(self, request: Any) -> Any:
         """Send a request and return the response with its body unread."""
