@@ -165,8 +165,7 @@ def registration_of(  # noqa: PLR0917  # the arguments of Registration, in its o
     if registration is None:
         # A missing field is one of the problems that the registration reports.
         return Registration(**cast("dict[str, str]", fields))
-    given: object = registration
-    if not isinstance(given, Registration):
+    if not isinstance(cast("object", registration), Registration):
         what = "must be a Registration; give the fields by name, such as email=..., organisation_name=..."
         raise InvalidInputError([Problem("registration", what)])
     both = "give either a Registration or its fields"

@@ -6,7 +6,7 @@ and some call any method named ``get_secret_value`` and write down what it retur
 
 from __future__ import annotations
 
-from typing import ClassVar, Never, Self, final
+from typing import ClassVar, Never, Self, cast, final
 from urllib.parse import quote, unquote
 
 from favcrm.errors import InvalidInputError, Problem
@@ -105,9 +105,8 @@ class SecretRef(str):
         Raises:
             InvalidInputError: The text is no reference.
         """
-        told: object = ref
-        if isinstance(told, str) and all(told.partition("://")):
-            return super().__new__(cls, told)
+        if isinstance(cast("object", ref), str) and all(ref.partition("://")):
+            return super().__new__(cls, ref)
         raise InvalidInputError([Problem("ref", "must be a reference, such as memory://favcrm/acme")])
 
     @classmethod

@@ -152,11 +152,10 @@ def as_secret(key: str | Secret, field: str = "api_key") -> Secret:
     Raises:
         InvalidInputError: It is neither text nor a `Secret`.
     """
-    given: object = key
-    if isinstance(given, Secret):
-        return given
-    if isinstance(given, str):
-        return Secret(given.strip())
+    if isinstance(key, Secret):
+        return key
+    if isinstance(cast("object", key), str):
+        return Secret(key.strip())
     raise InvalidInputError([Problem(field, "must be text or a Secret")])
 
 
