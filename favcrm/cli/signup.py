@@ -124,7 +124,8 @@ def how_confirmed(given: Given, request_id: str, ledger: FileLedger | None) -> t
     if ref.scheme == MemoryStore.scheme:
         return SHOWN
     # The key goes to the address that its file names, so that "whoami" may find no key here.
-    return SAVED, " ".join((*other_address(given), WHOAMI))
+    elsewhere = " ".join(other_address(given))
+    return SAVED, f"{elsewhere}. {WHOAMI}" if elsewhere else WHOAMI
 
 
 def pending_ledger() -> FileLedger | None:

@@ -151,8 +151,7 @@ def test_a_missing_terminal_raises_an_error_that_says_what_to_do(closed: str) ->
         check=True,
     )
     assert "Nobody can be asked" in ran.stdout
-    assert "code=" in ran.stdout
-    assert "read_code" in ran.stdout
+    assert "in a terminal or a notebook, or let it take the code from elsewhere" in ran.stdout
     assert "123456" not in ran.stdout + ran.stderr
 
 
