@@ -114,9 +114,7 @@ class Caller:
     def with_origin(self, error: FavCRMError, keys: KeyManager | None = None) -> FavCRMError:
         """Name in an error the endpoint that was asked and, where a key was refused, where the key came from.
 
-        Args:
-            error: The error.
-            keys: Where the key comes from, or None where the call presents no key.
+        Without ``keys``, the call presents no key.
         """
         error.endpoint = getattr(self.backend.transport, "endpoint", None)
         if isinstance(error, AuthenticationError):
