@@ -10,6 +10,11 @@ __version__ = "0.1.0"
 # Type checkers take the name for true. To import it from typing would take ten times as long as all the rest.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from favcrm import codes as codes
+    from favcrm import errors as errors
+    from favcrm import sandbox as sandbox
+    from favcrm import stores as stores
+    from favcrm import transports as transports
     from favcrm.async_client import AsyncFavCRMClient as AsyncFavCRMClient
     from favcrm.async_provisioner import AsyncFavCRMProvisioner as AsyncFavCRMProvisioner
     from favcrm.client import FavCRMClient as FavCRMClient
@@ -89,15 +94,18 @@ else:
     }
     _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
     __all__ = list(_MODULES)
+    _ROOMS = ("codes", "errors", "sandbox", "stores", "transports")
 
     def __getattr__(name: str) -> object:
         # Freezers, which cannot see what is imported here, see the imports for type checkers above.
-        if name not in _MODULES:
+        if name not in _MODULES and name not in _ROOMS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
+        if name in _ROOMS:
+            return import_module(f"favcrm.{name}")
         globals()[name] = getattr(import_module(f"favcrm.{_MODULES[name]}"), name)
         return globals()[name]
 
     def __dir__() -> list[str]:
-        return sorted([*__all__, "__version__"])
+        return sorted([*__all__, *_ROOMS, "__version__"])

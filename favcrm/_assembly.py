@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypedDict
 
 from attrs import field, frozen
 
 from favcrm._flows.engine import Engine
-from favcrm.errors import InvalidInputError, Problem
+from favcrm._flows.keys import check_is_store, has_methods
+from favcrm.errors import InvalidInputError, Problem, raise_problems
 from favcrm.retry import RetryPolicy
-from favcrm.secret import Secret, SecretRef, as_secret
-from favcrm.settings import Settings
+from favcrm.secret import Secret, SecretRef
+from favcrm.settings import Settings, as_secret
 from favcrm.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from favcrm._backends import Backend
     from favcrm.events import Event
@@ -26,9 +28,16 @@ if TYPE_CHECKING:
 
 def _as_key(key: str | Secret | SecretRef | None) -> Secret | SecretRef | None:
     """Return a key as a secret, and a reference as one, also where either was given as plain text."""
-    if key is None or isinstance(key, Secret):
-        return key
-    return SecretRef(key) if "://" in key else as_secret(key)
+    if isinstance(key, str) and "://" in key:
+        return SecretRef(key)
+    return None if key is None else as_secret(key)
+
+
+LEDGER_METHODS = ("find", "keep", "forget", "state", "mark_sent", "reserve", "release")
+
+
+def _problem(value: object, kind: type, what: str) -> str | None:
+    return None if value is None or isinstance(value, kind) else what
 
 
 class SharedOptions(TypedDict):
@@ -55,6 +64,25 @@ class Options:
     on_event: Callable[[Event], None] | None = field(kw_only=True)
     era: Era | None = field(kw_only=True)
     profile: Profile | None = field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        raise_problems(
+            {
+                "endpoint": _problem(self.endpoint, str, "must be text"),
+                "retry": _problem(self.retry, RetryPolicy, "must be a RetryPolicy"),
+                "on_event": None
+                if self.on_event is None or has_methods(self.on_event, "__call__")
+                else "must be a function that takes an Event",
+                "era": _problem(self.era, str, "must be text"),
+                "profile": _problem(self.profile, str, "must be text"),
+                "ledger": None
+                if self.ledger is None or has_methods(self.ledger, *LEDGER_METHODS)
+                else "must have the methods of favcrm.Ledger; a path is given as FileLedger(path)",
+            }
+        )
+        for name, store in {"store": self.store, "escrow": self.escrow}.items():
+            if store is not None:
+                check_is_store(store, name, signatures=False)
 
     def settings(self, transport: object) -> Settings:
         """Read the settings that the arguments leave open; beside a transport, nothing of the config file."""
@@ -96,8 +124,10 @@ class Options:
         """Refuse an async transport in a sync object and the reverse, and arguments that a transport would ignore."""
         if transport is None:
             return
-        if not hasattr(transport, close):
-            problem = f"must have a method {close}: sync objects take sync transports, async ones async"
+        if not has_methods(transport, "request", close):
+            problem = f"must have the methods request and {close}: sync objects take sync transports, async ones async"
+            if has_methods(transport, "transport"):
+                problem = "is a Sandbox: give its transport(), and to async objects its async_transport()"
             raise InvalidInputError([Problem("transport", problem)])
         if any(each is not None for each in (self.endpoint, http_client, self.era, self.profile)):
             problem = "goes with none of endpoint, http_client, era and profile"

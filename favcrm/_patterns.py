@@ -1,7 +1,11 @@
-"""Regular expressions that are compiled when they are first used, because one call uses few of them."""
+"""What values are compared with: ranges, and regular expressions that are compiled when they are first used.
+
+One call uses few of the regular expressions.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, AnyStr, cast
 
@@ -22,6 +26,13 @@ class _Pattern:
 def lazy_pattern(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
     """Return what behaves like ``re.compile(text, flags)``, and costs nothing until it is used."""
     return cast("re.Pattern[AnyStr]", _Pattern(text, flags))
+
+
+def is_number(value: object, *, above: float | None = None, least: float = 0, most: float = math.inf) -> bool:
+    """Tell whether a value, which may be anything, is a number in a range; where ``above`` is given, a finite one."""
+    if not isinstance(value, int | float):
+        return False
+    return least <= value <= most and (above is None or (value > above and math.isfinite(value)))
 
 
 VISIBLE = lazy_pattern("[!-~]+")

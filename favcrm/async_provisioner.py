@@ -8,7 +8,7 @@ from typing import Self
 
 from favcrm._assembly import Options, SharedOptions, async_engine
 from favcrm._boundary import boundaries, boundary
-from favcrm._flows.provision import Provisioning, joining, signing_up
+from favcrm._flows.provision import Provisioning, check_reader, joining, signing_up
 from favcrm._flows.watch import Watch
 from favcrm.async_client import AsyncFavCRMClient
 from favcrm.events import Event
@@ -16,7 +16,7 @@ from favcrm.ledger import Ledger
 from favcrm.models import AsyncReadCode, DiagnosticReport, PendingRegistration, Provisioned, Workspace
 from favcrm.registration import Industry, Registration, registration_of
 from favcrm.retry import RetryPolicy
-from favcrm.secret import Secret, SecretRef, as_secret
+from favcrm.secret import Secret, SecretRef
 from favcrm.store import Store
 from favcrm.transport import AsyncHTTPClient, AsyncTransport
 from favcrm.typing import Era, Profile
@@ -200,7 +200,7 @@ class AsyncFavCRMProvisioner:
             FavCRMError: As `initiate` and `confirm`, when no try or fresh code is left; or what ``read_code`` raised.
         """
         asked = registration_of(registration, email, organisation_name, industry, country, timezone)
-        route = signing_up(self._engine, asked, read_code)
+        route = signing_up(self._engine, asked, check_reader(read_code))
         run = Provisioning(self._engine, key_name or route.key_name, store=store, replace=replace)
         return self._hand_over(run.store, *await run.provision(route))
 
@@ -217,7 +217,7 @@ class AsyncFavCRMProvisioner:
         Raises:
             FavCRMError: As `initiate`.
         """
-        return await self._engine.request_invite(as_secret(token), resend=resend)
+        return await self._engine.request_invite(token, resend=resend)
 
     async def confirm_invite(
         self,
@@ -246,8 +246,7 @@ class AsyncFavCRMProvisioner:
             FavCRMError: As `confirm`.
         """
         keys = self._engine.keys_for(store=store, name=key_name)
-        secret = as_secret(token)
-        return await self._engine.confirm_invite(secret, code, pending=pending, person=person, keys=keys)
+        return await self._engine.confirm_invite(token, code, pending=pending, person=person, keys=keys)
 
     async def accept_invite(
         self,
@@ -275,7 +274,7 @@ class AsyncFavCRMProvisioner:
         Raises:
             FavCRMError: As `provision`.
         """
-        route = joining(self._engine, as_secret(token), person, read_code)
+        route = joining(self._engine, token, person, check_reader(read_code))
         run = Provisioning(self._engine, key_name or route.key_name, store=store, replace=replace)
         return self._hand_over(run.store, *await run.provision(route))
 
@@ -304,7 +303,7 @@ class AsyncFavCRMProvisioner:
             StoreError: The store cannot be written, or has another key of that name.
         """
         run = Provisioning(self._engine, key_name, store=store, replace=replace)
-        return self._hand_over(run.store, *await run.adopt(as_secret(api_key)))
+        return self._hand_over(run.store, *await run.adopt(api_key))
 
     async def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.

@@ -9,7 +9,7 @@ from typing import Self
 from favcrm._assembly import Options, SharedOptions, blocking_engine
 from favcrm._backends import AsyncFunction, as_coroutine, run_sync
 from favcrm._boundary import boundaries, boundary
-from favcrm._flows.provision import Provisioning, joining, signing_up
+from favcrm._flows.provision import Provisioning, check_reader, joining, signing_up
 from favcrm._flows.watch import Watch
 from favcrm.client import FavCRMClient
 from favcrm.events import Event
@@ -17,7 +17,7 @@ from favcrm.ledger import Ledger
 from favcrm.models import DiagnosticReport, PendingRegistration, Provisioned, ReadCode, Workspace
 from favcrm.registration import Industry, Registration, registration_of
 from favcrm.retry import RetryPolicy
-from favcrm.secret import Secret, SecretRef, as_secret
+from favcrm.secret import Secret, SecretRef
 from favcrm.store import Store
 from favcrm.transport import HTTPClient, Transport
 from favcrm.typing import Era, Profile
@@ -198,7 +198,7 @@ class FavCRMProvisioner:
             FavCRMError: As `initiate` and `confirm`, when no try or fresh code is left; or what ``read_code`` raised.
         """
         asked = registration_of(registration, email, organisation_name, industry, country, timezone)
-        route = signing_up(self._engine, asked, AsyncFunction(read_code))
+        route = signing_up(self._engine, asked, AsyncFunction(check_reader(read_code)))
         run = Provisioning(self._engine, key_name or route.key_name, store=store, replace=replace)
         return self._hand_over(run.store, *run_sync(run.provision(route)))
 
@@ -215,7 +215,7 @@ class FavCRMProvisioner:
         Raises:
             FavCRMError: As `initiate`.
         """
-        return run_sync(self._engine.request_invite(as_secret(token), resend=resend))
+        return run_sync(self._engine.request_invite(token, resend=resend))
 
     def confirm_invite(
         self,
@@ -244,8 +244,7 @@ class FavCRMProvisioner:
             FavCRMError: As `confirm`.
         """
         keys = self._engine.keys_for(store=store, name=key_name)
-        secret = as_secret(token)
-        return run_sync(self._engine.confirm_invite(secret, code, pending=pending, person=person, keys=keys))
+        return run_sync(self._engine.confirm_invite(token, code, pending=pending, person=person, keys=keys))
 
     def accept_invite(
         self,
@@ -273,7 +272,7 @@ class FavCRMProvisioner:
         Raises:
             FavCRMError: As `provision`.
         """
-        route = joining(self._engine, as_secret(token), person, AsyncFunction(read_code))
+        route = joining(self._engine, token, person, AsyncFunction(check_reader(read_code)))
         run = Provisioning(self._engine, key_name or route.key_name, store=store, replace=replace)
         return self._hand_over(run.store, *run_sync(run.provision(route)))
 
@@ -302,7 +301,7 @@ class FavCRMProvisioner:
             StoreError: The store cannot be written, or has another key of that name.
         """
         run = Provisioning(self._engine, key_name, store=store, replace=replace)
-        return self._hand_over(run.store, *run_sync(run.adopt(as_secret(api_key))))
+        return self._hand_over(run.store, *run_sync(run.adopt(api_key)))
 
     def diagnose(self) -> DiagnosticReport:
         """Find out whether the workspace can be worked with: the endpoint, the key, the tools, the plan.

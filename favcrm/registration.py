@@ -165,6 +165,9 @@ def registration_of(  # noqa: PLR0917  # the arguments of Registration, in its o
     if registration is None:
         # A missing field is one of the problems that the registration reports.
         return Registration(**cast("dict[str, str]", fields))
+    if not isinstance(cast("object", registration), Registration):
+        what = "must be a Registration; give the fields by name, such as email=..., organisation_name=..."
+        raise_problems({"registration": what})
     both = "give either a Registration or its fields"
     raise_problems({name: both for name, value in fields.items() if value is not None})
     return registration

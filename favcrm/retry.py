@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from attrs import field, frozen
 
+from favcrm._patterns import is_number
 from favcrm.errors import InvalidInputError, Problem
 
 __all__ = ["RetryPolicy"]
@@ -44,16 +43,14 @@ class RetryPolicy:
     wait_on_rate_limit: bool = field(default=False)
 
     def __attrs_post_init__(self) -> None:
-        problems = [
-            Problem("attempts", "must be 1 or more") if self.attempts < 1 else None,
-            Problem("deadline", "must be a number of seconds above 0")
-            if not (self.deadline > 0 and math.isfinite(self.deadline))
-            else None,
-            Problem("backoff_initial", "must be 0 or more") if not self.backoff_initial >= 0 else None,
-            Problem("backoff_max", "must be 0 or more") if not self.backoff_max >= 0 else None,
-            Problem("jitter", "must be between 0 and 1") if not 0 <= self.jitter <= 1 else None,
-        ]
-        if found := [problem for problem in problems if problem]:
+        checks = {
+            "attempts": (is_number(self.attempts, least=1), "must be 1 or more"),
+            "deadline": (is_number(self.deadline, above=0), "must be a number of seconds above 0"),
+            "backoff_initial": (is_number(self.backoff_initial), "must be 0 or more"),
+            "backoff_max": (is_number(self.backoff_max), "must be 0 or more"),
+            "jitter": (is_number(self.jitter, most=1), "must be between 0 and 1"),
+        }
+        if found := [Problem(name, message) for name, (fine, message) in checks.items() if not fine]:
             raise InvalidInputError(found)
 
     @classmethod

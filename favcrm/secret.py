@@ -6,8 +6,10 @@ and some call any method named ``get_secret_value`` and write down what it retur
 
 from __future__ import annotations
 
-from typing import ClassVar, Never, final
+from typing import ClassVar, Never, Self, cast, final
 from urllib.parse import quote, unquote
+
+from favcrm.errors import InvalidInputError, Problem
 
 __all__ = ["Secret", "SecretRef"]
 
@@ -81,6 +83,12 @@ class Secret:
 class SecretRef(str):
     """Where a stored secret is, such as ``memory://favcrm/acme``. Not secret: keep it anywhere.
 
+    Args:
+        ref: The text of a reference.
+
+    Raises:
+        InvalidInputError: The text is no reference.
+
     Example:
         >>> ref = SecretRef.of("memory", "Stretch + Breathe")
         >>> ref
@@ -90,6 +98,16 @@ class SecretRef(str):
     """
 
     __slots__ = ()
+
+    def __new__(cls, ref: str) -> Self:
+        """Return a reference from its text.
+
+        Raises:
+            InvalidInputError: The text is no reference.
+        """
+        if isinstance(cast("object", ref), str) and all(ref.partition("://")):
+            return super().__new__(cls, ref)
+        raise InvalidInputError([Problem("ref", "must be a reference, such as memory://favcrm/acme")])
 
     @classmethod
     def of(cls, scheme: str, name: str) -> SecretRef:
@@ -110,8 +128,3 @@ class SecretRef(str):
     def name(self) -> str:
         """The name that the secret has in its store."""
         return unquote(self.rpartition("/")[2])
-
-
-def as_secret(key: str | Secret) -> Secret:
-    """Return a key as a secret."""
-    return key if isinstance(key, Secret) else Secret(key.strip())

@@ -17,12 +17,12 @@ from attrs import frozen
 
 from favcrm._atomic import read
 from favcrm._boundary import boundary
-from favcrm._patterns import VISIBLE, lazy_pattern
+from favcrm._patterns import VISIBLE, is_number, lazy_pattern
 from favcrm._text_files import UnreadableError, text_in, toml_in
 from favcrm.endpoint import PROFILES, Endpoint, same_origin
 from favcrm.errors import InvalidInputError, Problem
 from favcrm.events import logger
-from favcrm.secret import Secret, as_secret
+from favcrm.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -139,6 +139,23 @@ class Settings:
         return settings
 
 
+def as_secret(key: str | Secret, field: str = "api_key") -> Secret:
+    """Return a key as a secret.
+
+    Args:
+        key: The key.
+        field: The name of the argument that it was given as.
+
+    Raises:
+        InvalidInputError: It is neither text nor a `Secret`.
+    """
+    if isinstance(key, Secret):
+        return key
+    if isinstance(cast("object", key), str):
+        return Secret(key.strip())
+    raise InvalidInputError([Problem(field, "must be text or a Secret")])
+
+
 def is_filled_in(text: str) -> bool:
     """Tell a value from a blank one and from a placeholder."""
     return bool(_without_quotes(text)) and not _is_placeholder(text)
@@ -246,7 +263,7 @@ class _Sources:
         """Return the seconds that one attempt may take."""
         if argument is None:
             return self.seconds("FAVCRM_TIMEOUT_MS") or DEFAULT_TIMEOUT
-        if not (argument > 0 and math.isfinite(argument)):
+        if not is_number(argument, above=0):
             self.problems.append(Problem("timeout", "must be a number of seconds above 0"))
         return argument
 

@@ -40,7 +40,16 @@ def test_type_checkers_and_programs_see_the_same_names() -> None:
         name: module for module, name, _ in re.findall(r"from favcrm\.(\S+) import (\w+) as (\2)\n", source)
     }
     assert for_type_checkers == vars(favcrm)["_MODULES"]
-    assert set(dir(favcrm)) == {*for_type_checkers, "__version__"}
+    rooms = set(re.findall(r"from favcrm import (\w+) as \1\n", source))
+    assert rooms == set(vars(favcrm)["_ROOMS"])
+    assert set(dir(favcrm)) == {*for_type_checkers, *rooms, "__version__"}
+
+
+@pytest.mark.parametrize("name", ["codes", "errors", "sandbox", "stores", "transports"])
+def test_a_room_is_there_after_importing_the_package_alone(name: str) -> None:
+    script = f"import favcrm; print(favcrm.{name}.__name__)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert ran.stdout == f"favcrm.{name}\n"
 
 
 @pytest.mark.parametrize("name", dir(favcrm))

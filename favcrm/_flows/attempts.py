@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 
 from favcrm._flows.refusal_rules import tells_of_a_fault
-from favcrm._flows.refusals import find_failure, to_error
+from favcrm._flows.refusals import find_failure, say_that_no_key_was_sent, to_error
 from favcrm._flows.waits import retry_after
 from favcrm._mcp.negotiation import SERVER_ERRORS
 from favcrm._mcp.payloads import Answer
@@ -29,7 +29,7 @@ from favcrm.errors import (
     UnexpectedAnswerError,
 )
 from favcrm.events import log_attempt
-from favcrm.transport import Request
+from favcrm.transport import Request, Response
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -41,15 +41,12 @@ if TYPE_CHECKING:
     from favcrm.models import PendingRegistration
     from favcrm.retry import RetryPolicy
     from favcrm.secret import Secret
-    from favcrm.transport import Clock, Response
+    from favcrm.transport import Clock
 
 R = TypeVar("R")
 
 NOT_SENT_SINCE_LATE = "The time for the call was over before it was made. Nothing was sent."
 NOT_SENT_SINCE_EXPIRED = "The code has expired, so it was not sent. Nothing was created."
-
-NO_KEY_SENT = "The server asks for a key, and none was sent. Nothing was done."
-NEEDS_NO_KEY = "Check the endpoint: FavCRM needs no key for this call, so something else may answer there."
 
 
 class Kind(StrEnum):
@@ -117,19 +114,14 @@ class Caller:
     def with_origin(self, error: FavCRMError, keys: KeyManager | None = None) -> FavCRMError:
         """Name in an error the endpoint that was asked and, where a key was refused, where the key came from.
 
-        Args:
-            error: The error.
-            keys: Where the key comes from, or None where the call presents no key.
+        Without ``keys``, the call presents no key.
         """
         error.endpoint = getattr(self.backend.transport, "endpoint", None)
         if isinstance(error, AuthenticationError):
             if keys is not None and keys.key is not None:
                 error.key_source = keys.source or None
             else:
-                error.message = (
-                    f'{NO_KEY_SENT} The server says: "{error.summary}"' if error.summary else NO_KEY_SENT
-                )
-                error.next_step = NEEDS_NO_KEY if keys is None else keys.missing
+                say_that_no_key_was_sent(error, "" if keys is None else keys.missing)
         return error
 
 
@@ -218,7 +210,7 @@ class Attempts(Generic[R]):
             what = f"The transport failed with {type(error).__name__}, and the request may have been carried out."
             outcome = Failed(Kind.UNKNOWN, OutcomeUnknownError(what))
         else:
-            outcome = judge(call, response, clock)
+            outcome = _no_response(response) or judge(call, response, clock)
         self.outcomes.append(outcome)
         log_attempt(
             phase=call.phase,
@@ -339,6 +331,13 @@ def _server_error(response: Response, clock: Clock) -> Failed:
             ),
         )
     return _unknown(f"The server failed with HTTP {response.status}", response)
+
+
+def _no_response(value: object) -> Failed | None:
+    if isinstance(value, Response):
+        return None
+    what = f"The transport returned {type(value).__name__} instead of a Response"
+    return Failed(Kind.UNKNOWN, OutcomeUnknownError(f"{what}, and the request may have been carried out."))
 
 
 def _unknown(what: str, response: Response) -> Failed:

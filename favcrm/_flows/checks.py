@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from favcrm._patterns import lazy_pattern
+from favcrm._patterns import is_number, lazy_pattern
 from favcrm.errors import raise_problems
+from favcrm.models import PendingRegistration
 from favcrm.registration import ascii_domain, check_email
 from favcrm.secret import Secret
 from favcrm.typing import JSON
@@ -25,7 +26,8 @@ def parse_code(code: object) -> Secret:
         InvalidInputError: The code is not text, or not six digits.
     """
     if not isinstance(code, str):
-        raise_problems({"code": "must be text: a number would lose its leading zeros"})
+        number = ": a number would lose its leading zeros" if isinstance(code, int) else ""
+        raise_problems({"code": f"must be text{number}"})
     digits = re.sub(r"[\s-]", "", str(code))
     raise_problems({"code": None if SIX_DIGITS.fullmatch(digits) else "must be exactly six digits"})
     return Secret(digits)
@@ -44,6 +46,26 @@ def check_request_id(request_id: object) -> str:
         problem = f"must be at most {LONGEST_REGISTRATION_ID} characters"
     raise_problems({"request_id": problem})
     return str(request_id).strip()
+
+
+def is_text(value: object) -> bool:
+    """Tell what a type checker promised; without one, anything may come."""
+    return isinstance(value, str)
+
+
+def check_joining(pending: object, person: object) -> None:
+    """Check what goes with the token and the code of an invitation.
+
+    Raises:
+        InvalidInputError: The one is no `PendingRegistration`, or the other no text.
+    """
+    known = pending is None or isinstance(pending, PendingRegistration)
+    raise_problems(
+        {
+            "pending": None if known else "must be what request_invite_code returned",
+            "person": None if person is None or is_text(person) else "must be text",
+        }
+    )
 
 
 def check_tool_call(name: object, arguments: object) -> None:
@@ -71,13 +93,13 @@ def invite_arguments(
     """
     address = ascii_domain(email)
     hours = expires_in_hours
-    name_fits = name is None or 1 <= len(name.strip()) <= LONGEST_PERSON
-    hours_fit = hours is None or 1 <= hours <= LONGEST_INVITE
+    name_fits = name is None or (is_text(name) and 1 <= len(name.strip()) <= LONGEST_PERSON)
+    hours_fit = hours is None or is_number(hours, least=1, most=LONGEST_INVITE)
     raise_problems(
         {
             "email": check_email(address),
             "name": None if name_fits else f"must be 1 to {LONGEST_PERSON} characters",
-            "role": None if role in {None, *ROLES} else f"must be one of {', '.join(ROLES)}",
+            "role": None if role in (None, *ROLES) else f"must be one of {', '.join(ROLES)}",
             "expires_in_hours": None if hours_fit else f"must be 1 to {LONGEST_INVITE}",
         }
     )

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from favcrm._flows import calls
 from favcrm._flows.attempts import Caller
-from favcrm._flows.checks import check_request_id, check_tool_call, parse_code
+from favcrm._flows.checks import check_joining, check_request_id, check_tool_call, is_text, parse_code
 from favcrm._flows.confirmation import SENT_BEFORE, CodeUse, Confirmation
 from favcrm._flows.keys import KeyManager, check_is_store, key_name_of, key_name_of_invitation
 from favcrm._flows.records import (
@@ -32,10 +32,12 @@ from favcrm.errors import (
     OutcomeUnknownError,
     RefusedError,
     UnexpectedAnswerError,
+    raise_problems,
 )
 from favcrm.events import Emitter, Event, EventKind
 from favcrm.ledger import MemoryLedger
 from favcrm.models import PendingRegistration
+from favcrm.settings import as_secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -126,13 +128,14 @@ class Engine:
             replace: Whether the key may take the place of another one.
 
         Raises:
-            StoreError: The store or the escrow lacks a method of `favcrm.Store`.
+            InvalidInputError: The name is no text, or the store or the escrow lacks a method of `favcrm.Store`.
         """
+        raise_problems({"key_name": None if name is None or is_text(name) else "must be text"})
         store = self.store if store is None else store
-        for each in (store, self.escrow):
+        for field, each in {"store": store, "escrow": self.escrow}.items():
             if each is None or any(each is known for known in self._accepted):
                 continue
-            check_is_store(each)
+            check_is_store(each, field)
             # Checked once, because to read the signatures takes as long as a call. Other stores may not live on.
             if each is self.store or each is self.escrow:
                 self._accepted.append(each)
@@ -155,9 +158,10 @@ class Engine:
         return self._ask_for_code(name, key_name_of(registration), call, resend=resend, spent=spent)
 
     async def request_invite(
-        self, token: Secret, *, resend: bool = False, spent: PendingRegistration | None = None
+        self, token: str | Secret, *, resend: bool = False, spent: PendingRegistration | None = None
     ) -> PendingRegistration:
         """Ask for the one-time code of an invitation, unless one is still good."""
+        token = as_secret(token, "token")
         name = name_of_invitation(token, self.endpoint)
         call = calls.request_invite_code(token.reveal(), self.backend.clock)
         registration_id, key_name = id_of_invitation(token), key_name_of_invitation(token)
@@ -249,7 +253,7 @@ class Engine:
 
     async def confirm_invite(
         self,
-        token: Secret,
+        token: str | Secret,
         code: str,
         *,
         pending: PendingRegistration | None = None,
@@ -258,7 +262,8 @@ class Engine:
         before_sending: Callable[[], None] | None = None,
     ) -> Workspace:
         """Use the one-time code of an invitation, with the same care as that of a registration."""
-        digits = parse_code(code)
+        token, digits = as_secret(token, "token"), parse_code(code)
+        check_joining(pending, person)
         registration_id = id_of_invitation(token)
         if pending is None:
             pending = await self._records.find(name_of_invitation(token, self.endpoint))

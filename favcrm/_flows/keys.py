@@ -7,13 +7,13 @@ import inspect
 import re
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from attrs import evolve
 
 from favcrm._flows.records import blocks
 from favcrm._text import mask_error
-from favcrm.errors import MissingKeyError, StoreError
+from favcrm.errors import InvalidInputError, MissingKeyError, Problem, StoreError
 from favcrm.events import Emitter, EventKind
 from favcrm.secret import Secret, SecretRef
 
@@ -266,29 +266,38 @@ class KeyManager:
             return None, error
 
 
-def check_is_store(store: Store) -> None:
+def has_methods(value: object, *names: str) -> bool:
+    """Tell whether an object has methods. A class has none, although it defines them."""
+    return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in names)
+
+
+def check_is_store(store: Store, field: str, *, signatures: bool = True) -> None:
     """Refuse an object that cannot be used as a store, before anything depends on it.
 
+    Args:
+        store: The object.
+        field: The name of the argument that it was given as.
+        signatures: Whether to read what the methods take, which takes as long as a call.
+
     Raises:
-        StoreError: It lacks a method, or one is a coroutine or takes other arguments.
+        InvalidInputError: It lacks a method, or one is a coroutine or takes other arguments.
     """
-    kind = type(store).__name__
+    problem = "" if isinstance(getattr(store, "scheme", None), str) else "scheme is missing"
     for name, arguments in METHODS.items():
         method: object = getattr(store, name, None)
-        problem = ""
-        if not callable(method) or inspect.isclass(store):
-            problem = "is missing"
-        elif inspect.iscoroutinefunction(method):
-            problem = "is a coroutine, and must be a plain method"
-        elif not _takes(method, *arguments):
-            problem = "takes other arguments than a store's"
+        if not has_methods(store, name):
+            problem = f"{name} is missing"
+        elif signatures and inspect.iscoroutinefunction(method):
+            problem = f"{name} is a coroutine, and must be a plain method"
+        elif signatures and not takes(cast("Callable[..., object]", method), *arguments):
+            problem = f"{name} takes other arguments than a store's"
         if problem:
-            raise StoreError(
-                f"The store {kind} cannot be used: its {name} {problem}.", next_step=WRITE_A_STORE
-            )
+            what = f"{type(store).__name__} cannot be used, because its {problem}. {WRITE_A_STORE}"
+            raise InvalidInputError([Problem(field, what.rstrip("."))])
 
 
-def _takes(method: Callable[..., object], *arguments: object) -> bool:
+def takes(method: Callable[..., object], *arguments: object) -> bool:
+    """Tell whether a function can be called with these arguments."""
     keywords = {"if_absent": True} if len(arguments) > 1 else {}
     with suppress(ValueError):  # some methods in C do not say what they take
         signature = inspect.signature(method)
@@ -316,4 +325,5 @@ def _as_ref(told: object, scheme: str, name: str) -> SecretRef:
     """Return what a store's `put` gave as a reference: a store of the user's may give plain text, or nothing."""
     if isinstance(told, SecretRef):
         return told
-    return SecretRef(told) if isinstance(told, str) and "://" in told else SecretRef.of(scheme, name)
+    whole = isinstance(told, str) and all(told.partition("://"))
+    return SecretRef(cast("str", told)) if whole else SecretRef.of(scheme, name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from attrs import evolve
 
-from favcrm._flows.keys import key_name_of, key_name_of_invitation
+from favcrm._flows.keys import has_methods, key_name_of, key_name_of_invitation, takes
 from favcrm.errors import (
     AlreadyRegisteredError,
     CodeExpiredError,
@@ -15,13 +15,15 @@ from favcrm.errors import (
     InvalidInputError,
     MissingKeyError,
     OutcomeUnknownError,
+    Problem,
     StoreError,
     TooManyAttemptsError,
+    raise_problems,
 )
 from favcrm.events import EventKind, State
 from favcrm.models import PendingRegistration, Workspace
 from favcrm.secret import SecretRef
-from favcrm.settings import check_key
+from favcrm.settings import as_secret, check_key
 from favcrm.store import Store
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from favcrm.secret import Secret
 
     ReadCode: TypeAlias = Callable[[PendingRegistration], Awaitable[str]]
+
+R = TypeVar("R")
 
 CODE_TRIES = 3
 # Each code is one more email, of three that FavCRM sends in an hour.
@@ -79,7 +83,7 @@ def signing_up(engine: Engine, registration: Registration, read_code: ReadCode) 
     return Route(key_name_of(registration), read_code, request, confirm)
 
 
-def joining(engine: Engine, token: Secret, person: str | None, read_code: ReadCode) -> Route:
+def joining(engine: Engine, token: str | Secret, person: str | None, read_code: ReadCode) -> Route:
     """Return the way of joining a workspace by an invitation.
 
     Args:
@@ -99,7 +103,19 @@ def joining(engine: Engine, token: Secret, person: str | None, read_code: ReadCo
             token, code, pending=pending, person=person, keys=keys, before_sending=sent
         )
 
-    return Route(key_name_of_invitation(token), read_code, request, confirm)
+    return Route(key_name_of_invitation(as_secret(token, "token")), read_code, request, confirm)
+
+
+def check_reader(read_code: Callable[..., R]) -> Callable[..., R]:
+    """Return what brings a code, if it can be called with a pending registration.
+
+    Raises:
+        InvalidInputError: It cannot.
+    """
+    fine = has_methods(read_code, "__call__") and takes(read_code, None)
+    what = "must be a function that takes the pending registration and returns the code"
+    raise_problems({"read_code": None if fine else what})
+    return read_code
 
 
 class Provisioning:
@@ -160,8 +176,9 @@ class Provisioning:
         self._reach(State.KEY_RECEIVED)
         return await self._finish(workspace)
 
-    async def adopt(self, api_key: Secret) -> tuple[Workspace, DiagnosticReport]:
+    async def adopt(self, api_key: str | Secret) -> tuple[Workspace, DiagnosticReport]:
         """Take a key that was made in the portal through the same check, store and diagnosis."""
+        api_key = as_secret(api_key)
         check_key(api_key)
         await self._check_store()
         if self._replace:
@@ -218,10 +235,17 @@ class Provisioning:
             if known is not None:
                 return known
             pending = evolve(pending, last_refusal=refusal, tries_left=tries_left)
+            expired = pending.expired
             # Outside of the `try`, because an error of the user's reader is no refusal of a code.
-            code = None if pending.expired else await self._read_code(route, pending)
+            code = "" if expired else await self._read_code(route, pending)
             try:
-                return await self._confirm(route, pending, code)
+                if expired:
+                    raise await self._engine.confirmation.expired_error(pending.request_id, NOT_ASKED_FOR)
+                sent = partial(self._reach, State.VERIFY_SENT)
+                return await route.confirm(pending, code, self._keys, sent)
+            except OutcomeUnknownError:
+                self._reach(State.OUTCOME_UNKNOWN)
+                raise
             except (InvalidCodeError, InvalidInputError) as error:
                 tries_left -= 1
                 if not tries_left:
@@ -242,20 +266,12 @@ class Provisioning:
         return pending
 
     async def _read_code(self, route: Route, pending: PendingRegistration) -> str:
-        code = await route.read_code(pending)
+        reading = route.read_code(pending)
+        if not hasattr(reading, "__await__"):
+            raise InvalidInputError([Problem("read_code", "must be a coroutine function on the async side")])
+        code = await reading
         self._reach(State.CODE_READ)
         return code
-
-    async def _confirm(self, route: Route, pending: PendingRegistration, code: str | None) -> Workspace:
-        """Use a code, or raise where it was not asked for because it had expired."""
-        try:
-            if code is None:
-                raise await self._engine.confirmation.expired_error(pending.request_id, NOT_ASKED_FOR)
-            sent = partial(self._reach, State.VERIFY_SENT)
-            return await route.confirm(pending, code, self._keys, sent)
-        except OutcomeUnknownError:
-            self._reach(State.OUTCOME_UNKNOWN)
-            raise
 
 
 def _for_readers(error: FavCRMError) -> str:

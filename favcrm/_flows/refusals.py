@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from favcrm.typing import JSON
 
 REASON_FIELDS = {"success", "code", "errors", *TEXT_FIELDS, *WAIT_FIELDS, "loginUrl", "upgradeAction"}
+NO_KEY_SENT = "The server asks for a key, and none was sent. Nothing was done."
+NEEDS_NO_KEY = "Check the endpoint: FavCRM needs no key for this call, so something else may answer there."
 INSUFFICIENT_SCOPE = "insufficient_scope"
 
 
@@ -158,6 +160,17 @@ def to_error(
         request_id=response.x_request_id,
         server_code=fields["server_code"],
     )
+
+
+def say_that_no_key_was_sent(error: AuthenticationError, next_step: str) -> None:
+    """Change an error of a call without a key: the server cannot have refused a key.
+
+    Args:
+        error: The error.
+        next_step: Where a key is looked for; empty where the call needs none.
+    """
+    error.message = f'{NO_KEY_SENT} The server says: "{error.summary}"' if error.summary else NO_KEY_SENT
+    error.next_step = next_step or NEEDS_NO_KEY
 
 
 def _authentication_error(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from favcrm._patterns import is_number
 from favcrm.errors import raise_problems
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ class Watch:
 
     def __init__(self, engine: Engine, interval: float | None) -> None:
         seconds = (engine.diagnosis_interval or DEFAULT_INTERVAL) if interval is None else interval
-        fine = seconds > 0 and math.isfinite(seconds)
-        raise_problems({"interval": None if fine else "must be a number of seconds above 0"})
+        raise_problems(
+            {"interval": None if is_number(seconds, above=0) else "must be a number of seconds above 0"}
+        )
         self._engine = engine
         self._interval = seconds
         self._last: DiagnosticReport | None = None

@@ -14,7 +14,7 @@ from favcrm.cli.options import Given, json_option, with_given
 from favcrm.cli.signup import signup
 from favcrm.cli.team import team
 from favcrm.cli.workspace import doctor, plan, tool, whatsapp, whoami
-from favcrm.secret import as_secret
+from favcrm.settings import as_secret
 
 if TYPE_CHECKING:
     from favcrm.secret import Secret

@@ -10,8 +10,8 @@ from favcrm.cli.keys import KEY_NAME, config_file, key_in_file, other_address
 from favcrm.cli.options import Given, action, read_hidden
 from favcrm.cli.output import Found
 from favcrm.errors import FavCRMError, PlanLimitError, StoreError
-from favcrm.secret import Secret, as_secret
-from favcrm.settings import Settings, check_key
+from favcrm.secret import Secret
+from favcrm.settings import Settings, as_secret, check_key
 from favcrm.stores import ConfigFileStore
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import click
 from attrs import evolve, frozen
 
 import favcrm
-from favcrm._flows.attempts import NEEDS_NO_KEY
+from favcrm._flows.refusals import NEEDS_NO_KEY
 from favcrm.cli import NOTHING_CHANGED, stop
 from favcrm.cli.keys import keep_aside, name_missing_key, show_workspace
 from favcrm.cli.output import JSONOutput, Output

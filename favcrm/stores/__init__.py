@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from favcrm._boundary import boundary
 from favcrm.errors import InvalidInputError, Problem, StoreError
-from favcrm.secret import SecretRef
 from favcrm.store import Store
 from favcrm.stores.memory import MemoryStore
 
@@ -83,13 +82,13 @@ def store_from_ref(ref: str, **options: Any) -> Store:
         >>> store_from_ref(str(ref), path="here.toml").get(ref)
         Secret('...6789')
     """
-    scheme = SecretRef(ref).scheme
+    scheme, separator, _ = str(ref).partition("://")
     if scheme == MemoryStore.scheme:
         raise StoreError(
             "A MemoryStore ends with its process, and no reference leads back to it.",
             next_step="Keep the store object, or use a store that lasts.",
         )
-    if scheme not in SCHEMES or not ref.startswith(f"{scheme}://"):
+    if scheme not in SCHEMES or not separator:
         known = ", ".join(sorted(SCHEMES))
         raise InvalidInputError([Problem("ref", f"must begin with a scheme and ://, one of {known}")])
     name = SCHEMES[scheme]

@@ -11,8 +11,8 @@ from typing import TypeAlias
 from favcrm._atomic import dry_run, read, updated, wrap_errors
 from favcrm._boundary import boundaries
 from favcrm.errors import InvalidInputError, MissingKeyError, Problem, StoreError
-from favcrm.secret import Secret, SecretRef, as_secret
-from favcrm.settings import is_filled_in
+from favcrm.secret import Secret, SecretRef
+from favcrm.settings import as_secret, is_filled_in
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONG_KEY = "k" * 4096

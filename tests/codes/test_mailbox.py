@@ -152,7 +152,7 @@ def test_a_late_mail_is_not_read(server: MailServer, waiting: Waiting) -> None:
         server.deliver(mail("Your code is 123456."))
 
     waiting.steps = [late]
-    with pytest.raises(CodeExpiredError, match=r"in time\. No workspace"):
+    with pytest.raises(CodeExpiredError, match=r"in time\. Nothing was created"):
         mailbox(server)(waiting.pending())
 
 

@@ -93,7 +93,11 @@ async def test_a_store_with_another_key_keeps_it_and_the_adopted_key_is_not_call
 # What a store's `put` returns
 
 
-@pytest.mark.parametrize("told", [str, lambda _: "ok", lambda _: None], ids=["text", "word", "nothing"])
+@pytest.mark.parametrize(
+    "told",
+    [str, lambda _: "ok", lambda _: "://", lambda _: None],
+    ids=["text", "word", "no reference", "nothing"],
+)
 async def test_a_store_that_returns_no_reference_is_read_at_its_own(
     sandbox: Sandbox, colour: Colour, told: Callable[[SecretRef], Any]
 ) -> None:
@@ -152,21 +156,23 @@ class Older(Mapped):
 @pytest.mark.parametrize(
     ("store", "problem"),
     [
-        (Coroutines(), "The store Coroutines cannot be used: its put is a coroutine"),
-        (Older(), "its put takes other arguments"),
-        ("config.toml", "The store str cannot be used: its check is missing"),
-        (MemoryStore, "its check is missing"),
+        (Coroutines(), "Coroutines cannot be used, because its put is a coroutine"),
+        (Older(), "Older cannot be used, because its put takes other arguments"),
+        ("config.toml", "str cannot be used, because its check is missing"),
+        (MemoryStore, "check is missing"),
     ],
     ids=["coroutine", "older", "path", "class"],
 )
+@pytest.mark.parametrize("given", ["constructor", "call"])
 async def test_what_is_no_store_is_refused_before_the_code_is_used(
-    sandbox: Sandbox, colour: Colour, store: Any, problem: str
+    sandbox: Sandbox, colour: Colour, store: Any, problem: str, given: str
 ) -> None:
-    with pytest.raises(errors.StoreError, match=problem):
-        await confirmed(sign_up(sandbox, colour, store=store), sandbox)
-    with pytest.raises(errors.StoreError, match=problem):
-        await provisioned(sign_up(sandbox, colour), sandbox, store=store)
-    assert sandbox.count(VERIFY) == 0
+    at_call = {"store": store} if given == "call" else {}
+    with pytest.raises(errors.InvalidInputError, match=f"store: .*{problem}"):
+        await provisioned(
+            sign_up(sandbox, colour, **({} if at_call else {"store": store})), sandbox, **at_call
+        )
+    assert sandbox.calls == ()
 
 
 async def test_an_escrow_that_cannot_be_written_is_found_before_the_code_is_used(

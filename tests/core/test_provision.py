@@ -195,6 +195,17 @@ async def test_an_error_of_the_reader_passes_and_costs_no_second_email(
     assert run.states == ["store checked", "code requested"]
 
 
+async def test_a_reader_that_returns_none_costs_a_try_and_no_second_email(
+    sandbox: Sandbox, colour: Colour
+) -> None:
+    def nothing(_: PendingRegistration) -> Any:
+        return None
+
+    run = Run(sandbox, colour)
+    assert (await run.provision(in_turn(nothing, run.mailed))).report.ready
+    assert len(sandbox.inbox) == 1
+
+
 async def test_a_code_that_expired_before_it_was_asked_for_is_replaced(
     sandbox: Sandbox, colour: Colour
 ) -> None:

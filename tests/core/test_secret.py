@@ -9,12 +9,13 @@ import logging
 import pickle
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import pytest
 from cattrs import Converter
 
-from favcrm import Secret, Workspace
+from favcrm import InvalidInputError, Secret, SecretRef, Workspace
 
 
 @pytest.fixture
@@ -90,6 +91,18 @@ def test_it_is_none_of_the_kinds_that_serializers_open(value: str) -> None:
     assert not hasattr(secret, "get_secret_value")
     assert not hasattr(secret, "__dict__")
     assert not attrs.has(Secret)
+
+
+@pytest.mark.parametrize("text", ["foo", "", "://favcrm/acme", "memory://", 5])
+def test_what_is_no_reference_is_refused(text: Any) -> None:
+    with pytest.raises(InvalidInputError, match="ref: must be a reference"):
+        SecretRef(text)
+
+
+def test_a_reference_says_what_it_is_made_of() -> None:
+    assert list(inspect.signature(SecretRef).parameters) == ["ref"]
+    ref = SecretRef("memory://favcrm/acme")
+    assert pickle.loads(pickle.dumps(ref)) == copy.deepcopy(ref) == ref  # noqa: S301 - made here
 
 
 def test_it_is_masked_in_a_log(value: str, caplog: pytest.LogCaptureFixture) -> None:

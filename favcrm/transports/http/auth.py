@@ -11,8 +11,8 @@ import httpx
 
 from favcrm._boundary import boundaries
 from favcrm.endpoint import same_origin
-from favcrm.secret import Secret, as_secret
-from favcrm.settings import Settings
+from favcrm.secret import Secret
+from favcrm.settings import Settings, as_secret
 from favcrm.transports.http.send import bearer
 
 __all__ = ["BearerAuth"]
