@@ -136,8 +136,8 @@ class PendingRegistration:
 ReadCode: TypeAlias = Callable[[PendingRegistration], str]
 """Returns the code as text. The pending registration says why the last code was refused and how many tries are left.
 
-An error that it raises ends `provision` and passes through, whatever its class. If it has a method ``check``, that is
-called before an email is asked for.
+An error that it raises ends `provision` and passes through. Only a `CodeExpiredError` has a fresh code requested, once.
+If it has a method ``check``, that is called before an email is asked for.
 """
 
 AsyncReadCode: TypeAlias = Callable[[PendingRegistration], Awaitable[str]]

@@ -235,29 +235,29 @@ class Provisioning:
             if known is not None:
                 return known
             pending = evolve(pending, last_refusal=refusal, tries_left=tries_left)
-            expired = pending.expired
-            # Outside of the `try`, because an error of the user's reader is no refusal of a code.
-            code = "" if expired else await self._read_code(route, pending)
+            died: FavCRMError
             try:
-                if expired:
-                    raise await self._engine.confirmation.expired_error(pending.request_id, NOT_ASKED_FOR)
-                sent = partial(self._reach, State.VERIFY_SENT)
-                return await route.confirm(pending, code, self._keys, sent)
-            except OutcomeUnknownError:
-                self._reach(State.OUTCOME_UNKNOWN)
-                raise
-            except (InvalidCodeError, InvalidInputError) as error:
-                tries_left -= 1
-                if not tries_left:
-                    raise
-                refusal = _for_readers(error)
-                self._reach(State.CODE_REFUSED)
-            except (CodeExpiredError, TooManyAttemptsError) as error:
-                codes_left -= 1
-                if not codes_left:
-                    raise
-                refusal = _for_readers(error)
-                pending = await self._request(route, spent=pending)
+                code = await self._read_code(route, pending)
+            except CodeExpiredError as error:
+                died = error
+            else:
+                # Apart from the reading, because any other error of a reader is no refusal of a code.
+                try:
+                    return await self._use(route, pending, code)
+                except (InvalidCodeError, InvalidInputError) as error:
+                    tries_left -= 1
+                    if not tries_left:
+                        raise
+                    refusal = _for_readers(error)
+                    self._reach(State.CODE_REFUSED)
+                    continue
+                except (CodeExpiredError, TooManyAttemptsError) as error:
+                    died = error
+            codes_left -= 1
+            if not codes_left:
+                raise died
+            refusal = _for_readers(died)
+            pending = await self._request(route, spent=pending)
 
     async def _request(self, route: Route, *, spent: PendingRegistration | None) -> PendingRegistration:
         pending = await route.request(spent)
@@ -265,7 +265,16 @@ class Provisioning:
         self._reach(State.CODE_REQUESTED)
         return pending
 
+    async def _use(self, route: Route, pending: PendingRegistration, code: str) -> Workspace:
+        try:
+            return await route.confirm(pending, code, self._keys, partial(self._reach, State.VERIFY_SENT))
+        except OutcomeUnknownError:
+            self._reach(State.OUTCOME_UNKNOWN)
+            raise
+
     async def _read_code(self, route: Route, pending: PendingRegistration) -> str:
+        if pending.expired:
+            raise await self._engine.confirmation.expired_error(pending.request_id, NOT_ASKED_FOR)
         reading = route.read_code(pending)
         if not hasattr(reading, "__await__"):
             raise InvalidInputError([Problem("read_code", "must be a coroutine function on the async side")])

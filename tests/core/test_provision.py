@@ -169,7 +169,6 @@ async def test_a_wrong_code_is_asked_for_again(sandbox: Sandbox, colour: Colour)
     [
         errors.InvalidCodeError("The inbox has no code."),
         errors.InvalidInputError([errors.Problem("inbox", "is not the one")]),
-        errors.CodeExpiredError("The inbox is old."),
         errors.TooManyAttemptsError("The inbox is locked."),
         errors.OutcomeUnknownError("The inbox did not answer."),
         errors.NotSentError("The inbox is not reached."),
@@ -204,6 +203,17 @@ async def test_a_reader_that_returns_none_costs_a_try_and_no_second_email(
     run = Run(sandbox, colour)
     assert (await run.provision(in_turn(nothing, run.mailed))).report.ready
     assert len(sandbox.inbox) == 1
+
+
+async def test_a_code_that_dies_while_it_is_read_is_replaced_once(sandbox: Sandbox, colour: Colour) -> None:
+    def late(_: PendingRegistration) -> str:
+        raise errors.CodeExpiredError("No mail came.")
+
+    run = Run(sandbox, colour)
+    with pytest.raises(errors.CodeExpiredError, match="No mail came"):
+        await run.provision(late)
+    assert len(sandbox.inbox) == 2
+    assert run.states == ["store checked", "code requested", "code requested"]
 
 
 async def test_a_code_that_expired_before_it_was_asked_for_is_replaced(
