@@ -131,9 +131,12 @@ def to_error(
     private = sign_up or bool(hide)
     shown = partial(_shown, hide=hide, private=private)
     code = failure.codes[0] if failure.codes else failure.status
+    # A server may repeat the code of the request where its delay belongs.
+    repeats = any(hidden in f"{failure.retry_after or 0:.0f}" for hidden in hide)
+    retry_after = None if repeats else failure.retry_after
     fields: RefusalFields = {
         "request_id": response.x_request_id,
-        "retry_after": failure.retry_after,
+        "retry_after": retry_after,
         "server_code": shown(code) if isinstance(code, str) else code,
         "summary": shown(failure.texts[0]) if failure.texts else "",
     }
@@ -156,7 +159,7 @@ def to_error(
         return error(message, **fields)
     return error(
         message,
-        retry_after=failure.retry_after,
+        retry_after=retry_after,
         request_id=response.x_request_id,
         server_code=fields["server_code"],
     )

@@ -10,7 +10,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from favcrm import errors
@@ -870,6 +870,7 @@ RESPONSES = st.builds(
 
 @settings(max_examples=300)
 @given(RESPONSES, st.sampled_from(EVERY_CALL))
+@example(Response(status=429, body=json.dumps({"retryAfter": CODE})), calls.verify_code("signup_req_1", CODE))
 def test_a_response_of_any_shape_ends_in_an_outcome(response: Response, call: calls.Call[Any]) -> None:
     outcome = judge(call, response, CLOCK)
     if isinstance(outcome, Failed):
