@@ -65,7 +65,7 @@ class OwnClient:
         self.transport = transport
         self._jar = cookies
         self._cookies = httpx.Cookies(cookies)
-        self.is_closed = False
+        self.is_closed: bool = False
 
     def build_request(
         self, method: str, url: httpx.URL, *, headers: Mapping[str, str], content: bytes, timeout: float
