@@ -175,7 +175,7 @@ def _broken_rules(rules: Schema, value: JSON) -> Iterator[str]:
             yield complaint.format(rules[keyword])
 
 
-TYPES: dict[str, type[str] | type[int]] = {"string": str, "integer": int}
+TYPES: dict[str, type[str | int]] = {"string": str, "integer": int}
 
 
 @cache
