@@ -36,10 +36,16 @@ QUOTED_EMAIL = lazy_pattern(r"(?:[\w'+.*-]|%(?!40)[0-9A-Fa-f]{2})++(%40[\w.*-]+)
 KEYS = lazy_pattern(r"fav_[a-z0-9]+_[A-Za-z0-9_-]{4,}|(?<=[Bb]earer )\S+")
 
 
+def without_unseen(text: str) -> str:
+    """Return the text without the characters that nobody sees."""
+    return text if text.isprintable() else UNSEEN.sub("", text)
+
+
 def without_emails(text: str) -> str:
     """Return a sign-up's text with a mask in place of every email, also of one that the server masked in part."""
     if "@" not in text and "%40" not in text:
         return text
+    text = without_unseen(text)
     for pattern in (MASKED_EMAIL, EMAIL, QUOTED_EMAIL):
         text = pattern.sub(lambda found: MASK if found[1] else found[0], text)
     return text
@@ -57,7 +63,17 @@ def clean(text: str, *, hide: Iterable[str] = (), longest: int = LONGEST) -> str
 
 
 def mask(text: str, *, hide: Iterable[str] = ()) -> str:
-    """Return the text with keys and the values in ``hide`` masked, also as they stand in an address."""
+    """Return the text with keys and the values in ``hide`` masked, also as they stand in an address.
+
+    A secret with characters in it that nobody sees is masked too, because a reader or `clean` would join its parts.
+    """
+    hide = tuple(hide)
+    seen = without_unseen(text)
+    shown = _mask(seen, hide)
+    return text if shown == seen else shown
+
+
+def _mask(text: str, hide: tuple[str, ...]) -> str:
     for value in hide:
         for form in (value, quote(value, safe="")) if "%" in text else (value,):
             # Looked for before: to compile a pattern for each email takes as long as a call.

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, Union
 
 from attrs import asdict, evolve, field, frozen
 
-from favcrm._text import UNSEEN
+from favcrm._text import without_unseen
 from favcrm.secret import Secret
 from favcrm.typing import JSON
 
@@ -103,7 +103,7 @@ class ToolResult:
         """
         data = plain(self.data)
         shown = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-        text = UNSEEN.sub("", "\n".join(part for part in (self.summary, shown) if part))
+        text = without_unseen("\n".join(part for part in (self.summary, shown) if part))
         if len(text) <= limit:
             return text
         # The note is as long as it can get, so that the text fits whatever is kept.

@@ -24,6 +24,9 @@ class Secret:
     Args:
         value: The text to keep.
 
+    Raises:
+        InvalidInputError: The value is no text.
+
     Example:
         >>> key = Secret("not-a-real-key-6789")
         >>> key
@@ -37,6 +40,8 @@ class Secret:
     __slots__ = ("__value",)
 
     def __init__(self, value: str) -> None:
+        if not isinstance(cast("object", value), str):
+            raise InvalidInputError([Problem("value", "must be text")])
         self.__value = value
 
     def reveal(self) -> str:

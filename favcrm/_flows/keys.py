@@ -216,7 +216,13 @@ class KeyManager:
     async def put(self, workspace: Workspace, registration_id: str = "") -> Saved:
         """Put a key into the store, or else into the escrow. No event is emitted."""
         name = self._name_for(registration_id, workspace.organisation_id)
-        ref, failure = await self._try_to_put(workspace, name, self.store)
+        try:
+            ref, failure = await self._try_to_put(workspace, name, self.store)
+        except BaseException:
+            # Such as SystemExit: this may end the process, and the key is shown only once.
+            if self.escrow is not None:
+                await self._try_to_put(workspace, name, self.escrow)
+            raise
         if ref is not None:
             self.key = ref
             return Saved(evolve(workspace, ref=ref), ref)

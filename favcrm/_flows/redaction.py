@@ -16,7 +16,7 @@ from attrs import frozen
 
 from favcrm._mcp import payloads
 from favcrm._patterns import lazy_pattern
-from favcrm._text import MASK
+from favcrm._text import MASK, without_unseen
 from favcrm.secret import Secret
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ class Redaction:
         """Return a text with every secret in it masked, also where it is JSON."""
         if not self.needed:
             return text
+        # A reader does not see what such a key is split by.
+        if KEY_IN_WORDS.search(seen := without_unseen(text)):
+            text = seen
         parsed = payloads.as_json(text) if text.lstrip()[:1] in {"{", "["} else None
         if parsed is not None and (shown := self.masked(parsed)) != parsed:
             text = json.dumps(shown, ensure_ascii=False)
@@ -118,7 +121,7 @@ class Redaction:
 def _shows_signs(value: JSON, tool: str) -> bool:
     """Tell whether there may be a secret in a value; also where it is too deep to be looked into at once."""
     text = payloads.as_text(value)
-    searched = f"{tool} {text}".lower()
+    searched = without_unseen(f"{tool} {text}".lower())
     return not text or any(sign in searched for sign in SIGNS)
 
 

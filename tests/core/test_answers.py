@@ -17,7 +17,7 @@ from favcrm import errors
 from favcrm._error_codes import ERROR_CODES
 from favcrm._flows import calls
 from favcrm._flows.attempts import Answered, Failed, Kind, judge
-from favcrm._text import clean
+from favcrm._text import clean, without_emails
 from favcrm.registration import Registration
 from favcrm.sandbox import SandboxClock
 from favcrm.transport import JSONRPCError, Response
@@ -878,6 +878,21 @@ def test_a_response_of_any_shape_ends_in_an_outcome(response: Response, call: ca
         assert outcome.error.next_step
         for secret in call.hide:
             assert secret not in str(outcome.error)
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\0", "\u2060", "\ufeff", "\u202e"])
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_secret_with_characters_in_it_that_nobody_sees_is_masked(
+    key: str, unseen: str, refused: bool
+) -> None:
+    split = f"{key[:5]}{unseen}{key[5:]}"
+    result: Any = {"content": [{"type": "text", "text": f"Use {split} now."}], "isError": refused}
+    outcome = judge(calls.any_tool("look", {}), Response(result=result), CLOCK)
+    told = str(outcome.error) if isinstance(outcome, Failed) else f"{outcome.value.text()}{outcome.value!r}"
+    assert key not in told
+    assert split not in told
+    assert clean(f"The code 271{unseen}828 is wrong.", hide=[CODE]) == "The code [hidden] is wrong."
+    assert "example" not in without_emails(f"Mail to you@exam{unseen}ple.com.").replace("[hidden]", "")
 
 
 def test_rule_1_a_key_is_found_beside_a_bearer_in_an_unknown_field(key: str) -> None:

@@ -71,6 +71,29 @@ async def test_an_escrow_that_is_empty_and_so_false_gets_the_key(
     assert list(escrow) == [caught.value.workspace.ref]
 
 
+@pytest.mark.parametrize("with_escrow", [True, False])
+async def test_a_store_that_ends_the_process_lets_the_escrow_have_the_key_first(
+    sandbox: Sandbox, colour: Colour, with_escrow: bool
+) -> None:
+    class End(BaseException):
+        """As SystemExit, which asyncio would raise through its loop."""
+
+    class Ending(MemoryStore):
+        def put(self, *_: object, **__: object) -> SecretRef:
+            raise End
+
+    escrow = Mapped()
+    favcrm = sign_up(sandbox, colour, store=Ending(), escrow=escrow if with_escrow else None)
+    with pytest.raises(End):
+        await provisioned(favcrm, sandbox)
+    assert len(escrow) == with_escrow
+    if with_escrow:
+        kept = MemoryStore()
+        again = sign_up(sandbox, colour, store=kept, escrow=escrow)
+        assert (await provisioned(again, sandbox)).report.ready
+        assert (len(escrow), sandbox.count(VERIFY)) == (0, 1)
+
+
 async def test_an_adopted_key_goes_to_the_escrow_too(sandbox: Sandbox, colour: Colour) -> None:
     escrow = Mapped()
     with pytest.raises(errors.StoreError, match="It is in the escrow"):

@@ -52,6 +52,12 @@ def test_its_mask_ends_with_the_fingerprint(value: str) -> None:
     assert Secret(value).fingerprint == f"...{value[-4:]}"
 
 
+def test_a_secret_of_no_text_raises_invalid_input_error() -> None:
+    number: Any = 5
+    with pytest.raises(InvalidInputError, match="value: must be text"):
+        Secret(number)
+
+
 def test_a_short_secret_has_no_fingerprint() -> None:
     assert str(Secret("123456")) == "..."
 

@@ -99,6 +99,18 @@ async def test_a_cookie_that_is_not_for_the_endpoint_is_not_sent(colour: Colour,
     assert [request.headers.get("cookie") for request in server.requests] == [None, None]
 
 
+async def test_a_cookie_that_no_header_can_hold_is_not_sent(colour: Colour) -> None:
+    def sets_it(peer: Peer, request: Request) -> None:
+        answer = whole(message(request, RESULT))
+        peer.send(answer.replace(b"\r\n", "\r\nset-cookie: lb=\xe9\r\n".encode("latin-1"), 1))
+
+    with serve(sets_it) as server:
+        async with reach(colour, server.url) as wire:
+            await wire.request()
+            assert (await wire.request()).result == RESULT
+    assert [request.headers.get("cookie") for request in server.requests] == [None, None]
+
+
 async def test_threads_of_one_client_get_many_cookies_at_once() -> None:
     numbers = itertools.count()
 

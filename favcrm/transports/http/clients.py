@@ -42,6 +42,11 @@ class SharedCookies(CookieJar):
         with self._turn:
             return iter([*super().__iter__()])
 
+    def set_cookie(self, cookie: Cookie) -> None:
+        """Keep a cookie, unless no header can hold it."""
+        if f"{cookie.name}{cookie.value}".isascii():
+            super().set_cookie(cookie)
+
     def extract_cookies(self, response: Any, request: Any) -> None:
         """Keep the cookies of an answer."""
         with self._turn:
