@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
 from urllib.parse import quote
 
 from favcrm._patterns import lazy_pattern
@@ -24,6 +24,7 @@ MASK = "[hidden]"
 UNSEEN = lazy_pattern(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
+SURROGATES = lazy_pattern("[\ud800-\udfff]")
 WHITE_SPACE = lazy_pattern(r"\s+")
 # What may stand before an "@" is matched as a whole, with an "@" behind it or without: a server's megabyte is read
 # once, and not once from each letter in it. Group 1 is there where it is an email.
@@ -34,6 +35,11 @@ EMAIL = lazy_pattern(r"[A-Za-z0-9_'+.%-]++(@(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9-]{2,}
 # In an address an "@" is written as %40.
 QUOTED_EMAIL = lazy_pattern(r"(?:[\w'+.*-]|%(?!40)[0-9A-Fa-f]{2})++(%40[\w.*-]+)?", re.ASCII)
 KEYS = lazy_pattern(r"fav_[a-z0-9]+_[A-Za-z0-9_-]{4,}|(?<=[Bb]earer )\S+")
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Tell whether a value is text that can be sent; half a character, as a broken escape in JSON leaves, cannot."""
+    return isinstance(value, str) and (value.isascii() or SURROGATES.search(value) is None)
 
 
 def without_unseen(text: str) -> str:

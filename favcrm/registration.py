@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from favcrm._boundary import boundaries
 from favcrm._patterns import lazy_pattern
+from favcrm._text import is_text
 from favcrm._warn import warn
 from favcrm.errors import raise_problems
 
@@ -181,7 +182,7 @@ def check_email(value: object) -> str | None:
 
 
 def _check_name(value: object) -> str | None:
-    if isinstance(value, str) and SHORTEST_NAME <= len(value) <= LONGEST_NAME:
+    if is_text(value) and SHORTEST_NAME <= len(value) <= LONGEST_NAME:
         return None
     return f"must be {SHORTEST_NAME} to {LONGEST_NAME} characters"
 

@@ -18,6 +18,7 @@ from attrs import frozen
 from favcrm._atomic import read
 from favcrm._boundary import boundary
 from favcrm._patterns import VISIBLE, is_number, lazy_pattern
+from favcrm._text import is_text
 from favcrm._text_files import UnreadableError, text_in, toml_in
 from favcrm.endpoint import PROFILES, Endpoint, same_origin
 from favcrm.errors import InvalidInputError, Problem
@@ -151,7 +152,7 @@ def as_secret(key: str | Secret, field: str = "api_key") -> Secret:
     """
     if isinstance(key, Secret):
         return key
-    if isinstance(cast("object", key), str):
+    if is_text(key):
         return Secret(key.strip())
     raise InvalidInputError([Problem(field, "must be text or a Secret")])
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from favcrm._patterns import is_number, lazy_pattern
+from favcrm._text import is_text
 from favcrm.errors import raise_problems
 from favcrm.models import PendingRegistration
 from favcrm.registration import ascii_domain, check_email
@@ -40,17 +41,12 @@ def check_request_id(request_id: object) -> str:
         InvalidInputError: The id is not text, is empty, or is longer than any id.
     """
     problem = None
-    if not isinstance(request_id, str) or not request_id.strip():
+    if not is_text(request_id) or not request_id.strip():
         problem = "must be the request_id of a pending registration"
     elif len(request_id) > LONGEST_REGISTRATION_ID:
         problem = f"must be at most {LONGEST_REGISTRATION_ID} characters"
     raise_problems({"request_id": problem})
     return str(request_id).strip()
-
-
-def is_text(value: object) -> bool:
-    """Tell what a type checker promised; without one, anything may come."""
-    return isinstance(value, str)
 
 
 def check_joining(pending: object, person: object) -> None:

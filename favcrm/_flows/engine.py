@@ -12,7 +12,7 @@ from attrs import evolve
 
 from favcrm._flows import calls
 from favcrm._flows.attempts import Caller
-from favcrm._flows.checks import check_joining, check_request_id, check_tool_call, is_text, parse_code
+from favcrm._flows.checks import check_joining, check_request_id, check_tool_call, parse_code
 from favcrm._flows.confirmation import SENT_BEFORE, CodeUse, Confirmation
 from favcrm._flows.keys import KeyManager, check_is_store, key_name_of, key_name_of_invitation
 from favcrm._flows.records import (
@@ -25,6 +25,7 @@ from favcrm._flows.records import (
 from favcrm._flows.reserved import check_not_reserved
 from favcrm._mcp.negotiation import INVALID_PARAMS
 from favcrm._mcp.requests import read_pages
+from favcrm._text import is_text
 from favcrm._warn import warn
 from favcrm.errors import (
     CodeExpiredError,

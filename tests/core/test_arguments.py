@@ -15,6 +15,8 @@ from favcrm.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
+HALF = "Acme \ud800"
+
 
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
@@ -38,6 +40,24 @@ def test_a_wrong_argument_of_a_constructor_is_named(
     with pytest.raises(errors.InvalidInputError, match=problem) as caught:
         provisioner(colour, **{name: value})
     assert [each.field for each in caught.value.problems] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "arguments"),
+    [
+        ("organisation_name", "initiate", {**WHO, "organisation_name": HALF}),
+        ("key_name", "confirm", {"pending": "signup_req_1", "code": "123456", "key_name": HALF}),
+        ("request_id", "confirm", {"pending": HALF, "code": "123456"}),
+        ("token", "request_invite_code", {"token": HALF}),
+    ],
+)
+async def test_half_a_character_is_no_text(
+    sandbox: Sandbox, colour: Colour, name: str, method: str, arguments: dict[str, str]
+) -> None:
+    with pytest.raises(errors.InvalidInputError) as caught:
+        await getattr(sign_up(sandbox, colour), method)(**arguments)
+    assert [each.field for each in caught.value.problems] == [name]
+    assert sandbox.calls == ()
 
 
 class TakesNothing:

@@ -52,10 +52,10 @@ def test_its_mask_ends_with_the_fingerprint(value: str) -> None:
     assert Secret(value).fingerprint == f"...{value[-4:]}"
 
 
-def test_a_secret_of_no_text_raises_invalid_input_error() -> None:
-    number: Any = 5
+@pytest.mark.parametrize("value", [5, None])
+def test_a_secret_of_no_text_raises_invalid_input_error(value: Any) -> None:
     with pytest.raises(InvalidInputError, match="value: must be text"):
-        Secret(number)
+        Secret(value)
 
 
 def test_a_short_secret_has_no_fingerprint() -> None:
