@@ -87,7 +87,7 @@ def _type(question: str) -> str | None:
     """Return the six digits that a person types, nothing where it is something else, or None where nobody can."""
     # Nobody can be asked where the input has ended, where a notebook has no front end (its error is a subclass of
     # NotImplementedError), or where there is no terminal.
-    with suppress(EOFError, NotImplementedError, OSError):
+    with suppress(EOFError, NotImplementedError, OSError):  # None says so, and the caller raises
         # Looked up at each call, because a notebook puts its own function there while a cell runs.
         digits = re.sub(r"[\s-]", "", getpass.getpass(question))
         return digits if SIX_DIGITS.fullmatch(digits) else ""
